@@ -1,0 +1,32 @@
+# Every target sets up .venv from the pinned requirements first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := runs/demo
+
+.PHONY: demo test benchmark lint clean
+
+# the mark comes last: an interrupted installation must not look like a finished one
+$(VENV)/.installed: requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/python scripts/make_phantoms.py $(DEMO)/phantoms --cases_per_site 5 --test_cases_per_site 2 --size 96 96 16
+	$(BIN)/python scripts/prepare_data.py brats $(DEMO)/phantoms --output $(DEMO)/data --sites table \
+		--table $(DEMO)/phantoms/cases.csv --modalities flair --name "brain phantoms"
+	$(BIN)/python scripts/run_experiments.py --task brats --dataset_dir $(DEMO)/data --profile demo --run_dir $(DEMO)
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+benchmark: $(VENV)/.installed
+	$(BIN)/python scripts/benchmark.py
+
+clean:
+	rm -rf $(VENV) runs/demo

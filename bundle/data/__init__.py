@@ -1,0 +1,24 @@
+"""Cases on disk to samples: data lists, splits over sites, samplers, phantoms."""
+
+from bundle.data.datalist import DataList, load_datalist
+from bundle.data.errors import DataError
+from bundle.data.images import write_nifti_slice
+from bundle.data.samples import AxialSlices, DrawSampler, HeldOutDataset, SampleDataset, WholeImage
+from bundle.data.settings import batch_sizes, check_setting, items_by_site, samples_by_site, training_items
+
+__all__ = [
+    "AxialSlices",
+    "DataError",
+    "DataList",
+    "DrawSampler",
+    "HeldOutDataset",
+    "SampleDataset",
+    "WholeImage",
+    "batch_sizes",
+    "check_setting",
+    "items_by_site",
+    "load_datalist",
+    "samples_by_site",
+    "training_items",
+    "write_nifti_slice",
+]

@@ -1,0 +1,165 @@
+"""Reading volumes of any format, writing them as NIfTI. SimpleITK images are the currency between the two.
+
+NIfTI goes through SimpleITK; DICOM series, NRRD, MetaImage and the published ``.tif`` slices through ITK.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from bundle.data.errors import DataError
+from bundle.files import atomic_path
+
+NIFTI_SUFFIXES = (".nii.gz", ".nii")
+ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd", ".tif", ".tiff", ".png")
+VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", ".nhdr", ".mha", ".mhd")
+
+
+def has_suffix(path: str | os.PathLike, suffixes: Sequence[str]) -> bool:
+    """Whether the file name ends in one of `suffixes`, whatever the case of its letters."""
+    return os.fspath(path).lower().endswith(tuple(suffixes))
+
+
+def read_volume(path: str | os.PathLike) -> sitk.Image:
+    """A 3-D scalar volume from one file, or from a folder that holds one DICOM series.
+
+    Header fields beyond the geometry (names, dates, identifiers) are left behind.
+
+    Raises:
+        DataError: unreadable, or not a 3-D scalar volume.
+    """
+    path = Path(path)
+    if path.is_dir():
+        image = read_dicom_series(path)
+    elif has_suffix(path, NIFTI_SUFFIXES):
+        try:
+            image = sitk.ReadImage(os.fspath(path))
+        except RuntimeError as error:
+            raise DataError(f"{path}: unreadable or truncated, expected a NIfTI volume ({_last(error)})") from error
+    else:
+        image = _from_itk(_itk_read(os.fspath(path), path))
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+        raise DataError(
+            f"{path}: has {image.GetDimension()} dimensions and {image.GetNumberOfComponentsPerPixel()} components, "
+            "expected a 3-D volume with one component"
+        )
+    for key in image.GetMetaDataKeys():
+        image.EraseMetaData(key)
+    return image
+
+
+def read_channel(path: str | os.PathLike, channel: int) -> sitk.Image:
+    """One channel of a 4-D NIfTI file as a 3-D volume; the other channels are not decoded where the file allows.
+
+    Raises:
+        DataError: unreadable, not 4-D, or without that channel.
+    """
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(os.fspath(path))
+    try:
+        reader.ReadImageInformation()
+        size = reader.GetSize()
+        if len(size) != 4 or not 0 <= channel < size[3]:
+            raise DataError(f"{path}: has shape {tuple(size)}, expected four dimensions with channel {channel} last")
+        reader.SetExtractSize([*size[:3], 0])
+        reader.SetExtractIndex([0, 0, 0, channel])
+        image = reader.Execute()
+    except RuntimeError as error:
+        raise DataError(f"{path}: unreadable or truncated, expected a NIfTI volume ({_last(error)})") from error
+    for key in image.GetMetaDataKeys():
+        image.EraseMetaData(key)
+    return image
+
+
+def read_dicom_series(folder: str | os.PathLike) -> sitk.Image:
+    """The DICOM series in `folder` as a float32 volume in its rescaled units, slices ordered by position.
+
+    Raises:
+        DataError: no series, several, slices that are missing or unevenly spaced, or unreadable files.
+    """
+    import itk
+
+    folder = Path(folder)
+    names = itk.GDCMSeriesFileNames.New()
+    names.SetUseSeriesDetails(True)
+    names.SetDirectory(os.fspath(folder))
+    series = list(names.GetSeriesUIDs())
+    if len(series) != 1:
+        raise DataError(f"{folder}: holds {len(series)} DICOM series, expected exactly one in the folder of a modality")
+    files = list(names.GetFileNames(series[0]))
+    image = _itk_read(files, folder, pixel_type=itk.F, imageio=itk.GDCMImageIO.New())
+    if image.GetImageDimension() == 3 and "ITK_non_uniform_sampling_deviation" in dict(image):
+        raise DataError(f"{folder}: slices of the DICOM series are missing or unevenly spaced, expected even spacing")
+    return _from_itk(image)
+
+
+def read_array(path: str | os.PathLike) -> np.ndarray:
+    """Pixels of any ITK-readable image file, array axes slowest first: (rows, columns[, 3]) for a slice.
+
+    Raises:
+        DataError: unreadable.
+    """
+    import itk
+
+    return itk.array_from_image(_itk_read(os.fspath(path), Path(path)))
+
+
+def write_nifti(image: sitk.Image, path: str | os.PathLike) -> None:
+    """Write a volume as (compressed) NIfTI, atomically, with its geometry and nothing else in the header.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        try:
+            sitk.WriteImage(image, os.fspath(temporary), useCompression=True)
+        except RuntimeError as error:
+            raise OSError(f"{path}: cannot be written ({_last(error)})") from error
+
+
+def as_label(image: sitk.Image, origin: str | os.PathLike) -> sitk.Image:
+    """A label volume as uint8.
+
+    Args:
+        image: values must be whole numbers in 0..255, of any pixel type.
+        origin: where the label came from, for the message.
+
+    Raises:
+        DataError: fractions, or values outside 0..255.
+    """
+    values = sitk.GetArrayViewFromImage(image)
+    if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.rint(values)).all()):
+        raise DataError(f"{origin}: label holds fractions, expected whole numbers")
+    if values.min() < 0 or values.max() > 255:
+        raise DataError(f"{origin}: label values run from {values.min()} to {values.max()}, expected 0 to 255")
+    return sitk.Cast(image, sitk.sitkUInt8)
+
+
+def _itk_read(name: str | list[str], origin: Path, **options):
+    import itk
+
+    try:
+        return itk.imread(name, **options)
+    except Exception as error:  # ITK raises RuntimeError, its wrapping also TypeError and KeyError
+        raise DataError(f"{origin}: unreadable, expected an image that ITK can read ({_last(error)})") from error
+
+
+def _from_itk(image) -> sitk.Image:
+    """Pixels and geometry only: going through the array is what leaves DICOM header fields behind."""
+    import itk
+
+    result = sitk.GetImageFromArray(itk.array_from_image(image), isVector=image.GetNumberOfComponentsPerPixel() > 1)
+    result.SetSpacing([float(value) for value in image.GetSpacing()])
+    result.SetOrigin([float(value) for value in image.GetOrigin()])
+    result.SetDirection(itk.array_from_matrix(image.GetDirection()).ravel().tolist())
+    return result
+
+
+def _last(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

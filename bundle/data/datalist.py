@@ -1,0 +1,213 @@
+"""Data lists: the JSON file that training, generation and evaluation read, in MONAI's Decathlon style.
+
+::
+
+    {"name": "...", "task": "brats", "layout": "brats",
+     "modality": {"0": "flair", "1": "t2"},           channels of every item's image, in order
+     "labels": {"0": "background", "1": "..."},       every label value that may occur
+     "site_rule": {"rule": "institution", "seed": 0}, where the sites come from; optional
+     "numTraining": 1, "numTest": 0,                  optional, must agree
+     "training": [{"image": ["a_flair.nii.gz", "a_t2.nii.gz"], "label": "a_seg.nii.gz",
+                   "case": "a", "patient": "a", "site": "A"}],
+     "test": []}
+
+``image`` is a list when there is one file per modality, a string when one file holds all channels. Paths are
+relative to the folder of the data list or absolute. ``patient`` defaults to ``case``. The ``site`` of a *test* item
+may be null: a case from outside the training sites.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bundle.data.checks import check_files
+from bundle.data.errors import DataError
+from bundle.data.schema import check_structure
+from bundle.files import write_json
+
+FILE_NAME = "datalist.json"
+
+
+@dataclass(frozen=True)
+class DataList:
+    """A data list that was read and checked.
+
+    Attributes:
+        name: name of the data set.
+        task: e.g. ``"brats"``.
+        layout: layout on disk that it was made from.
+        modality: channel names as the file declares them; every item says its own channels under ``modality``.
+        labels: names by label value.
+        training: items with ``image`` (absolute path, or list of them), ``label``, ``case``, ``patient``, ``site``
+            and ``modality`` (channel names of ``image``, a tuple of str).
+        test: as `training`.
+    """
+
+    name: str
+    task: str
+    layout: str
+    modality: tuple[str, ...]
+    labels: dict[int, str]
+    training: list[dict[str, Any]]
+    test: list[dict[str, Any]]
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Names of the sites with training cases, sorted."""
+        return tuple(sorted({item["site"] for item in self.training}))
+
+    def site_items(self, site: str) -> list[dict[str, Any]]:
+        """Training items of one site, in the order of the file.
+
+        Raises:
+            DataError: there is no such site.
+        """
+        items = [item for item in self.training if item["site"] == site]
+        if not items:
+            raise DataError(f"data list {self.name!r} has no site {site!r}, expected one of {', '.join(self.sites)}")
+        return items
+
+
+def load_datalist(path: str | os.PathLike, modalities: Sequence[str] | None = None, deep: bool = False) -> DataList:
+    """Read and check a data list.
+
+    Args:
+        path: a ``datalist.json``, or a folder that holds one.
+        modalities: channel names to keep, in this order. Where every modality is a file of its own, the others are
+            dropped and never decoded; an image file with several channels keeps all of them, for a transform to pick.
+        deep: also decode every file (see :func:`bundle.data.checks.check_files`).
+
+    Returns:
+        The data list with absolute paths.
+
+    Raises:
+        DataError: no or corrupt JSON, wrong fields, an unknown modality, a case or patient where it must not be, a
+            missing, unreadable or mismatched file. The first 20 problems are listed.
+    """
+    path = Path(path)
+    path = path / FILE_NAME if path.is_dir() else path
+    content = _read_json(path)
+    head = f"data list {path}"
+    problems = check_structure(content)
+    if problems:
+        raise DataError.listing(head, problems)
+    declared = tuple(content["modality"][str(index)] for index in range(len(content["modality"])))
+    wanted = declared if modalities is None else tuple(modalities)
+    _check_modalities(head, wanted, declared)
+    labels = {int(value): name for value, name in content["labels"].items()}
+    items = {
+        split: [_resolve(item, path.parent, declared, wanted) for item in content[split]]
+        for split in ("training", "test")
+    }
+    lists = [item for item in items["training"] + items["test"] if isinstance(item["image"], list)]
+    singles = [item for item in items["training"] + items["test"] if isinstance(item["image"], str)]
+    problems = check_files(lists, wanted, labels, deep) + check_files(singles, declared, labels, deep)
+    if problems:
+        raise DataError.listing(head, problems)
+    return DataList(content["name"], content["task"], content["layout"], declared, labels, **items)
+
+
+def write_datalist(
+    path: str | os.PathLike,
+    *,
+    name: str,
+    task: str,
+    layout: str,
+    modality: Sequence[str],
+    labels: Mapping[int, str],
+    training: Sequence[Mapping[str, Any]],
+    test: Sequence[Mapping[str, Any]] = (),
+    site_rule: Mapping[str, Any] | None = None,
+) -> Path:
+    """Check the structure of a data list and write it atomically.
+
+    Args:
+        path: the file, or an existing folder in which ``datalist.json`` is written.
+        name: name of the data set.
+        task: e.g. ``"brats"``.
+        layout: layout on disk that the list was made from.
+        modality: channel names of every image, in order.
+        labels: names by label value.
+        training: items with ``image``, ``label``, ``case``, ``site`` and optionally ``patient``. Paths below the
+            folder of the data list are written relative to it, others absolute; a relative path given here is
+            taken as relative to that folder. The key ``modality`` of loaded items is left out.
+        test: as `training`; ``site`` may be None.
+        site_rule: where the sites come from, any JSON content.
+
+    Returns:
+        The path of the written file.
+
+    Raises:
+        DataError: fields, cases, patients or sites break the rules of the format (files are not looked at).
+    """
+    path = Path(path)
+    path = path / FILE_NAME if path.is_dir() else path
+    folder = Path(os.path.abspath(path.parent))
+    content = {
+        "name": name,
+        "task": task,
+        "layout": layout,
+        "modality": {str(index): channel for index, channel in enumerate(modality)},
+        "labels": {str(value): text for value, text in sorted(labels.items())},
+        "site_rule": dict(site_rule or {}),
+        "numTraining": len(training),
+        "numTest": len(test),
+        "training": [_portable(item, folder) for item in training],
+        "test": [_portable(item, folder) for item in test],
+    }
+    problems = check_structure(content)
+    if problems:
+        raise DataError.listing(f"data list {path}", problems)
+    write_json(path, content)
+    return path
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such data list; scripts/prepare_data.py writes one") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: unreadable, expected a data list in JSON ({error})") from error
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}: corrupt JSON in line {error.lineno}, expected a data list ({error.msg})") from error
+
+
+def _check_modalities(head: str, wanted: tuple[str, ...], declared: tuple[str, ...]) -> None:
+    unknown = [name for name in wanted if name not in declared]
+    if unknown or not wanted or len(set(wanted)) != len(wanted):
+        raise DataError(
+            f"{head}: modalities {', '.join(wanted) or '(none)'} were asked for, expected different ones of those "
+            f"available: {', '.join(declared)}"
+        )
+
+
+def _resolve(item: Mapping[str, Any], folder: Path, declared: tuple[str, ...], wanted: tuple[str, ...]) -> dict:
+    def absolute(path: str) -> str:
+        return os.path.abspath(folder / path)
+
+    image, channels = item["image"], declared
+    if isinstance(image, list):
+        image, channels = [absolute(image[declared.index(name)]) for name in wanted], wanted
+    else:
+        image = absolute(image)
+    resolved = {"patient": item["case"], **item}
+    return {**resolved, "image": image, "label": absolute(item["label"]), "modality": channels}
+
+
+def _portable(item: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    def portable(path: str | os.PathLike) -> str:
+        full = Path(os.path.abspath(folder / path))
+        return full.relative_to(folder).as_posix() if full.is_relative_to(folder) else str(full)
+
+    image = item["image"]
+    image = [portable(path) for path in image] if isinstance(image, (list, tuple)) else portable(image)
+    written = {"image": image, "label": portable(item["label"]), "case": item["case"]}
+    written |= {"patient": item.get("patient", item["case"]), "site": item["site"]}
+    # Unknown keys pass through, so that the check names them instead of losing them silently.
+    return written | {key: value for key, value in item.items() if key not in written and key != "modality"}

@@ -1,0 +1,24 @@
+"""Layouts: how data sets lie on disk as they are distributed. One module each, registered by name."""
+
+from __future__ import annotations
+
+from bundle.data.errors import DataError
+from bundle.data.layouts import brats, msd, tcga_lgg, tcga_lgg_tif, volumes
+from bundle.data.layouts.base import CaseFiles, Layout
+
+LAYOUTS: dict[str, Layout] = {
+    module.LAYOUT.name: module.LAYOUT for module in (brats, tcga_lgg, tcga_lgg_tif, msd, volumes)
+}
+
+__all__ = ["LAYOUTS", "CaseFiles", "Layout", "get_layout"]
+
+
+def get_layout(name: str) -> Layout:
+    """The layout called `name`.
+
+    Raises:
+        DataError: no such layout; lists those that there are.
+    """
+    if name not in LAYOUTS:
+        raise DataError(f"layout {name!r} is unknown, expected one of {', '.join(LAYOUTS)}")
+    return LAYOUTS[name]

@@ -1,0 +1,224 @@
+"""Cases to samples: volumes are decoded and prepared once, samples are drawn from the result.
+
+A *sample* is a dictionary of arrays of one training example (``image`` C×H×W float32, ``label`` 1×H×W uint8,
+``condition`` X×H×W uint8) and of strings and numbers that say where it is from.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from monai.transforms import Compose
+from torch.utils.data import Dataset, Sampler
+from torch.utils.data.distributed import DistributedSampler
+from tqdm import tqdm
+
+from bundle.data.errors import DataError
+from bundle.seeding import Draw, draw
+
+__all__ = ["AxialSlices", "DrawSampler", "HeldOutDataset", "SampleDataset", "WholeImage", "prepare_case"]
+
+logger = logging.getLogger(__name__)
+
+
+def prepare_case(item: Mapping, transform: Callable, name: str) -> dict:
+    """
+    Apply transforms to an item of a data list.
+
+    Raises:
+        DataError: naming the data set, the case, its files and the cause.
+    """
+    try:
+        return transform(dict(item))
+    except Exception as error:
+        # MONAI wraps the cause in layers that name transforms; the user needs the cause and the files
+        cause = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        raise DataError(
+            f"{name}: case {item.get('case')} of site {item.get('site')} cannot be prepared "
+            f"(image {item.get('image')}, label {item.get('label')}): {cause}"
+        ) from error
+
+
+class HeldOutDataset(Dataset):
+    """
+    Whole cases for evaluation, prepared when they are asked for.
+
+    Args:
+        data: items of a data list.
+        transform: MONAI transforms from an item to a prepared case.
+
+    Raises:
+        DataError: without items; on access, when an item cannot be read or prepared.
+    """
+
+    def __init__(self, data: Sequence[Mapping], transform: Callable) -> None:
+        if not data:
+            raise DataError("there are no held-out cases: the list 'test' of the data list is empty")
+        self.data = list(data)
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> dict:
+        return prepare_case(self.data[index], self.transform, "held-out cases")
+
+
+class WholeImage:
+    """Sample selection for images that are samples themselves: one sample a case."""
+
+    def __call__(self, case: Mapping) -> list[int | None]:
+        return [None]
+
+
+class AxialSlices:
+    """
+    Sample selection for volumes: slices along the last axis that hold enough foreground, and some that hold none.
+
+    Args:
+        min_foreground: pixels of the label above 0 that a slice needs; the published setting is 10 tumour pixels
+            (Chang et al. 2020, section 4.2).
+        empty: slices without any foreground to take as well, per slice with enough of it, evenly spaced over those that
+            show anything. Published: 0. A segmenter that never saw one finds tumours everywhere in whole volumes.
+    """
+
+    def __init__(self, min_foreground: int = 10, empty: float = 0.0) -> None:
+        self.min_foreground = min_foreground
+        self.empty = empty
+
+    def __call__(self, case: Mapping) -> list[int | None]:
+        foreground = (torch.as_tensor(case["label"]) > 0).sum(dim=(0, 1, 2))
+        chosen = torch.nonzero(foreground >= self.min_foreground).flatten().tolist()
+        image = torch.as_tensor(case["image"])
+        shows = torch.amax(image, dim=(0, 1, 2)) > image.min()
+        without = torch.nonzero((foreground == 0) & shows).flatten().tolist()
+        places = (
+            np.linspace(0, len(without) - 1, min(len(without), round(self.empty * len(chosen)))).round().astype(int)
+        )
+        return sorted({*chosen, *(without[place] for place in places)})
+
+
+class SampleDataset(Dataset):
+    """
+    Samples of some cases, prepared once and kept.
+
+    Every case goes through ``transform`` when the data set is built, so a file that cannot be used is found before
+    any training. A share of the cases then stays in memory, the others as uncompressed arrays in a temporary folder
+    that are read by memory mapping; neither is decoded again.
+
+    Args:
+        data: items of a data list (see :mod:`bundle.data.datalist`).
+        transform: deterministic MONAI transforms, from an item to a prepared case (arrays C×H×W or C×H×W×D).
+        select: says which samples a case holds: :class:`AxialSlices` or :class:`WholeImage`.
+        keys: the arrays of a prepared case that a sample keeps.
+        augmentation: random MONAI transforms for the samples that are drawn with a seed; None for none.
+        cache_rate: share of the cases, in [0, 1], that is kept in memory.
+        cache_dir: folder for the temporary arrays of the others; None for the system's.
+        name: what the progress and the messages call this data set.
+
+    Raises:
+        DataError: when an item cannot be read or prepared (the message names case and files), or when no sample is
+            left.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[Mapping],
+        transform: Callable,
+        select: Callable[[Mapping], list[int | None]],
+        keys: Sequence[str] = ("image", "label", "condition"),
+        augmentation: Compose | None = None,
+        cache_rate: float = 1.0,
+        cache_dir: str | None = None,
+        name: str = "data",
+    ) -> None:
+        self.data = list(data)
+        self.transform = transform
+        self.select = select
+        self.keys = tuple(keys)
+        self.augmentation = augmentation
+        self.name = name
+        self._folder: tempfile.TemporaryDirectory | None = None
+        self._samples: list[dict] = []
+        in_memory = round(cache_rate * len(self.data))
+        for number, item in enumerate(
+            tqdm(self.data, desc=f"preparing {name}", unit="case", disable=None, leave=False)
+        ):
+            samples = self._prepare(item)
+            self._samples += samples if number < in_memory else self._to_disk(number, samples, cache_dir)
+        if not self._samples:
+            raise DataError(f"{name}: none of the {len(self.data)} cases has a sample: {vars(select)} selects none")
+        logger.info("%s: %d samples of %d cases", name, len(self._samples), len(self.data))
+
+    def _prepare(self, item: Mapping) -> list[dict]:
+        case = prepare_case(item, self.transform, self.name)
+        arrays = {key: np.asarray(case[key]) for key in self.keys}
+        about = {key: item[key] for key in ("case", "site") if key in item}
+        return [
+            {key: np.ascontiguousarray(a if index is None else a[..., index]) for key, a in arrays.items()}
+            | about
+            | ({} if index is None else {"slice": index})
+            for index in self.select(case)
+        ]
+
+    def _to_disk(self, number: int, samples: list[dict], cache_dir: str | None) -> list[dict]:
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="samples-", dir=cache_dir)
+        kept = []
+        for place, sample in enumerate(samples):
+            mapped = dict(sample)
+            for key in self.keys:
+                path = Path(self._folder.name) / f"{number}-{place}-{key}.npy"
+                np.save(path, sample[key])
+                mapped[key] = np.load(path, mmap_mode="r")
+            kept.append(mapped)
+        return kept
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, key: int | Draw) -> dict:
+        """The sample as it is for an index, or randomly transformed for a :class:`bundle.seeding.Draw`."""
+        index, seed = key if isinstance(key, tuple) else (key, None)
+        # copied: samples may be read-only memory maps, and a transform may work in place
+        sample = {k: torch.from_numpy(np.array(v)) if k in self.keys else v for k, v in self._samples[index].items()}
+        if seed is not None and self.augmentation is not None:
+            sample = self.augmentation.set_random_state(seed=seed)(sample)
+            sample = {k: v.as_tensor() if hasattr(v, "as_tensor") else v for k, v in sample.items()}
+        return sample
+
+
+class DrawSampler(DistributedSampler, Sampler):
+    """
+    Epochs of a fixed number of draws, the same for data sets of every size.
+
+    MONAI's engines tell a ``DistributedSampler`` the number of each epoch that starts; with it the draws of an epoch
+    depend on (seed, name, epoch) only, so a training that resumes after epoch ``e`` goes on with the draws of ``e +
+    1``.
+
+    Args:
+        dataset: a :class:`SampleDataset`, or another whose items can be had by :class:`bundle.seeding.Draw`.
+        num_draws: draws per epoch: steps per epoch × batch size.
+        seed: seed of the run.
+        name: who draws.
+    """
+
+    def __init__(self, dataset: Dataset, num_draws: int, seed: int = 0, name: str = "train") -> None:
+        super().__init__(dataset, num_replicas=1, rank=0, shuffle=True, seed=seed)
+        self.num_draws = num_draws
+        self.name = name
+        self.set_epoch(1)
+
+    def __iter__(self) -> Iterator[Draw]:
+        first = (self.epoch - 1) * self.num_draws
+        return (draw(self.seed, self.name, first + i, len(self.dataset)) for i in range(self.num_draws))
+
+    def __len__(self) -> int:
+        return self.num_draws

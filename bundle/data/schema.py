@@ -1,0 +1,116 @@
+"""What may stand in a data list: fields, types, and which case may be where. No file is opened here."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+REQUIRED = {"name": str, "task": str, "layout": str, "modality": dict, "labels": dict, "training": list, "test": list}
+OPTIONAL = {"site_rule": dict, "numTraining": int, "numTest": int}
+# Descriptive fields of the Medical Segmentation Decathlon, so that a licence can be named in the list itself.
+DESCRIPTIVE = {"description": str, "reference": str, "licence": str, "license": str, "release": str}
+ITEM_REQUIRED = ("image", "label", "case", "site")
+ITEM_KEYS = (*ITEM_REQUIRED, "patient", "intensity_range")
+# Cases and sites name folders and participants of a federation.
+NAME = re.compile(r"\w[\w.\- ]*")
+
+
+def is_name(text: Any) -> bool:
+    """Whether `text` can name a case or a site: a letter, digit or `_`, then those and ``. -`` and space."""
+    return isinstance(text, str) and NAME.fullmatch(text) is not None
+
+
+def check_structure(content: Any) -> list[str]:
+    """Problems of a data list as parsed from JSON, one sentence each; empty if there is none.
+
+    Args:
+        content: what ``json.load`` returned.
+    """
+    if not isinstance(content, dict):
+        return [f"the file holds a {type(content).__name__}, expected an object with {', '.join(REQUIRED)}"]
+    problems = _check_fields(content)
+    if problems:
+        return problems
+    problems = _check_numbered("modality", content["modality"], consecutive=True)
+    problems += _check_numbered("labels", content["labels"], consecutive=False)
+    for split in ("training", "test"):
+        for index, item in enumerate(content[split]):
+            problems += _check_item(f"{split}[{index}]", item, len(content["modality"]), split)
+    for field, split in (("numTraining", "training"), ("numTest", "test")):
+        if content.get(field, len(content[split])) != len(content[split]):
+            problems.append(f"field {field} is {content[field]}, expected {len(content[split])}, the length of {split}")
+    if not content["training"]:
+        problems.append("field training is empty, expected at least one case")
+    return problems or _check_membership(content)
+
+
+def _check_fields(content: Mapping[str, Any]) -> list[str]:
+    known = REQUIRED | OPTIONAL | DESCRIPTIVE
+    problems = [f"field {field} is missing, expected a {kind.__name__}" for field, kind in REQUIRED.items()
+                if field not in content]  # fmt: skip
+    for field, value in content.items():
+        if field not in known:
+            problems.append(f"field {field} is unknown, expected only {', '.join(known)}")
+        elif not isinstance(value, known[field]) or isinstance(value, bool):
+            problems.append(f"field {field} is a {type(value).__name__}, expected a {known[field].__name__}")
+    return problems
+
+
+def _check_numbered(field: str, names: Mapping[str, Any], consecutive: bool) -> list[str]:
+    valid = bool(names) and all(re.fullmatch(r"0|[1-9]\d*", key) for key in names)
+    valid = valid and all(isinstance(value, str) and value for value in names.values())
+    if consecutive:
+        valid = valid and sorted(map(int, names)) == list(range(len(names))) and len(set(names.values())) == len(names)
+        expected = '"0", "1", ... with different names'
+    else:
+        valid, expected = valid and "0" in names, '"0" for the background and a name for every other value'
+    return [] if valid else [f"field {field} is {dict(names)}, expected {expected}"]
+
+
+def _check_item(where: str, item: Any, channels: int, split: str) -> list[str]:
+    if not isinstance(item, dict):
+        return [f"{where} is a {type(item).__name__}, expected an object with {', '.join(ITEM_KEYS)}"]
+    where = f"{where}, case {item['case']}" if isinstance(item.get("case"), str) else where
+    problems = [f"{where}: field {key} is missing" for key in ITEM_REQUIRED if key not in item]
+    problems += [f"{where}: field {key} is unknown, expected only {', '.join(ITEM_KEYS)}"
+                 for key in item if key not in ITEM_KEYS]  # fmt: skip
+    if problems:
+        return problems
+    image = item["image"] if isinstance(item["image"], list) else [item["image"]]
+    if not all(isinstance(path, str) and path for path in [*image, item["label"]]):
+        problems.append(f"{where}: fields image and label must be paths (image also a list of them)")
+    if isinstance(item["image"], list) and len(image) != channels:
+        problems.append(f"{where}: image lists {len(image)} files, expected {channels}, one per modality")
+    for key in ("case", "patient"):
+        if not is_name(item.get(key, item["case"])):
+            problems.append(f"{where}: {key} is {item[key]!r}, expected a name of letters, digits, '_', '-', '.', ' '")
+    if not is_name(item["site"]) and not (split == "test" and item["site"] is None):
+        problems.append(f"{where}: site is {item['site']!r}, expected a name of letters, digits, '_', '-', '.', ' '")
+    return problems
+
+
+def _check_membership(content: Mapping[str, Any]) -> list[str]:
+    places, patients = defaultdict(list), defaultdict(set)
+    for split in ("training", "test"):
+        for item in content[split]:
+            places[item["case"]].append((split, item["site"]))
+            patients[item.get("patient", item["case"])].add(split)
+    problems = []
+    for case, found in places.items():
+        splits, sites = {split for split, _ in found}, {str(site) for _, site in found}
+        if len(splits) > 1:
+            problems.append(f"case {case} is in training and in test, expected one split")
+        if len(sites) > 1:
+            problems.append(f"case {case} is in the sites {', '.join(sorted(sites))}, expected one site")
+        if len(found) > len(splits) and len(found) > len(sites):
+            problems.append(f"case {case} is listed {len(found)} times, expected once")
+    for patient, splits in patients.items():
+        # A case in both splits was reported above, and its patient with it.
+        if len(splits) > 1 and patient not in places:
+            problems.append(f"patient {patient} is in training and in test, expected all cases of a patient in one")
+    trained = {item["site"] for item in content["training"]}
+    for site in sorted({item["site"] for item in content["test"]} - trained - {None}):
+        problems.append(f"site {site} has test cases only, expected at least one training case (or site null)")
+    return problems

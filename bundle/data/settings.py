@@ -1,0 +1,102 @@
+"""Which items a setting trains on, and how sites share their work."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bundle.data.datalist import DataList, load_datalist
+from bundle.data.errors import DataError
+
+__all__ = ["POOLED", "batch_sizes", "check_setting", "items_by_site", "samples_by_site", "training_items"]
+
+POOLED = "all"
+"""Name of the one site that holds everybody's images in the setting Syn-All."""
+
+
+def check_setting(setting: str, sites: Iterable[str]) -> str:
+    """
+    Args:
+        setting: ``real_all``, ``real_subset/SITE``, ``syn_all`` or ``asyndgan``.
+        sites: names of the sites there are.
+
+    Returns:
+        ``setting``.
+
+    Raises:
+        DataError: naming the settings there are.
+    """
+    known = ["real_all", *(f"real_subset/{site}" for site in sorted(sites)), "syn_all", "asyndgan"]
+    if setting not in known:
+        raise DataError(f"unknown setting {setting!r}: expected one of {', '.join(known)}")
+    return setting
+
+
+def items_by_site(datalist: DataList, setting: str) -> dict[str, list[dict]]:
+    """
+    Training items by site, for the training of a generator.
+
+    Args:
+        datalist: the data list.
+        setting: ``asyndgan`` for the sites as they are, ``syn_all`` for one site that holds everything.
+
+    Raises:
+        DataError: for a setting that trains no generator.
+    """
+    check_setting(setting, datalist.sites)
+    if setting == "syn_all":
+        return {POOLED: list(datalist.training)}
+    if setting == "asyndgan":
+        return {site: datalist.site_items(site) for site in datalist.sites}
+    raise DataError(f"setting {setting!r} trains no generator: expected asyndgan or syn_all")
+
+
+def batch_sizes(batch_size: int | Mapping[str, int], datalist: DataList, setting: str) -> dict[str, int]:
+    """
+    Batch size by site; in the setting ``syn_all`` the sum over the sites, so that a step sees as many images.
+
+    Args:
+        batch_size: of every site, or by name of the site.
+
+    Raises:
+        DataError: when ``batch_size`` lacks a site or names one that there is not.
+    """
+    sizes = dict(batch_size) if isinstance(batch_size, Mapping) else dict.fromkeys(datalist.sites, batch_size)
+    if set(sizes) != set(datalist.sites):
+        raise DataError(f"batch_size is given for {sorted(sizes)}, but the sites are {list(datalist.sites)}")
+    return {POOLED: sum(sizes.values())} if setting == "syn_all" else sizes
+
+
+def samples_by_site(items: Mapping[str, list[dict]], samples: Callable[..., Any]) -> dict[str, Any]:
+    """
+    Args:
+        items: items by site.
+        samples: makes a data set from ``data`` and ``name``, such as a partial :class:`bundle.data.SampleDataset`.
+    """
+    return {site: samples(data=items[site], name=f"site {site}") for site in sorted(items)}
+
+
+def training_items(setting: str, dataset_dir: str, synthetic_dir: str, modalities: list[str] | None) -> list[dict]:
+    """
+    Items that a segmenter is trained on.
+
+    Args:
+        setting: see :func:`check_setting`.
+        dataset_dir: folder with the real data's ``datalist.json``.
+        synthetic_dir: folder with the synthetic data's, read in the settings ``syn_all`` and ``asyndgan``.
+        modalities: channels of the images.
+
+    Raises:
+        DataError: for an unknown setting, and when the synthetic data set is missing.
+    """
+    real = load_datalist(dataset_dir, modalities)
+    check_setting(setting, real.sites)
+    if subset := re.fullmatch(r"real_subset/(.+)", setting):
+        return real.site_items(subset[1])
+    if setting == "real_all":
+        return list(real.training)
+    if not (Path(synthetic_dir) / "datalist.json").is_file():
+        raise DataError(f"setting {setting}: no synthetic data set in {synthetic_dir}; generate.yaml writes it")
+    return list(load_datalist(synthetic_dir, modalities).training)

@@ -1,0 +1,30 @@
+"""Training and evaluation as Ignite engines, and the handlers that go with them."""
+
+from bundle.engines.handlers import (
+    AtomicCheckpointSaver,
+    CaseMetricsSaver,
+    Progress,
+    Resume,
+    TrainingRecord,
+    WeightsSaver,
+)
+from bundle.engines.inferer import AutocastInferer
+from bundle.engines.lr import LinearDecay
+from bundle.engines.synthetic import SyntheticWriter
+from bundle.engines.trainer import DistributedGanTrainer, losses_by_tag, mean_losses, mixture_weights
+
+__all__ = [
+    "AtomicCheckpointSaver",
+    "AutocastInferer",
+    "CaseMetricsSaver",
+    "DistributedGanTrainer",
+    "LinearDecay",
+    "Progress",
+    "Resume",
+    "SyntheticWriter",
+    "TrainingRecord",
+    "WeightsSaver",
+    "losses_by_tag",
+    "mean_losses",
+    "mixture_weights",
+]

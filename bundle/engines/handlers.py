@@ -1,0 +1,222 @@
+"""Handlers that MONAI and Ignite lack; every one is named in a config."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from ignite.handlers import ProgressBar
+from ignite.handlers.checkpoint import BaseSaveHandler
+from monai.handlers import CheckpointLoader, CheckpointSaver
+
+from bundle.files import save_torch, write_json
+
+__all__ = ["AtomicCheckpointSaver", "CaseMetricsSaver", "Progress", "Resume", "TrainingRecord", "WeightsSaver"]
+
+
+class _Latest(BaseSaveHandler):
+    """Save handler that replaces one file, whole."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __call__(self, checkpoint: Mapping, filename: str, metadata: Mapping | None = None) -> None:
+        save_torch(self.path, checkpoint)
+
+    def remove(self, filename: str) -> None:
+        """The file that is to be removed has been replaced."""
+
+
+class AtomicCheckpointSaver(CheckpointSaver):
+    """
+    MONAI's CheckpointSaver, keeping the latest checkpoint under one name that always is a whole file.
+
+    MONAI's writes in place and deletes the old file before the new one is there: a process killed in between has none.
+
+    Args:
+        save_dir: folder of the checkpoint.
+        save_dict: objects with ``state_dict``, by name.
+        save_interval: epochs between two checkpoints.
+        filename: name of the file.
+    """
+
+    def __init__(self, save_dir: str, save_dict: dict, save_interval: int = 1, filename: str = "latest.pt") -> None:
+        super().__init__(save_dir=save_dir, save_dict=dict(save_dict), save_interval=save_interval, n_saved=1)
+        self._interval_checkpoint.save_handler = _Latest(Path(save_dir) / filename)
+
+    def attach(self, engine: Engine) -> None:
+        # a config cannot name the engine here: the engine's own arguments name this handler
+        self._interval_checkpoint.to_save["trainer"] = engine
+        super().attach(engine)
+
+
+class Resume(CheckpointLoader):
+    """
+    MONAI's CheckpointLoader for the engine it is attached to as well, and only if there is a checkpoint.
+
+    Args:
+        load_path: file of an :class:`AtomicCheckpointSaver`.
+        load_dict: the objects of its ``save_dict``.
+        map_location: device for the tensors.
+    """
+
+    def __init__(self, load_path: str, load_dict: dict, map_location: Any = None) -> None:
+        super().__init__(load_path=load_path, load_dict=dict(load_dict), map_location=map_location)
+
+    def attach(self, engine: Engine) -> None:
+        self.load_dict["trainer"] = engine
+        super().attach(engine)
+
+    def __call__(self, engine: Engine) -> None:
+        if Path(self.load_path).exists():
+            super().__call__(engine)
+
+
+class WeightsSaver:
+    """
+    Writes the weights of a network when a run has completed, and only then.
+
+    Args:
+        path: file to write: a ``state_dict`` on the CPU.
+        network: the network.
+    """
+
+    def __init__(self, path: str, network: torch.nn.Module) -> None:
+        self.path = path
+        self.network = network
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        save_torch(self.path, {name: tensor.cpu() for name, tensor in self.network.state_dict().items()})
+
+
+class TrainingRecord:
+    """
+    Writes what a finished training took as JSON, last of all: the file says that the stage is complete.
+
+    The seconds go through the engine's own state, so those of a training that was interrupted add up.
+
+    Args:
+        path: file to write.
+        content: what else to write: callables are called at the end, with no arguments.
+    """
+
+    def __init__(self, path: str, content: Mapping[str, Any] | None = None) -> None:
+        self.path = path
+        self.content = {} if content is None else dict(content)
+
+    def attach(self, engine: Engine) -> None:
+        engine.state.seconds = 0.0
+        engine.state_dict_user_keys.append("seconds")
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._count)
+        engine.add_event_handler(Events.COMPLETED, self)
+
+    def _start(self, engine: Engine) -> None:
+        self._since = time.monotonic()
+
+    def _count(self, engine: Engine) -> None:
+        now = time.monotonic()
+        engine.state.seconds += now - self._since
+        self._since = now
+
+    def __call__(self, engine: Engine) -> None:
+        seconds, steps = engine.state.seconds, engine.state.iteration
+        about = {"steps": steps, "seconds": round(seconds, 1), "seconds_per_step": round(seconds / max(steps, 1), 4)}
+        write_json(self.path, about | {k: v() if callable(v) else v for k, v in self.content.items()})
+
+
+class Progress:
+    """
+    A bar on a terminal, log lines with the time that is left elsewhere.
+
+    Args:
+        name: what the engine does.
+        interval: iterations between two log lines.
+        output_transform: from the engine's output to numbers by name that are shown; None for none.
+    """
+
+    def __init__(
+        self, name: str, interval: int = 50, output_transform: Callable[[Any], Mapping[str, float]] | None = None
+    ) -> None:
+        self.name = name
+        self.interval = interval
+        self.output_transform = output_transform
+        self.logger = logging.getLogger(f"bundle.{name.replace(' ', '_')}")
+
+    def attach(self, engine: Engine) -> None:
+        if sys.stderr.isatty():
+            bar = ProgressBar(desc=self.name, persist=False)
+            bar.attach(
+                engine,
+                output_transform=self.output_transform,
+                event_name=Events.ITERATION_COMPLETED,
+                closing_event_name=Events.COMPLETED,
+            )
+            return
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._log)
+
+    def _start(self, engine: Engine) -> None:
+        self._since, self._first = time.monotonic(), None
+
+    def _log(self, engine: Engine) -> None:
+        done, total = engine.state.iteration, engine.state.epoch_length * engine.state.max_epochs
+        if self._first is None:  # known here only: a checkpoint may be loaded when the engine starts
+            self._first = done - 1
+        if done % self.interval and done != total:
+            return
+        each = (time.monotonic() - self._since) / (done - self._first)
+        shown = self.output_transform(engine.state.output) if self.output_transform else {}
+        values = "".join(f" · {name} {value:.4g}" for name, value in shown.items())
+        self.logger.info(
+            "%s %d/%d · %.3g s each · %.0f s left%s", self.name, done, total, each, each * (total - done), values
+        )
+
+
+class CaseMetricsSaver:
+    """
+    Writes the metrics of an evaluation as JSON, per case and as a mean over cases.
+
+    The metrics' handlers need ``save_details=True``. Values of several channels are averaged per case.
+
+    Args:
+        path: file to write.
+        metrics: names of the metrics to write; None for all.
+        content: what else to write.
+    """
+
+    def __init__(
+        self, path: str, metrics: Sequence[str] | None = None, content: Mapping[str, Any] | None = None
+    ) -> None:
+        self.path = path
+        self.metrics = metrics
+        self.content = {} if content is None else dict(content)
+        self._cases: list[str] = []
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, lambda _: self._cases.clear())
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._note)
+        engine.add_event_handler(Events.COMPLETED, self)
+
+    def _note(self, engine: Engine) -> None:
+        self._cases += [item["case"] for item in engine.state.batch]
+
+    def __call__(self, engine: Engine) -> None:
+        written = {}
+        for name in self.metrics or engine.state.metrics:
+            details = torch.as_tensor(engine.state.metric_details[name]).float()
+            values = details.reshape(len(self._cases), -1).mean(dim=1).tolist()
+            written[name] = {
+                "mean": sum(values) / len(values),
+                "per_case": dict(zip(self._cases, values, strict=True)),
+            }
+        write_json(self.path, self.content | {"metrics": written})

@@ -1,0 +1,108 @@
+"""The synthetic data set, written as the generator makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+
+from bundle.files import atomic_folder, write_json
+from bundle.transforms import label_from_condition
+
+__all__ = ["SyntheticWriter"]
+
+
+class SyntheticWriter:
+    """
+    Ignite handler: writes what a generating evaluator makes as images, labels and a data list.
+
+    Everything goes to a folder of a temporary name, which becomes ``folder`` when the evaluator has completed, so the
+    data set is there whole or not at all. Labels are the classes of the conditions, in the label values of the real
+    data (the first value of each group); images are stored as the generator makes them, in [-1, 1], and the data list
+    says so (``intensity_range``), so that they are not scaled a second time.
+
+    The evaluator's batch has the items of :class:`bundle.federation.ConditionBank`, its output ``pred`` the images
+    C×H×W.
+
+    Args:
+        folder: folder of the data set: ``images/``, ``labels/``, ``datalist.json``.
+        groups: label values by class name, as for :class:`bundle.transforms.GroupLabelsd`.
+        modality: names of the images' channels.
+        task: task of the data list.
+        writer: writes an array C×H×W to a path, such as :func:`bundle.data.write_nifti_slice`.
+        suffix: suffix of the files.
+        reference: what made the images; kept in the data list.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        groups: Mapping[str, Sequence[int]],
+        modality: Sequence[str],
+        task: str,
+        writer: Callable[[Path, np.ndarray], None],
+        suffix: str = ".nii.gz",
+        reference: str = "",
+    ) -> None:
+        self.folder = Path(folder)
+        self.groups = groups
+        self.modality = tuple(modality)
+        self.task = task
+        self.writer = writer
+        self.suffix = suffix
+        self.reference = reference
+        self._writing = ExitStack()
+        self._items: list[dict] = []
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._write)
+        engine.add_event_handler(Events.COMPLETED, self._finish)
+
+    def _start(self, engine: Engine) -> None:
+        self._partial = self._writing.enter_context(atomic_folder(self.folder))
+        for part in ("images", "labels"):
+            (self._partial / part).mkdir()
+        self._items = []
+
+    def _write(self, engine: Engine) -> None:
+        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
+            case = f"{item['site']}_{int(item['index']):05d}_{int(item['copy'])}"
+            classes = label_from_condition(torch.as_tensor(item["image"]), len(self.groups)).numpy()
+            values = np.array([0] + [group[0] for group in self.groups.values()], dtype=np.uint8)
+            self.writer(
+                self._partial / "images" / (case + self.suffix), torch.as_tensor(output["pred"]).float().cpu().numpy()
+            )
+            self.writer(self._partial / "labels" / (case + self.suffix), values[classes])
+            self._items.append(
+                {
+                    "image": f"images/{case}{self.suffix}",
+                    "label": f"labels/{case}{self.suffix}",
+                    "case": case,
+                    "patient": case,
+                    "site": str(item["site"]),
+                    "intensity_range": [-1.0, 1.0],
+                }
+            )
+
+    def _finish(self, engine: Engine) -> None:
+        datalist = {
+            "name": "synthetic",
+            "task": self.task,
+            "layout": "synthetic",
+            "reference": self.reference,
+            "modality": {str(i): name for i, name in enumerate(self.modality)},
+            "labels": {"0": "background"} | {str(v): name for name, group in self.groups.items() for v in group[:1]},
+            "site_rule": {"rule": "site that released the condition"},
+            "numTraining": len(self._items),
+            "numTest": 0,
+            "training": self._items,
+            "test": [],
+        }
+        write_json(self._partial / "datalist.json", datalist)
+        self._writing.close()
+        engine.logger.info("wrote %d synthetic images to %s", len(self._items), self.folder)

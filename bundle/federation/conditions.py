@@ -1,0 +1,109 @@
+"""The conditions that sites release for generation: a file at the server, and a data set of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from monai.transforms import Compose
+from torch.utils.data import Dataset
+
+from bundle.federation.base import Federation
+from bundle.federation.messages import ConditionRequest
+from bundle.files import atomic_path
+from bundle.seeding import derive_seed
+
+__all__ = ["ConditionBank", "ConditionCollector"]
+
+logger = logging.getLogger(__name__)
+
+
+class ConditionCollector:
+    """
+    Ignite handler: before a training, asks every site for the conditions it releases for generation, and keeps them.
+
+    Generation then needs the generator and this file, and no site: they may be out of reach by then.
+
+    Args:
+        federation: the sites.
+        path: file to write: NumPy's ``.npz``, per site one N×X×H×W uint8 array. Nothing is asked for when it is there.
+        chunk: conditions per request.
+    """
+
+    def __init__(self, federation: Federation, path: str, chunk: int = 64) -> None:
+        self.federation = federation
+        self.path = Path(path)
+        self.chunk = chunk
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        if self.path.exists():
+            return
+        conditions = {site: self._collect(site) for site in self.federation.sites}
+        with atomic_path(self.path) as temporary:
+            np.savez_compressed(temporary, **conditions)
+        logger.info("%d conditions for generation in %s", sum(map(len, conditions.values())), self.path)
+
+    def _collect(self, site: str) -> np.ndarray:
+        batches: list[np.ndarray] = []
+        while not batches or len(batches[-1]) == self.chunk:
+            start = self.chunk * len(batches)
+            batches.append(
+                self.federation.conditions(ConditionRequest(site, start, start + self.chunk)).conditions.numpy()
+            )
+        return np.concatenate([batch for batch in batches if len(batch)])
+
+
+class ConditionBank(Dataset):
+    """
+    Every condition in a file of :class:`ConditionCollector`, ``copies`` times.
+
+    Items: ``{"image": condition X×H×W uint8, "site": str, "index": number of the sample at its site, "copy": int}``;
+    the condition is called ``image`` because it is the network's input, and MONAI's engines look for that key.
+
+    Args:
+        path: file of a :class:`ConditionCollector`.
+        copies: synthetic images per condition. Copy 0 is made from the condition as it is, the others from randomly
+            transformed ones: a generator without noise would give the same image again.
+        augmentation: random MONAI transforms of ``image`` for copies 1, 2, …; needed when ``copies`` > 1.
+        seed: seed of the transforms, together with site, index and copy.
+
+    Raises:
+        FileNotFoundError: without the file.
+        ValueError: when copies are asked for without an augmentation.
+    """
+
+    def __init__(
+        self, path: str, copies: int = 1, augmentation: Compose | Callable | None = None, seed: int = 0
+    ) -> None:
+        if copies > 1 and augmentation is None:
+            raise ValueError(f"copies={copies} needs an augmentation: without one the copies would be the same image")
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"no conditions at {path}: train.yaml writes them at the start of a training")
+        with np.load(path, allow_pickle=False) as stored:
+            self.conditions = {site: stored[site] for site in sorted(stored.files)}
+        self.augmentation = augmentation
+        self.seed = seed
+        self.data = [
+            {"site": site, "index": index, "copy": copy}
+            for site, conditions in self.conditions.items()
+            for index in range(len(conditions))
+            for copy in range(copies)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, key: int) -> dict:
+        item = dict(self.data[key])
+        item["image"] = torch.from_numpy(self.conditions[item["site"]][item["index"]])
+        if item["copy"]:
+            seed = derive_seed(self.seed, "copy", item["site"], item["index"], item["copy"])
+            item = self.augmentation.set_random_state(seed=seed)(item)
+        return item

@@ -1,0 +1,75 @@
+"""All sites in this process: the default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from bundle.federation.base import Federation
+from bundle.federation.codec import Codec, WireLedger
+from bundle.federation.messages import ConditionBatch, ConditionRequest, Message, SiteInfo, SiteReply, SyntheticBatch
+from bundle.federation.site import Site
+
+__all__ = ["LocalFederation"]
+
+
+class LocalFederation(Federation):
+    """
+    Sites that are called directly.
+
+    Every message is still encoded and decoded: nothing passes that could not cross a network, what a codec does to
+    precision shows here too, and the bytes in the ledger are those that a network would carry.
+
+    Args:
+        sites: the sites.
+        codec: messages ↔ bytes.
+
+    Raises:
+        ValueError: without sites, or when two have the same name.
+    """
+
+    def __init__(self, sites: Sequence[Site], codec: Codec | None = None) -> None:
+        self._sites = {site.name: site for site in sorted(sites, key=lambda site: site.name)}
+        if not sites or len(self._sites) != len(sites):
+            raise ValueError(f"a federation needs sites of different names, got {[site.name for site in sites]}")
+        self.codec = Codec() if codec is None else codec
+        self.ledger = WireLedger()
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        return tuple(self._sites)
+
+    def site(self, name: str) -> Site:
+        return self._sites[name]
+
+    def open(self, step: int) -> dict[str, SiteInfo]:
+        return {name: self._from(site.open(step)) for name, site in self._sites.items()}
+
+    def exchange(self, batches: Mapping[str, SyntheticBatch]) -> dict[str, SiteReply]:
+        self.ledger.steps += 1
+        return {name: self._from(self._sites[name].step(self._to(batches[name]))) for name in sorted(batches)}
+
+    def conditions(self, request: ConditionRequest) -> ConditionBatch:
+        return self._from(self._sites[request.site].conditions(self._to(request)))
+
+    def state_dict(self) -> dict:
+        return {
+            "sites": {name: site.state_dict() for name, site in self._sites.items()},
+            "ledger": self.ledger.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        if set(state["sites"]) != set(self._sites):
+            raise ValueError(f"the checkpoint is of the sites {sorted(state['sites'])}, not {sorted(self._sites)}")
+        for name, site in self._sites.items():
+            site.load_state_dict(state["sites"][name])
+        self.ledger.load_state_dict(state["ledger"])
+
+    def _to(self, message: Message) -> Message:
+        data = self.codec.encode(message)
+        self.ledger.sent(message.site, len(data))
+        return self.codec.decode(data)
+
+    def _from(self, message: Message) -> Message:
+        data = self.codec.encode(message)
+        self.ledger.received(message.site, len(data))
+        return self.codec.decode(data)

@@ -1,0 +1,87 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+__all__ = ["atomic_folder", "atomic_path", "digest", "require_file", "save_torch", "write_json", "write_text"]
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """
+    A temporary path beside ``path`` to write to; it becomes ``path`` when the block ends, and goes when it fails.
+
+    The temporary name keeps the suffixes of ``path``, from which writers of image files tell the format.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # one name for each process: two runs must not write into each other's
+    temporary = path.with_name(f".{os.getpid()}.partial.{path.name}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(target: str | os.PathLike) -> Iterator[Path]:
+    """
+    As :func:`atomic_path` for a folder: readers see the former folder, none, or the complete new one.
+
+    What a killed process left is removed.
+    """
+    target = Path(target)
+    temporary = target.with_name(f".partial.{target.name}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike, content: Any) -> None:
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def save_torch(path: str | os.PathLike, content: Any) -> None:
+    import torch  # here only: reports and command lines that need no torch start ten times as fast
+
+    with atomic_path(path) as temporary:
+        torch.save(content, temporary)
+
+
+def digest(path: str | os.PathLike) -> str:
+    """SHA-256 of a file's content, as 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def require_file(path: str | os.PathLike, hint: str) -> str:
+    """
+    Args:
+        path: a file that a stage needs.
+        hint: how the user gets it.
+
+    Raises:
+        FileNotFoundError: naming ``path`` and the hint.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path} is missing: {hint}")
+    return str(path)

@@ -1,0 +1,7 @@
+"""What a site computes on (x, y, ŷ)."""
+
+from bundle.losses.adversarial import AdversarialLoss
+from bundle.losses.perceptual import PerceptualLoss
+from bundle.losses.site_loss import SiteLoss
+
+__all__ = ["AdversarialLoss", "PerceptualLoss", "SiteLoss"]

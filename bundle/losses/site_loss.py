@@ -1,0 +1,102 @@
+"""What a site computes on logits and images."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from bundle.losses.adversarial import AdversarialLoss
+from bundle.losses.perceptual import PerceptualLoss
+
+__all__ = ["SiteLoss"]
+
+
+class SiteLoss(nn.Module):
+    """The losses of one site j: of its discriminator D_j, and L_j(ŷ), whose gradient ∂L_j/∂ŷ it returns.
+
+    Called by ``bundle/federation/site.py``: first :meth:`discriminator` with logits of D_j(x, y) and D_j(x, ŷ)
+    where ŷ is detached; then, with D_j frozen after its update, :meth:`generator` with fresh logits of D_j(x, ŷ).
+    Logits are the last output of the discriminator, any shape. Images are B×C×H×W in [-1, 1], y and ŷ of one shape.
+
+        L_j(ŷ) = generator_scale · (adversarial(D_j(x, ŷ)) + l1_weight · |ŷ − y| + perceptual_weight · perceptual(ŷ, y))
+
+    Published settings, from the AsynDGAN authors' code: vanilla GAN, λ_L1 = 100, λ_perc = 1 (brains) or 10 (nuclei;
+    one of its scripts has λ_L1 = 0). The 2020 code multiplies the generator's loss by 0.1 and the discriminator's
+    by 0.05; the follow-up does not, and so do the defaults here.
+
+    Args:
+        adversarial: the GAN's criterion.
+        l1_weight: λ_L1, not negative; 0 switches the term off.
+        perceptual: the perceptual term; None, or one without weights, is off.
+        perceptual_weight: λ_perc, not negative; 0 switches the term off.
+        generator_scale, discriminator_scale: factors of the whole losses, above 0.
+
+    Raises:
+        ValueError: weights or scales out of range; from :meth:`generator`, images of different shape.
+    """
+
+    def __init__(
+        self,
+        adversarial: AdversarialLoss,
+        l1_weight: float = 100.0,
+        perceptual: PerceptualLoss | None = None,
+        perceptual_weight: float = 0.0,
+        generator_scale: float = 1.0,
+        discriminator_scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if l1_weight < 0 or perceptual_weight < 0:
+            raise ValueError(f"expected weights >= 0, got l1 {l1_weight}, perceptual {perceptual_weight}")
+        if generator_scale <= 0 or discriminator_scale <= 0:
+            raise ValueError(
+                f"expected scales > 0, got generator {generator_scale}, discriminator {discriminator_scale}"
+            )
+        self.adversarial = adversarial
+        self.l1_weight = float(l1_weight)
+        on = perceptual is not None and perceptual.active and perceptual_weight > 0
+        self.perceptual = perceptual if on else None
+        self.perceptual_weight = float(perceptual_weight)
+        self.generator_scale = float(generator_scale)
+        self.discriminator_scale = float(discriminator_scale)
+
+    def discriminator(self, real_logits: torch.Tensor, fake_logits: torch.Tensor) -> torch.Tensor:
+        """discriminator_scale · 0.5 · (loss on real + loss on synthetic): a float32 scalar to back-propagate."""
+        return self.discriminator_scale * self.adversarial.discriminator(real_logits, fake_logits)
+
+    def generator(
+        self, fake_logits: torch.Tensor, synthetic: torch.Tensor, image: torch.Tensor
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """L_j(ŷ) as a float32 scalar to back-propagate, and its active terms: detached, neither weighted nor scaled.
+
+        The terms are named "adversarial", "l1" and "perceptual".
+        """
+        if synthetic.shape != image.shape:
+            # l1_loss would broadcast, with a warning that nobody sees in a long run.
+            raise ValueError(
+                f"synthetic, image: expected one shape, got {tuple(synthetic.shape)} and {tuple(image.shape)}"
+            )
+        terms = {"adversarial": self.adversarial.generator(fake_logits)}
+        total = terms["adversarial"]
+        if self.l1_weight > 0:
+            terms["l1"] = F.l1_loss(synthetic.float(), image.float())
+            total = total + self.l1_weight * terms["l1"]
+        if self.perceptual is not None:
+            terms["perceptual"] = self.perceptual(synthetic, image)
+            total = total + self.perceptual_weight * terms["perceptual"]
+        return self.generator_scale * total, {name: term.detach() for name, term in terms.items()}
+
+    def describe(self) -> str:
+        """The loss in a line, of active terms only.
+
+        >>> SiteLoss(AdversarialLoss("vanilla")).describe()
+        'vanilla adversarial + 100·L1'
+        """
+        text = f"{self.adversarial.criterion.replace('_', ' ')} adversarial"
+        if self.l1_weight > 0:
+            text += f" + {self.l1_weight:g}·L1"
+        if self.perceptual is not None:
+            text += f" + {self.perceptual_weight:g}·perceptual"
+        if self.generator_scale != 1 or self.discriminator_scale != 1:
+            text += f"; scaled by {self.generator_scale:g} (G) and {self.discriminator_scale:g} (D)"
+        return text

@@ -1,0 +1,7 @@
+"""Networks that MONAI lacks. Discriminators are MONAI's PatchDiscriminator."""
+
+from bundle.networks.init import init_weights
+from bundle.networks.resnet_generator import ResnetGenerator
+from bundle.networks.vgg import VGGFeatures
+
+__all__ = ["ResnetGenerator", "VGGFeatures", "init_weights"]

@@ -1,0 +1,138 @@
+"""The generator: condition in, image out."""
+
+from __future__ import annotations
+
+import torch
+from monai.networks.layers.factories import Conv, split_args
+from monai.networks.layers.utils import get_norm_layer
+from torch import nn
+
+from bundle.networks.init import init_weights
+
+__all__ = ["ResnetGenerator"]
+
+
+# MONAI's factory of paddings has no reflection.
+_REFLECTION_PAD = {2: nn.ReflectionPad2d, 3: nn.ReflectionPad3d}
+
+
+class _ResidualBlock(nn.Module):
+    """x + conv(relu(conv(x))), each convolution 3 wide, reflection-padded and normalised."""
+
+    def __init__(self, channels: int, norm: str | tuple, dropout: float, bias: bool, spatial_dims: int) -> None:
+        super().__init__()
+        conv, pad = Conv[Conv.CONV, spatial_dims], _REFLECTION_PAD[spatial_dims]
+        layers: list[nn.Module] = [
+            pad(1),
+            conv(channels, channels, kernel_size=3, bias=bias),
+            get_norm_layer(norm, spatial_dims, channels),
+            nn.ReLU(inplace=True),
+        ]
+        if dropout > 0:
+            layers.append(nn.Dropout(dropout))
+        layers += [
+            pad(1),
+            conv(channels, channels, kernel_size=3, bias=bias),
+            get_norm_layer(norm, spatial_dims, channels),
+        ]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.layers(x)
+
+
+class ResnetGenerator(nn.Module):
+    """ResNet generator of Johnson et al. 2016 (https://arxiv.org/abs/1603.08155), in the form that CycleGAN and
+    pix2pix gave it (Zhu et al. 2017, https://arxiv.org/abs/1703.10593, appendix 7.2) and AsynDGAN uses.
+
+    A 7-wide convolution, ``num_downsampling`` 3-wide ones of stride 2 that double the channels, ``num_blocks``
+    residual blocks, transposed convolutions that undo the downsampling, a 7-wide convolution and tanh; reflection
+    padding at both ends and in the blocks. With 3→3 channels and the defaults it has 11,378,179 parameters.
+
+    Weights are drawn by :func:`init_weights` from torch's global random stream.
+
+    Args:
+        in_channels: channels of the condition.
+        out_channels: channels of the image.
+        channels: filters of the first convolution (published: 64).
+        num_blocks: residual blocks (published: 9; 6 for images of 128² in the CycleGAN paper).
+        norm: MONAI's name of a normalisation: "INSTANCE" (no affine parameters, the follow-up paper's and the
+            default: batch statistics would mix sites), ("INSTANCE", {"affine": True}), "BATCH" (the 2020 code), ...
+            Convolutions have biases unless the norm is "BATCH", as in the published code.
+        dropout: probability inside the blocks (the 2020 code: 0.5).
+        num_downsampling: how often the resolution is halved.
+        spatial_dims: 2 or 3.
+
+    Shapes: B×in_channels×H×W[×D] float → B×out_channels×H×W[×D] in (-1, 1), of the input's dtype or autocast's.
+    H, W, D must be multiples of 2**num_downsampling, and at least twice that for reflection padding to have
+    something to reflect.
+
+    Raises:
+        ValueError: arguments out of range at construction; an input of another size in ``forward``.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        channels: int = 64,
+        num_blocks: int = 9,
+        norm: str | tuple = "INSTANCE",
+        dropout: float = 0.0,
+        num_downsampling: int = 2,
+        spatial_dims: int = 2,
+    ) -> None:
+        super().__init__()
+        if spatial_dims not in (2, 3):
+            raise ValueError(f"spatial_dims: expected 2 or 3, got {spatial_dims}")
+        if min(in_channels, out_channels, channels) < 1 or min(num_blocks, num_downsampling) < 0:
+            raise ValueError(
+                "expected in_channels, out_channels, channels >= 1 and num_blocks, num_downsampling >= 0, got "
+                f"{in_channels}, {out_channels}, {channels}, {num_blocks}, {num_downsampling}"
+            )
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout: expected a probability below 1, got {dropout}")
+        self.in_channels = in_channels
+        self.divisor = 2**num_downsampling
+        # 2 pixels must be left where the blocks pad by 1, and 4 where the ends pad by 3.
+        self.smallest = max(2 * self.divisor, 4)
+        norm_name = split_args(norm)[0]
+        bias = str(norm_name).lower() != "batch"
+        conv, transposed = Conv[Conv.CONV, spatial_dims], Conv[Conv.CONVTRANS, spatial_dims]
+        pad = _REFLECTION_PAD[spatial_dims]
+
+        layers: list[nn.Module] = [
+            pad(3),
+            conv(in_channels, channels, kernel_size=7, bias=bias),
+            get_norm_layer(norm, spatial_dims, channels),
+            nn.ReLU(inplace=True),
+        ]
+        width = channels
+        for _ in range(num_downsampling):
+            layers += [
+                conv(width, 2 * width, kernel_size=3, stride=2, padding=1, bias=bias),
+                get_norm_layer(norm, spatial_dims, 2 * width),
+                nn.ReLU(inplace=True),
+            ]
+            width *= 2
+        layers += [_ResidualBlock(width, norm, dropout, bias, spatial_dims) for _ in range(num_blocks)]
+        for _ in range(num_downsampling):
+            layers += [
+                # output_padding makes the size exactly double: without it one row and column would be missing.
+                transposed(width, width // 2, kernel_size=3, stride=2, padding=1, output_padding=1, bias=bias),
+                get_norm_layer(norm, spatial_dims, width // 2),
+                nn.ReLU(inplace=True),
+            ]
+            width //= 2
+        layers += [pad(3), conv(width, out_channels, kernel_size=7), nn.Tanh()]
+        self.layers = nn.Sequential(*layers)
+        init_weights(self)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for size in x.shape[2:]:
+            if size % self.divisor != 0 or size < self.smallest:
+                raise ValueError(
+                    f"expected spatial sizes that are multiples of {self.divisor} and at least {self.smallest}, "
+                    f"got {size}"
+                )
+        return self.layers(x)

@@ -1,0 +1,21 @@
+"""MONAI dictionary transforms that the tasks need beyond MONAI's own."""
+
+# The functions brain_outline and source_name stay in their modules: exported, they would hide the modules' names.
+
+from bundle.transforms.brain_outline import BrainOutlined
+from bundle.transforms.check_same_shape import CheckSameShaped
+from bundle.transforms.condition import ConditionFromLabeld, LabelFromConditiond, label_from_condition
+from bundle.transforms.group_labels import GroupLabelsd
+from bundle.transforms.scale_intensity import ScaleIntensityForegroundd
+from bundle.transforms.select_modalities import SelectModalitiesd
+
+__all__ = [
+    "BrainOutlined",
+    "CheckSameShaped",
+    "ConditionFromLabeld",
+    "GroupLabelsd",
+    "LabelFromConditiond",
+    "ScaleIntensityForegroundd",
+    "SelectModalitiesd",
+    "label_from_condition",
+]

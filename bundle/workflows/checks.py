@@ -1,0 +1,138 @@
+"""What our workflows check of a configuration before anything is computed."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import pydoc
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+from monai.bundle.config_item import ComponentLocator
+from monai.bundle.reference_resolver import ReferenceResolver
+
+__all__ = ["ConfigError", "check_arguments", "check_overrides", "check_top_level_keys"]
+
+# read by MONAI itself, or by its users, whether a config refers to them or not
+STANDARD_KEYS = {"imports", "bundle_root", "initialize", "run", "finalize", "_meta_"}
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be meant as it is written; the message names the key."""
+
+
+def _references(config: Any) -> set[str]:
+    """Top-level keys that a config refers to, by ``@key``, ``%key`` or inside an expression."""
+    if isinstance(config, Mapping):
+        return set().union(*(_references(value) for value in config.values()))
+    if isinstance(config, list | tuple):
+        return set().union(*(_references(value) for value in config))
+    if isinstance(config, str):
+        text = ReferenceResolver.normalize_id(config)
+        found = ReferenceResolver.match_refs_pattern(text) if text.startswith(("$", "@")) else {}
+        if text.startswith("%"):
+            found = {text[1:]: 1}
+        return {ReferenceResolver.split_id(name)[0] for name in found}
+    return set()
+
+
+def _suggest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, sorted(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def check_top_level_keys(files: Iterable[str | Path], override_keys: Iterable[str]) -> None:
+    """
+    Refuse a top-level key that no stage declares and nothing refers to: it would silently do nothing.
+
+    Args:
+        files: the config files of the run. Stage configs are those beside the first of them that have the key ``run``.
+        override_keys: top-level keys of the overrides.
+
+    Raises:
+        ConfigError: naming the key, where it stands, and the nearest key that there is.
+    """
+    configs = {str(file): ConfigParser.load_config_file(file) for file in files}
+    folder = Path(next(iter(configs))).parent
+    beside = [ConfigParser.load_config_file(f) for f in sorted(folder.glob("*.yaml"))]
+    stages = [config for config in beside if "run" in config]
+    # the run's own files are read for references, and the first of them, its stage, for keys as well
+    stages.append(next(iter(configs.values())))
+    known = set(STANDARD_KEYS).union(*(set(config) for config in stages))
+    known |= set().union(*(_references(config) for config in [*stages, *configs.values()]))
+    for file, keys in [*configs.items(), ("the command line", override_keys)]:
+        for key in keys:
+            name = key.lstrip("+")
+            if name not in known:
+                raise ConfigError(f"unknown key {name!r} in {file}: no stage uses it{_suggest(name, known)}")
+
+
+def check_overrides(parser: ConfigParser, overrides: Iterable[str]) -> None:
+    """
+    Refuse an override of something below the top level that is not there and that its component would not take.
+
+    Args:
+        parser: the configuration without the overrides.
+        overrides: ids such as ``train#trainer#max_epochs``.
+
+    Raises:
+        ConfigError: naming the override and the nearest key that there is.
+    """
+    for override in overrides:
+        parts = ReferenceResolver.split_id(ReferenceResolver.normalize_id(override.lstrip("+")))
+        for depth in range(1, len(parts)):
+            parent, key = parser.get("::".join(parts[:depth])), parts[depth]
+            if isinstance(parent, list) and key.isdigit() and int(key) < len(parent):
+                continue
+            if isinstance(parent, Mapping):
+                arguments = _arguments(parent)
+                if key in parent or (depth == len(parts) - 1 and (arguments is None or key in arguments)):
+                    continue
+                known = set(parent) | (arguments or set())
+                raise ConfigError(f"unknown key {key!r} in the override {override!r}{_suggest(key, known)}")
+            raise ConfigError(f"the override {override!r} names nothing: {'#'.join(parts[:depth])} has no {key!r}")
+
+
+def check_arguments(config: Any, path: str = "") -> None:
+    """
+    Refuse a component that is declared with an argument it does not take, before any component is made.
+
+    Raises:
+        ConfigError: naming the place in the config, the argument and the nearest one that there is.
+    """
+    if isinstance(config, Mapping):
+        arguments = _arguments(config)
+        if arguments is not None:
+            for key in config:
+                if key not in arguments and not (key.startswith("_") and key.endswith("_")):
+                    raise ConfigError(
+                        f"{path}: {config['_target_']} takes no argument {key!r}{_suggest(key, arguments)}"
+                    )
+        for key, value in config.items():
+            check_arguments(value, f"{path}#{key}" if path else str(key))
+    elif isinstance(config, list | tuple):
+        for place, value in enumerate(config):
+            check_arguments(value, f"{path}#{place}")
+
+
+_LOCATOR = ComponentLocator()
+
+
+def _arguments(config: Mapping) -> set[str] | None:
+    """Arguments of the component that ``config`` declares; None when it declares none or takes any."""
+    target = config.get("_target_")
+    if not isinstance(target, str) or target.startswith(("$", "@", "%")):
+        return None
+    module = _LOCATOR.get_component_module_name(target)
+    component = pydoc.locate(f"{module}.{target}" if isinstance(module, str) else target)
+    if component is None:
+        raise ConfigError(f"_target_: {target} cannot be imported")
+    try:
+        parameters = inspect.signature(component).parameters.values()
+    except (TypeError, ValueError):  # written in C, or by a metaclass
+        return None
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return None
+    return {p.name for p in parameters}

@@ -1,0 +1,198 @@
+"""All settings of an experiment, stage after stage, and the table of what they gave."""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import os
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import monai
+import psutil
+import torch
+
+from bundle.data import DataError, check_setting, load_datalist
+from bundle.files import write_json
+from bundle.workflows.workflow import CheckedWorkflow, DistributedGANWorkflow, SegmentationWorkflow
+
+__all__ = ["GAN_SETTINGS", "STAGES", "Experiment"]
+
+logger = logging.getLogger(__name__)
+
+STAGES: dict[str, type[CheckedWorkflow]] = {
+    "train": DistributedGANWorkflow,
+    "generate": DistributedGANWorkflow,
+    "segment": SegmentationWorkflow,
+    "evaluate": SegmentationWorkflow,
+}
+GAN_SETTINGS = ("syn_all", "asyndgan")
+
+
+@dataclass
+class Experiment:
+    """
+    The settings of a task, each trained and scored for every seed, by the same workflows that run the stages alone.
+
+    What is finished is not computed again: every stage knows its own outputs.
+
+    Args:
+        task: name of the task's config, such as ``brats``.
+        dataset_dir: folder of ``datalist.json``.
+        profile: name of the config with the sizes, such as ``small``.
+        run_dir: folder of the run.
+        seeds: seeds of the runs; generator and segmenter share them.
+        settings: None for all there are.
+        config_files: further configs, after those of task and profile.
+        overrides: values for keys of the configs, as on the command line of ``monai.bundle run``.
+        config_dir: folder of the configs.
+        command: the command line that reproduces the run, for the report.
+    """
+
+    task: str
+    dataset_dir: str
+    profile: str = "small"
+    run_dir: str | None = None
+    seeds: Sequence[int] = (0,)
+    settings: Sequence[str] | None = None
+    config_files: Sequence[str] = ()
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    config_dir: str = "configs"
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        self.run_dir = self.run_dir or str(Path(self.config_dir).parent / "runs" / f"{self.task}-{self.profile}")
+        modalities = self.workflow("evaluate", "real_all", self.seeds[0]).parser.get_parsed_content("modalities")
+        # held-out cases are first read after hours of training: decode everything now
+        self.datalist = load_datalist(self.dataset_dir, modalities, deep=True)
+        if not self.datalist.test:
+            raise DataError(f"{self.dataset_dir}: the list 'test' is empty, there is nothing to score a segmenter on")
+        subsets = [f"real_subset/{site}" for site in self.datalist.sites]
+        self.settings = list(self.settings or ["real_all", *subsets, *GAN_SETTINGS])
+        for setting in self.settings:
+            check_setting(setting, self.datalist.sites)
+
+    def workflow(self, stage: str, setting: str, seed: int) -> CheckedWorkflow:
+        """A stage's workflow, initialized."""
+        folder = Path(self.config_dir)
+        files = [str(folder / f"{name}.yaml") for name in (stage, self.task, self.profile)] + list(self.config_files)
+        given = {
+            "bundle_root": str(folder.parent),
+            "dataset_dir": str(self.dataset_dir),
+            "run_dir": str(self.run_dir),
+            "setting": setting,
+            "seed": seed,
+        }
+        workflow = STAGES[stage](config_file=files, **given, **self.overrides)
+        workflow.initialize()
+        return workflow
+
+    def output_dir(self, setting: str, seed: int) -> Path:
+        return Path(self.run_dir) / f"seed_{seed}" / setting
+
+    def run(self) -> dict:
+        """Run what is not finished; ``results.json`` is written anew after every setting. Returns its content."""
+        for seed in self.seeds:
+            for number, setting in enumerate(self.settings, start=1):
+                logger.info("seed %d, setting %d of %d: %s", seed, number, len(self.settings), setting)
+                for stage in STAGES:
+                    if stage in ("train", "generate") and setting not in GAN_SETTINGS:
+                        continue
+                    self._run_stage(stage, setting, seed)
+                self.write_results()
+        return self.write_results()
+
+    def _run_stage(self, stage: str, setting: str, seed: int) -> None:
+        workflow = self.workflow(stage, setting, seed)
+        workflow.run()
+        workflow.finalize()
+        # a workflow's objects refer to each other in circles, and hold the data in memory
+        del workflow
+        gc.collect()
+
+    def write_results(self) -> dict:
+        """Collect what is finished into ``results.json`` (see docs for its format) and return it."""
+        results = {
+            "task": self.task,
+            "name": self.datalist.name,
+            "profile": self.profile,
+            "seeds": list(self.seeds),
+            "training_cases": {site: len(self.datalist.site_items(site)) for site in self.datalist.sites},
+            "test_cases": len(self.datalist.test),
+            "losses": None,
+            "train": self._training(),
+            "settings": {setting: self._scores(setting) for setting in self.settings},
+            "wire": None,
+            "hardware": hardware(),
+            "command": self.command,
+        }
+        results["settings"] = {setting: scores for setting, scores in results["settings"].items() if scores}
+        asyndgan = self._records("asyndgan", "gan/record.json")
+        if asyndgan:
+            results["losses"], results["wire"] = asyndgan[0]["losses"], asyndgan[0]["wire"]
+        results["seconds"] = self._seconds()
+        results = {key: value for key, value in results.items() if value is not None}
+        write_json(Path(self.run_dir) / "results.json", results)
+        return results
+
+    def _records(self, setting: str, name: str) -> list[dict]:
+        paths = [self.output_dir(setting, seed) / name for seed in self.seeds]
+        return [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
+
+    def _training(self) -> dict:
+        """What the generators took, as a mean over seeds."""
+        found = {setting: self._records(setting, "gan/record.json") for setting in GAN_SETTINGS}
+        return {
+            setting: {key: mean(r[key] for r in records) for key in ("steps", "seconds", "seconds_per_step")}
+            for setting, records in found.items()
+            if records
+        }
+
+    def _scores(self, setting: str) -> dict:
+        evaluations = [e["metrics"] for e in self._records(setting, "evaluation/metrics.json")]
+        if not evaluations:
+            return {}
+        scores: dict[str, Any] = {}
+        for metric in evaluations[0]:
+            per_seed = [evaluation[metric]["mean"] for evaluation in evaluations]
+            cases = evaluations[0][metric]["per_case"]
+            scores[metric] = {
+                "mean": mean(per_seed),
+                "std": stdev(per_seed) if len(per_seed) > 1 else None,
+                "per_seed": per_seed,
+                "per_case": {
+                    case: [evaluation[metric]["per_case"][case] for evaluation in evaluations] for case in cases
+                },
+            }
+        segmenters = self._records(setting, "segmenter/record.json")
+        return scores | {"training_images": segmenters[0]["training_images"]}
+
+    def _seconds(self) -> float:
+        """Time of all trainings, whenever they ran."""
+        trainings = [
+            r for s in self.settings for part in ("gan", "segmenter") for r in self._records(s, f"{part}/record.json")
+        ]
+        return round(sum(record["seconds"] for record in trainings), 1)
+
+
+def hardware() -> dict:
+    """What the run was made on; no names of machines or people."""
+    cpu = platform.processor() or platform.machine()
+    if os.path.exists("/proc/cpuinfo"):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), cpu)
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "torch": torch.__version__,
+        "monai": monai.__version__,
+        "date": time.strftime("%Y-%m-%d"),
+    }

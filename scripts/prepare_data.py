@@ -1,0 +1,96 @@
+#!/usr/bin/env python
+"""Write the data list of a data set on disk: cases, sites, train/test split.
+
+Examples:
+    python scripts/prepare_data.py brats MICCAI_BraTS_2018 --output data/brats --sites size --num_sites 10
+    python scripts/prepare_data.py tcga_lgg lgg --output data/lgg --sites institution --table cases.csv
+    python scripts/prepare_data.py volumes hospital --output data/own --sites table --table cases.csv \
+        --modalities flair t2 --resample 1.0 --n4
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bundle.data.case_conversion import ConvertOptions
+from bundle.data.errors import DataError
+from bundle.data.layouts import LAYOUTS
+from bundle.data.preparation import PrepareOptions, Summary, prepare
+from bundle.data.splits import RULES
+
+
+def parse_arguments(arguments: list[str] | None = None) -> PrepareOptions:
+    """Options from the command line."""
+    layouts = "\n".join(f"  {name}: {layout.description}" for name, layout in LAYOUTS.items())
+    parser = argparse.ArgumentParser(
+        description=f"{__doc__}\nLayouts:\n{layouts}", formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("layout", choices=list(LAYOUTS), help="how the data lies on disk")
+    parser.add_argument("source", type=Path, help="folder with the data as distributed")
+    parser.add_argument("--output", type=Path, required=True, help="folder for datalist.json and converted volumes")
+    parser.add_argument("--sites", choices=list(RULES), required=True, help="which site a case belongs to")
+    parser.add_argument("--table", type=Path, help="CSV or JSON with case, site (or institution), split, patient")
+    parser.add_argument("--num_sites", type=int, help="number of sites (rules size and dirichlet)")
+    parser.add_argument("--alpha", type=float, default=0.5, help="concentration of rule dirichlet (default 0.5)")
+    parser.add_argument(
+        "--split", choices=["table", "random"], help="who tests: the table's split column (default if there is one)"
+    )
+    parser.add_argument("--test_fraction", type=float, help="share of test patients per site (default 0.2)")
+    parser.add_argument("--seed", type=int, default=0, help="of random sites and splits (default 0)")
+    parser.add_argument("--modalities", nargs="+", help="which, in this order (default: the layout's)")
+    parser.add_argument("--labels", nargs="+", metavar="VALUE=NAME", help='e.g. 0=background 1=tumour; "0" is needed')
+    parser.add_argument("--skip_incomplete", action="store_true", help="leave out cases that lack a file")
+    parser.add_argument("--n4", action="store_true", help="N4 bias-field correction of every modality")
+    parser.add_argument("--n4_shrink", type=int, default=4, help="estimate the field on a coarser grid (default 4)")
+    parser.add_argument("--resample", type=float, metavar="MM", help="cubic voxels, all volumes on one grid")
+    parser.add_argument("--name", help="name of the data set (default: that of the source folder)")
+    values = vars(parser.parse_args(arguments))
+    try:
+        pairs = [pair.split("=", 1) for pair in values["labels"] or []]
+        values["labels"] = {int(value): name for value, name in pairs} or None
+    except ValueError:
+        parser.error("--labels: expected VALUE=NAME with a whole number as VALUE")
+    values["modalities"] = tuple(values["modalities"]) if values["modalities"] else None
+    values["convert"] = ConvertOptions(values.pop("n4"), values.pop("n4_shrink"), values.pop("resample"))
+    return PrepareOptions(**values)
+
+
+def print_summary(options: PrepareOptions, summary: Summary) -> None:
+    """Resolved options, a row per site, warnings."""
+    given = {key: value for key, value in vars(options).items() if key in ("source", "output", "skip_incomplete")}
+    given |= vars(options.convert)
+    for key, value in (summary.resolved | given).items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{name} {text}" if key != "labels" else f"{name}={text}" for name, text in value.items())
+        print(f"{key}: {' '.join(value) if isinstance(value, tuple) else value}")
+    width = max(len("site"), *(len(row[0]) for row in summary.rows))
+    print(f"\n{'site':<{width}}  training  test  median tumour volume (ml)")
+    for site, training, test, volume in summary.rows:
+        print(f"{site:<{width}}  {training:>8}  {test:>4}  {volume:>25.1f}")
+    training, test = (sum(row[column] for row in summary.rows) for column in (1, 2))
+    print(f"{'all':<{width}}  {training:>8}  {test:>4}\n")
+    for warning in summary.warnings:
+        print(f"WARNING: {warning}")
+    print(f"wrote {summary.path}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run; returns the exit status: 0, or 2 for bad data."""
+    options = parse_arguments(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        summary = prepare(options)
+    except (DataError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print_summary(options, summary)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+#!/usr/bin/env python
+"""Run all settings of a task and write the table, the figures and the report.
+
+What is finished is not computed again: after an interruption, start it with the same words.
+
+Examples:
+    python scripts/run_experiments.py --task brats --dataset_dir data/lgg --profile small --seeds 0
+    python scripts/run_experiments.py --task brats --dataset_dir data/lgg --run_dir runs/no_l1 --set l1_weight=0
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shlex
+import sys
+import warnings
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    tasks = [task for task in ("brats",) if (ROOT / "configs" / f"{task}.yaml").exists()]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", required=True, choices=tasks, help="configs/TASK.yaml")
+    parser.add_argument("--dataset_dir", required=True, help="folder of datalist.json, see scripts/prepare_data.py")
+    parser.add_argument("--profile", default="small", help="configs/PROFILE.yaml: demo, small or paper (default small)")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[0], help="one run of every setting for each (default 0)"
+    )
+    parser.add_argument("--settings", nargs="+", help="real_all real_subset/SITE syn_all asyndgan (default: all)")
+    parser.add_argument("--run_dir", help="folder of the run (default runs/TASK-PROFILE)")
+    parser.add_argument("--config_file", nargs="+", default=[], help="further configs, which win over the profile")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="config keys, such as num_steps=3000")
+    return parser.parse_args(arguments)
+
+
+def overrides(pairs: list[str]) -> dict:
+    """KEY=VALUE to a mapping, the values as YAML reads them."""
+    import yaml
+
+    parsed = dict(pair.partition("=")[::2] for pair in pairs)
+    return {key: yaml.safe_load(value) for key, value in parsed.items()}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse_arguments(arguments)
+    # MONAI warns at every config that configs are code, and at its own deprecations
+    warnings.filterwarnings("ignore")
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S"
+    )
+    from bundle.report import text_table
+    from bundle.workflows.evidence import make_report
+    from bundle.workflows.experiment import Experiment
+
+    command = "python scripts/run_experiments.py " + shlex.join(sys.argv[1:] if arguments is None else arguments)
+    try:
+        experiment = Experiment(
+            task=options.task,
+            dataset_dir=options.dataset_dir,
+            profile=options.profile,
+            run_dir=options.run_dir,
+            seeds=options.seeds,
+            settings=options.settings,
+            config_files=options.config_file,
+            overrides=overrides(options.set),
+            config_dir=str(ROOT / "configs"),
+            command=command,
+        )
+        results = experiment.run()
+        page = make_report(experiment, results)
+    except (ValueError, OSError) as error:
+        print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+    print(f"\n{text_table(results)}\n\nreport: {page}\nnumbers: {Path(experiment.run_dir) / 'results.json'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""Data and sizes that several tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bundle.data.phantoms import write_brats_phantoms
+from bundle.data.preparation import PrepareOptions, prepare
+
+
+@pytest.fixture(scope="session")
+def phantom_dir(tmp_path_factory) -> Path:
+    """
+    Phantom brains in BraTS layout with their ``datalist.json``: read only, copy it to change it.
+
+    Sites A and B, each with two training cases and one test case, four modalities, 32×32×8 voxels.
+    """
+    folder = tmp_path_factory.mktemp("phantoms")
+    table = write_brats_phantoms(folder, ("A", "B"), cases_per_site=2, test_cases_per_site=1, shape=(32, 32, 8))
+    prepare(PrepareOptions("brats", folder, folder, sites="table", table=table, name="phantoms"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_sizes() -> dict:
+    """Overrides of the configs' sizes with which every stage ends after seconds on one core."""
+    return {
+        "image_size": 32,
+        "generator_channels": 8,
+        "generator_blocks": 1,
+        "discriminator_channels": 8,
+        "batch_size": 1,
+        "num_steps": 4,
+        "epoch_length": 2,
+        "segmenter_channels": [4, 8],
+        "segmenter_batch_size": 2,
+        "segmenter_steps": 4,
+        "segmenter_epoch_length": 2,
+        "device": "cpu",
+    }

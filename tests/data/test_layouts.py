@@ -1,0 +1,297 @@
+"""Layouts: cases as they lie on disk; conversion; grids; N4."""
+
+import json
+
+import itk
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from bundle.data.case_conversion import ConvertOptions, convert_case
+from bundle.data.convert import as_label, read_volume, write_nifti
+from bundle.data.errors import DataError
+from bundle.data.geometry import check_same_grid, correct_bias, isotropic_grid, resample
+from bundle.data.layouts import LAYOUTS, get_layout
+
+
+def save(path, array, affine=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(array, np.eye(4) if affine is None else affine), path)
+
+
+def ramp(shape=(6, 5, 4), dtype=np.int16):
+    return np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+
+
+def volume(array, spacing=(1.0, 1.0, 1.0), origin=(0.0, 0.0, 0.0)):
+    """SimpleITK image from an array in x, y, z order."""
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array.T))
+    image.SetSpacing(spacing)
+    image.SetOrigin(origin)
+    return image
+
+
+def test_registry():
+    assert list(LAYOUTS) == ["brats", "tcga_lgg", "tcga_lgg_tif", "msd", "volumes"]
+    with pytest.raises(DataError, match="layout 'bids' is unknown, expected one of brats, tcga_lgg"):
+        get_layout("bids")
+
+
+def test_brats(tmp_path):
+    for case, suffix in (("HGG/Brats18_CBICA_AAB_1", ".nii.gz"), ("LGG/Brats18_2013_2_1", ".nii"), ("own", ".nii.gz")):
+        for name in ("flair", "t1", "t1ce", "t2", "seg"):
+            save(tmp_path / case / f"{case.split('/')[-1]}_{name}{suffix}", ramp())
+    layout = get_layout("brats")
+    cases, problems = layout.discover(tmp_path, layout.modalities)
+    assert not problems
+    found = {case.case: (case.grade, case.institution, list(case.images)) for case in cases}
+    modalities = ["flair", "t1", "t1ce", "t2"]
+    assert found == {
+        "own": (None, None, modalities),
+        "Brats18_CBICA_AAB_1": ("HGG", "CBICA", modalities),
+        "Brats18_2013_2_1": ("LGG", "2013", modalities),
+    }
+    (tmp_path / "own/own_t1ce.nii.gz").unlink()
+    (tmp_path / "own/own_seg.nii.gz").unlink()
+    cases, problems = layout.discover(tmp_path, layout.modalities)
+    assert len(cases) == 2
+    assert problems == [f"case folder {tmp_path / 'own'}: missing own_t1ce.nii.gz, own_seg.nii.gz (or .nii)"]
+    with pytest.raises(DataError, match="no such folder"):
+        layout.discover(tmp_path / "nothing", layout.modalities)
+
+
+def test_tcga_lgg(tmp_path):
+    for name in ("flair", "seg"):
+        save(tmp_path / f"TCGA_CS_4941/TCGA_CS_4941_{name}.nii.gz", ramp())
+    # What prepare_data.py wrote into the source is no case.
+    save(tmp_path / "out/x.nii.gz", ramp())
+    (tmp_path / "out/datalist.json").write_text("{}")
+    cases, problems = get_layout("tcga_lgg").discover(tmp_path, ("flair",))
+    assert not problems
+    assert [(case.case, case.patient, case.institution) for case in cases] == [("TCGA_CS_4941", "TCGA_CS_4941", "CS")]
+
+
+@pytest.fixture
+def slices(tmp_path):
+    """A published case of 11 slices, whose channels tell the slice and the channel."""
+    name = "TCGA_CS_4941_19960909"
+    (tmp_path / name).mkdir()
+    for number in range(1, 12):
+        rgb = np.zeros((8, 6, 3), np.uint8)
+        rgb[...] = [number, 100 + number, 200 + number]
+        rgb[0, 1] = 0
+        mask = np.zeros((8, 6), np.uint8)
+        mask[number % 8, 2] = 255
+        image = itk.image_from_array(rgb, is_vector=True)
+        itk.imwrite(image, str(tmp_path / name / f"{name}_{number}.tif"))
+        itk.imwrite(itk.image_from_array(mask), str(tmp_path / name / f"{name}_{number}_mask.tif"))
+    return tmp_path / name
+
+
+def test_tcga_lgg_tif(slices, tmp_path):
+    layout = get_layout("tcga_lgg_tif")
+    (case,), problems = layout.discover(tmp_path, ("flair", "t1ce"))
+    assert not problems
+    assert (case.patient, case.institution) == ("TCGA_CS_4941", "CS")
+    output = tmp_path / "out" / "volumes" / case.case
+    assert convert_case(case, ("flair", "t1ce"), output, ConvertOptions(), layout.read)
+    flair = nib.load(output / "flair.nii.gz")
+    assert flair.shape == (6, 8, 11)
+    assert flair.get_data_dtype() == np.uint8
+    assert np.asarray(flair.dataobj)[3, 3].tolist() == list(range(101, 112))
+    assert np.asarray(flair.dataobj)[1, 0].tolist() == [0] * 11
+    seg = np.asarray(nib.load(output / "seg.nii.gz").dataobj)
+    assert np.argwhere(seg == 1).tolist() == [
+        [2, n % 8, n - 1] for n in sorted(range(1, 12), key=lambda n: n % 8 * 99 + n)
+    ]
+    assert not convert_case(case, ("flair", "t1ce"), output, ConvertOptions(), layout.read)
+
+
+def test_tcga_lgg_tif_bad(slices, tmp_path):
+    layout = get_layout("tcga_lgg_tif")
+    with pytest.raises(DataError, match="no t2, expected some of t1, flair, t1ce"):
+        layout.discover(tmp_path, ("t2",))
+    (case,), _ = layout.discover(tmp_path, ("flair",))
+    path = slices / f"{slices.name}_4_mask.tif"
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(DataError, match=r"_4_mask\.tif: unreadable"):
+        layout.read(case, "seg")
+    itk.imwrite(itk.image_from_array(np.full((8, 6), 7, np.uint8)), str(path))
+    with pytest.raises(DataError, match=r"_4_mask\.tif: expected a mask"):
+        layout.read(case, "seg")
+    path.unlink()
+    (slices / f"{slices.name}_7.tif").unlink()
+    _, problems = layout.discover(tmp_path, ("flair",))
+    assert problems == [f"case folder {slices}: missing {slices.name}_7.tif, {slices.name}_4_mask.tif"]
+
+
+@pytest.fixture
+def msd(tmp_path):
+    modality = {"0": "FLAIR", "1": "T1w", "2": "t1gd", "3": "T2w"}
+    training = []
+    for name in ("BRATS_001", "BRATS_002"):
+        save(tmp_path / f"imagesTr/{name}.nii.gz", ramp((6, 5, 4, 4), np.float32))
+        save(tmp_path / f"labelsTr/{name}.nii.gz", (ramp() % 4).astype(np.uint8))
+        training.append({"image": f"./imagesTr/{name}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"})
+    (tmp_path / "imagesTr/._BRATS_001.nii.gz").write_bytes(b"x")
+    training.append({"image": "./imagesTr/._BRATS_001.nii.gz", "label": "./labelsTr/._BRATS_001.nii.gz"})
+    (tmp_path / "dataset.json").write_text(json.dumps({"modality": modality, "training": training}))
+    return tmp_path
+
+
+def test_msd(msd):
+    layout = get_layout("msd")
+    cases, problems = layout.discover(msd, layout.modalities)
+    assert not problems
+    assert [case.case for case in cases] == ["BRATS_001", "BRATS_002"]
+    t1ce = sitk.GetArrayFromImage(layout.read(cases[0], "t1ce")).T
+    np.testing.assert_array_equal(t1ce, ramp((6, 5, 4, 4))[..., 2])
+    assert layout.read(cases[0], "seg").GetPixelID() == sitk.sitkUInt8
+    (msd / "labelsTr/BRATS_002.nii.gz").unlink()
+    assert "BRATS_002.nii.gz" in layout.discover(msd, layout.modalities)[1][0]
+    (msd / "dataset.json").write_text('{"modality": {"0": "CT"}}')
+    with pytest.raises(DataError, match=r"dataset\.json: expected JSON with modality and training"):
+        layout.discover(msd, layout.modalities)
+
+
+def write_dicom(folder, array, spacing, series="1.2.3.4", skip=()):
+    folder.mkdir(parents=True, exist_ok=True)
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    for index in range(array.shape[2]):
+        if index in skip:
+            continue
+        image = sitk.GetImageFromArray(np.ascontiguousarray(array[:, :, index].T))
+        image.SetSpacing(spacing[:2])
+        position = f"-10\\-20\\{5 + index * spacing[2]}"
+        tags = {"0008|0060": "MR", "0020|000e": series, "0020|0037": "1\\0\\0\\0\\1\\0", "0020|0032": position,
+                "0020|0013": str(index), "0018|0050": str(spacing[2]), "0008|0018": f"{series}.{index + 1}",
+                "0010|0010": "Doe^Jane", "0020|000d": "1.2.3"}  # fmt: skip
+        for key, value in tags.items():
+            image.SetMetaData(key, value)
+        # File names in the reverse order of the positions: only these count.
+        writer.SetFileName(str(folder / f"{series}_{90 - index}.dcm"))
+        writer.Execute(image)
+
+
+@pytest.fixture
+def hospital(tmp_path):
+    """A case with a DICOM series, a MetaImage and an NRRD label on one grid."""
+    spacing, origin = (0.5, 0.5, 2.0), (-10.0, -20.0, 5.0)
+    write_dicom(tmp_path / "p1" / "flair", ramp(), spacing)
+    sitk.WriteImage(volume(ramp(dtype=np.float32), spacing, origin), str(tmp_path / "p1" / "p1_t2.mha"))
+    sitk.WriteImage(volume((ramp() % 3).astype(np.int16), spacing, origin), str(tmp_path / "p1" / "seg.nrrd"))
+    return tmp_path
+
+
+def test_volumes(hospital, tmp_path):
+    layout = get_layout("volumes")
+    (case,), problems = layout.discover(hospital, ("t2", "flair"))
+    assert not problems
+    output = tmp_path / "out" / "volumes" / "p1"
+    assert convert_case(case, ("t2", "flair"), output, ConvertOptions(), layout.read)
+    for name, expected in (("flair", ramp()), ("t2", ramp()), ("seg", ramp() % 3)):
+        image = nib.load(output / f"{name}.nii.gz")
+        np.testing.assert_array_equal(np.asarray(image.dataobj), expected)
+        np.testing.assert_allclose(image.affine, np.diag([-0.5, -0.5, 2, 1]) + np.array([[0, 0, 0, 10], [0, 0, 0, 20],
+                                   [0, 0, 0, 5], [0, 0, 0, 0]]), atol=1e-5)  # fmt: skip
+        assert b"Doe" not in image.header.binaryblock
+        assert not image.header.extensions
+    # The conversion is kept, until an option or a source changes.
+    assert not convert_case(case, ("t2", "flair"), output, ConvertOptions(), layout.read)
+    assert convert_case(case, ("t2", "flair"), output, ConvertOptions(resample=1.0), layout.read)
+    assert nib.load(output / "seg.nii.gz").shape == (3, 2, 8)
+    (output / "t2.nii.gz").unlink()
+    assert convert_case(case, ("t2", "flair"), output, ConvertOptions(resample=1.0), layout.read)
+
+
+def test_killed_conversion_leaves_nothing(hospital, tmp_path, monkeypatch):
+    layout = get_layout("volumes")
+    (case,), _ = layout.discover(hospital, ("t2",))
+    output = tmp_path / "out" / "p1"
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bundle.data.case_conversion.write_json", killed)
+    with pytest.raises(KeyboardInterrupt):
+        convert_case(case, ("t2",), output, ConvertOptions(), layout.read)
+    assert list(output.parent.iterdir()) == []
+
+
+def test_volumes_bad(hospital):
+    layout = get_layout("volumes")
+    with pytest.raises(DataError, match=r"--modalities .*p1, holds flair, p1_t2.mha, seg.nrrd"):
+        layout.discover(hospital, ())
+    _, problems = layout.discover(hospital, ("flair", "t1"))
+    assert f"case folder {hospital / 'p1'}: missing t1.EXT" in problems[0]
+    write_dicom(hospital / "p1" / "flair", ramp(), (0.5, 0.5, 2.0), series="1.2.9")
+    (case,), _ = layout.discover(hospital, ("flair",))
+    with pytest.raises(DataError, match="flair: holds 2 DICOM series, expected exactly one"):
+        layout.read(case, "flair")
+    (hospital / "p1" / "t1").mkdir()
+    (hospital / "p1" / "t1.nrrd").write_bytes(b"NRRD")
+    _, problems = layout.discover(hospital, ("t1",))
+    assert "t1.nrrd, t1; expected one t1" in problems[0]
+    with pytest.raises(DataError, match=r"t1\.nrrd: unreadable"):
+        read_volume(hospital / "p1" / "t1.nrrd")
+    with pytest.raises(DataError, match="t1: holds 0 DICOM series"):
+        read_volume(hospital / "p1" / "t1")
+
+
+def test_dicom_with_a_missing_slice(tmp_path):
+    write_dicom(tmp_path / "flair", ramp(), (1.0, 1.0, 1.0), skip=(1,))
+    with pytest.raises(DataError, match="missing or unevenly spaced"):
+        read_volume(tmp_path / "flair")
+
+
+def test_grids():
+    reference = volume(ramp(), (1.0, 1.0, 3.0))
+    check_same_grid({"a": reference, "b": volume(ramp(), (1.0, 1.0, 3.001))}, "c")
+    for other, what in (
+        (volume(ramp((6, 5, 3)), (1.0, 1.0, 3.0)), "size of flair is .* of seg"),
+        (volume(ramp(), (1.0, 1.0, 3.2)), "spacing"),
+        (volume(ramp(), (1.0, 1.0, 3.0), (0.0, 2.0, 0.0)), "origin"),
+    ):
+        with pytest.raises(DataError, match=f"case c: {what}.*--resample"):
+            check_same_grid({"flair": reference, "seg": other}, "c")
+    grid = isotropic_grid(reference, 1.5)
+    assert grid.GetSize() == (4, 3, 8)
+    np.testing.assert_allclose(grid.GetOrigin(), (0.25, 0.25, -0.75))
+    same = isotropic_grid(volume(ramp()), 1.0)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(resample(volume(ramp()), same)).T, ramp())
+    labels = sitk.GetArrayFromImage(resample(volume((ramp() % 2 * 4).astype(np.uint8)), grid, label=True))
+    assert set(np.unique(labels)) <= {0, 4}
+
+
+def test_labels_must_be_whole_numbers():
+    assert as_label(volume(np.full((2, 2, 2), 4.0)), "f").GetPixelID() == sitk.sitkUInt8
+    with pytest.raises(DataError, match="f: label holds fractions"):
+        as_label(volume(np.full((2, 2, 2), 0.5)), "f")
+    with pytest.raises(DataError, match="f: label values run from -1 to -1"):
+        as_label(volume(np.full((2, 2, 2), -1)), "f")
+
+
+def test_n4_flattens_a_bias_field():
+    x, y, z = np.meshgrid(*[np.linspace(-1, 1, n) for n in (32, 32, 16)], indexing="ij")
+    inside = x**2 + y**2 + z**2 < 0.8
+    rng = np.random.default_rng(0)
+    tissue = np.where(z > 0, 100, 160) + rng.normal(0, 2, x.shape)
+    biased = np.where(inside, tissue * np.exp(0.4 * x), 0).astype(np.float32)
+    corrected = sitk.GetArrayFromImage(correct_bias(volume(biased), shrink=2)).T
+    assert corrected.dtype == np.float32
+    assert (corrected[~inside] == 0).all()
+
+    def spread(image):
+        return np.std(image[inside & (z > 0)]) / np.mean(image[inside & (z > 0)])
+
+    assert spread(corrected) < 0.4 * spread(biased)
+    with pytest.raises(DataError, match="positive intensities"):
+        correct_bias(volume(np.zeros((8, 8, 8), np.float32)))
+
+
+def test_write_nifti_is_atomic(tmp_path):
+    with pytest.raises(OSError, match="cannot be written"):
+        write_nifti(volume(ramp()), tmp_path / "a.unknown")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,206 @@
+from copy import deepcopy
+
+import pytest
+import torch
+from ignite.engine import Events
+from monai.handlers import LrScheduleHandler
+from small_sites import federation, generator
+
+from bundle.engines import (
+    AtomicCheckpointSaver,
+    AutocastInferer,
+    DistributedGanTrainer,
+    LinearDecay,
+    Resume,
+    losses_by_tag,
+    mean_losses,
+    mixture_weights,
+)
+from bundle.federation import LocalFederation
+
+
+def make(fed, network=None, steps=6, handlers=(), **kwargs):
+    torch.manual_seed(0)
+    network = generator() if network is None else network
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, betas=(0.5, 0.999))
+    trainer = DistributedGanTrainer(
+        device="cpu",
+        max_epochs=steps // 2,
+        epoch_length=2,
+        federation=fed,
+        generator=network,
+        optimizer=optimizer,
+        train_handlers=[handler(network, optimizer, fed) for handler in handlers],
+        **kwargs,
+    )
+    return trainer, network
+
+
+def weights(network):
+    return torch.cat([p.detach().flatten() for p in network.parameters()])
+
+
+def discriminators(fed):
+    return [weights(fed.site(name).discriminator) for name in fed.sites]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "expected"), [({"A": 5, "B": 5}, {"A": 0.5, "B": 0.5}), ({"A": 1, "B": 99}, {"A": 0.01, "B": 0.99})]
+)
+def test_mixture_weights(lengths, expected):
+    assert mixture_weights(lengths) == pytest.approx(expected)
+    assert mixture_weights(lengths, "sum") == {"A": 1.0, "B": 1.0}
+    with pytest.raises(ValueError, match="'proportional' or 'sum'"):
+        mixture_weights(lengths, "mean")
+
+
+@pytest.mark.parametrize("mixture", ["proportional", "sum"])
+def test_the_generators_gradient_is_that_of_the_weighted_objective(mixture):
+    """Two ways: through the wall by image gradients, and by one graph from the losses to the generator."""
+    fed = federation(lengths={"A": 3, "B": 12}, l1_weight=10.0)
+    trainer, network = make(fed, steps=2, mixture=mixture)
+    trainer.state.max_epochs = 1
+    twin, gradients = deepcopy(network), {}
+
+    @trainer.on(Events.ITERATION_COMPLETED(once=1))
+    def compare(engine):
+        gradients["wall"] = torch.cat([p.grad.flatten() for p in network.parameters()])
+        objective = 0.0
+        for name, pi in mixture_weights({"A": 3, "B": 12}, mixture).items():
+            site = fed.site(name)
+            batch = site._draw(1)  # the discriminators have made their first update, and only that
+            x = batch["condition"].float()
+            synthetic = twin(x)
+            objective = objective + pi * site.loss.generator(site._logits(x, synthetic), synthetic, batch["image"])[0]
+        objective.backward()
+        gradients["graph"] = torch.cat([p.grad.flatten() for p in twin.parameters()])
+
+    trainer.run()
+    torch.testing.assert_close(gradients["wall"], gradients["graph"], rtol=1e-4, atol=1e-6)
+
+
+def test_a_step_is_one_exchange_with_every_site():
+    calls = []
+
+    class Counting(LocalFederation):
+        def open(self, step):
+            calls.append(("open", step))
+            return super().open(step)
+
+        def exchange(self, batches):
+            calls.append(("exchange", {site: batch.step for site, batch in batches.items()}))
+            return super().exchange(batches)
+
+    plain = federation()
+    trainer, _ = make(Counting([plain.site(name) for name in plain.sites]), steps=4)
+    trainer.run()
+    assert calls == [("open", 1)] + [("exchange", {"A": s, "B": s}) for s in range(1, 5)]
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not():
+    def run(seed):
+        fed = federation(seed=seed)
+        trainer, network = make(fed, seed=seed)
+        trainer.run()
+        return weights(network), *discriminators(fed)
+
+    first, second, other = run(0), run(0), run(1)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert not torch.equal(first[0], other[0])
+
+
+class Dropout(torch.nn.Module):
+    """A generator with a random layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = generator()
+
+    def forward(self, x):
+        return torch.nn.functional.dropout(self.net(x), 0.5, self.training)
+
+
+@pytest.mark.parametrize("make_generator", [generator, Dropout])
+def test_a_resumed_training_ends_with_the_bits_of_an_uninterrupted_one(tmp_path, make_generator):
+    schedule = LinearDecay(num_steps=6, constant=0.3)
+
+    def handlers(folder):
+        def resume(network, optimizer, fed):
+            scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
+            saved = {"generator": network, "optimizer": optimizer, "federation": fed, "lr_scheduler": scheduler}
+            resume.saved = saved
+            return Resume(str(folder / "latest.pt"), saved)
+
+        return (
+            resume,
+            lambda *_: LrScheduleHandler(resume.saved["lr_scheduler"], epoch_level=False, print_lr=False),
+            lambda *_: AtomicCheckpointSaver(str(folder), resume.saved),
+        )
+
+    def run(folder, steps):
+        fed = federation(lr_schedule=schedule)
+        torch.manual_seed(3)
+        trainer, network = make(fed, make_generator(), steps=steps, handlers=handlers(folder))
+        torch.rand(steps)  # the global random state counts for nothing
+        trainer.run()
+        return trainer, weights(network), *discriminators(fed)
+
+    whole = run(tmp_path / "whole", 6)
+    run(tmp_path / "cut", 2)
+    resumed = run(tmp_path / "cut", 6)
+    assert resumed[0].state.iteration == 6
+    assert all(torch.equal(a, b) for a, b in zip(whole[1:], resumed[1:], strict=True))
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_before_the_generator():
+    class Broken(LocalFederation):
+        def exchange(self, batches):
+            replies = super().exchange(batches)
+            replies["B"].image_gradient[0, 0, 0, 0] = float("nan")
+            return replies
+
+    plain = federation()
+    trainer, network = make(Broken([plain.site(name) for name in plain.sites]))
+    before = weights(network)
+    with pytest.raises(FloatingPointError, match="step 1: site B"):
+        trainer.run()
+    assert torch.equal(weights(network), before)
+
+
+def test_a_site_that_does_not_answer_leaves_the_others_with_weights_that_sum_to_one():
+    class Absent(LocalFederation):
+        def exchange(self, batches):
+            return super().exchange({site: batch for site, batch in batches.items() if site != "B"})
+
+    plain = federation()
+    alone, _ = make(federation(lengths={"A": 3}), steps=2)
+    alone.run()
+    without, _ = make(Absent([plain.site(name) for name in plain.sites]), steps=2)
+    without.run()
+    assert torch.equal(weights(alone.generator), weights(without.generator))
+
+
+def test_bfloat16_is_near_float32_and_outputs_stay_float32():
+    ends = []
+    for amp in (False, True):
+        inferer = AutocastInferer(amp=amp)
+        fed = federation(inferer=inferer)
+        trainer, network = make(fed, inferer=inferer)
+        trainer.run()
+        assert trainer.state.output["synthetic"]["A"].dtype == torch.float32
+        assert all(p.dtype == torch.float32 for p in network.parameters())
+        ends.append(weights(network))
+    assert 0 < (ends[0] - ends[1]).abs().max() < 0.01
+
+
+def test_linear_decay():
+    factors = [LinearDecay(10, 0.5)(done) for done in range(11)]
+    assert factors[:6] == [1.0] * 6
+    assert factors[6:] == pytest.approx([0.8, 0.6, 0.4, 0.2, 0.0])
+
+
+def test_losses_are_reported_by_site_and_term():
+    output = {"losses": {"A": {"l1": 1.0, "adversarial": 2.0}, "B": {"l1": 3.0, "adversarial": 4.0}}}
+    assert losses_by_tag(output)["loss/B/l1"] == 3.0
+    assert len(losses_by_tag(output)) == 4
+    assert mean_losses(output) == {"l1": 2.0, "adversarial": 3.0}

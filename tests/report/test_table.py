@@ -1,0 +1,182 @@
+import math
+
+import pytest
+
+from bundle.report import (
+    best_subset,
+    display_name,
+    html_table,
+    key_metric,
+    markdown_table,
+    order_settings,
+    ratio_to_real_all,
+    register_metric,
+    text_table,
+)
+from bundle.report.table import METRICS, get_metric
+
+
+def entry(mean, std=None, seeds=1):
+    return {"mean": mean, "std": std, "per_seed": [mean] * seeds, "per_case": {"a": [mean] * seeds}}
+
+
+@pytest.fixture
+def results():
+    return {
+        "seeds": [0],
+        "settings": {
+            "asyndgan": {"dice": entry(0.671), "hd95": entry(21.04), "training_images": 1422},
+            "syn_all": {"dice": entry(0.689), "hd95": entry(20.0), "training_images": 1422},
+            "real_subset/site10": {"dice": entry(0.643), "hd95": entry(19.0), "training_images": 90},
+            "real_subset/site2": {"dice": entry(0.676), "hd95": entry(25.0), "training_images": 300},
+            "real_all": {"dice": entry(0.694), "hd95": entry(18.0), "training_images": 1422},
+        },
+    }
+
+
+def test_rows_are_in_order_with_site_numbers_by_value(results):
+    results["settings"]["something_else"] = {}
+    assert order_settings(results) == [
+        "real_all",
+        "real_subset/site2",
+        "real_subset/site10",
+        "syn_all",
+        "asyndgan",
+        "something_else",
+    ]
+
+
+def test_sites_with_and_without_numbers_can_be_sorted():
+    settings = {f"real_subset/{site}": {} for site in ("b", "1", "a1", "10", "2", "a")}
+    order = [setting.partition("/")[2] for setting in order_settings({"settings": settings})]
+    assert order == ["1", "2", "10", "a", "a1", "b"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "name"),
+    [
+        ("real_all", "Real-All"),
+        ("real_subset/CS", "Real-Subset-CS"),
+        ("real_subset/a/b", "Real-Subset-a/b"),
+        ("syn_all", "Syn-All"),
+        ("asyndgan", "AsynDGAN"),
+        ("new_thing", "new_thing"),
+    ],
+)
+def test_display_names(setting, name):
+    assert display_name(setting) == name
+
+
+def test_best_subset_follows_the_direction_of_the_metric(results):
+    assert best_subset(results) == "real_subset/site2"
+    assert best_subset(results, "hd95") == "real_subset/site10"
+
+
+def test_best_subset_by_hd95_when_it_is_all_there_is(results):
+    for block in results["settings"].values():
+        del block["dice"]
+    assert key_metric(results) == "hd95"
+    starred = [line for line in text_table(results).splitlines() if " * " in line and not line.startswith("*")]
+    assert [line.split()[0] for line in starred] == ["Real-Subset-site10"]
+
+
+def test_best_subset_skips_numbers_that_are_missing(results):
+    results["settings"]["real_subset/site2"]["dice"] = {"mean": float("nan")}
+    assert best_subset(results) == "real_subset/site10"
+    results["settings"]["real_subset/site10"]["dice"] = {"mean": None}
+    assert best_subset(results) is None
+
+
+def test_a_metric_of_unknown_direction_marks_nobody():
+    settings = {f"real_subset/{site}": {"novel": entry(0.5)} for site in "ab"}
+    assert best_subset({"settings": settings}) is None
+    assert "best" not in text_table({"settings": settings})
+
+
+def test_ratio(results):
+    assert ratio_to_real_all(results, "asyndgan") == pytest.approx(0.671 / 0.694)
+    results["settings"]["real_all"]["dice"]["mean"] = 0.0
+    assert math.isnan(ratio_to_real_all(results, "asyndgan"))
+
+
+def test_text_table_known_answer(results):
+    assert text_table(results).splitlines() == [
+        "Setting              Training images  Dice ↑  HD95 (mm) ↓  Dice / Real-All",
+        "-------------------  ---------------  ------  -----------  ---------------",
+        "Real-All                       1,422   0.694         18.0            1.000",
+        "Real-Subset-site2 *              300   0.676         25.0            0.974",
+        "Real-Subset-site10                90   0.643         19.0            0.927",
+        "Syn-All                        1,422   0.689         20.0            0.993",
+        "AsynDGAN                       1,422   0.671         21.0            0.967",
+        "",
+        "* best single site by Dice.",
+        "One seed: the spread between repeated runs is not known.",
+    ]
+
+
+def test_std_is_shown_with_several_seeds_and_unfinished_settings_are_named(results):
+    results["seeds"] = [0, 1, 2]
+    results["settings"]["real_all"]["dice"] = entry(0.694, 0.0123, 3)
+    table = text_table(results)
+    assert "0.694 ± 0.012" in table
+    assert "over 3 seeds" in table
+    assert "AsynDGAN 1 of 3" in table
+    assert "Real-All 3" not in table
+
+
+def test_no_claim_of_a_spread_while_one_of_several_seeds_is_done(results):
+    results["seeds"] = [0, 1]
+    assert "±" not in text_table(results)
+    assert "One seed" in text_table(results)
+
+
+@pytest.mark.parametrize(
+    "partial",
+    [
+        {},
+        {"settings": None},
+        {"settings": {}},
+        {"settings": {"real_all": None}},
+        {"settings": {"asyndgan": {"dice": {"per_seed": [0.5, 0.7]}}}},
+        {"settings": {"real_all": {"dice": {"mean": None, "std": None}}}},
+        {"settings": {"real_all": {"hd95": {"mean": math.inf}}, "asyndgan": {"hd95": {"mean": math.inf}}}},
+    ],
+)
+def test_partial_results_render_everywhere(partial):
+    for render in (text_table, markdown_table, html_table):
+        text = render(partial)
+        assert text
+        assert "nan" not in text.lower()
+
+
+def test_mean_comes_from_the_seeds_where_it_is_missing():
+    assert "0.600" in text_table({"settings": {"asyndgan": {"dice": {"per_seed": [0.5, 0.7]}}}})
+
+
+def test_markdown_escapes_what_would_break_a_row(results):
+    results["settings"]["real_subset/a|b\n<i>*"] = {"dice": entry(0.1)}
+    lines = markdown_table(results).splitlines()
+    row = next(line for line in lines if "Real-Subset-a" in line)
+    assert row.startswith(r"| Real-Subset-a\|b \<i\>\* |")
+    assert row.replace(r"\|", "").count("|") == lines[0].count("|")
+    assert lines[1].count("---") == lines[0].count("|") - 1
+
+
+def test_html_marks_and_escapes(results):
+    results["settings"]['real_subset/<b>&"'] = {"dice": entry(0.9)}
+    table = html_table(results)
+    assert "<b>" not in table
+    assert "Real-Subset-&lt;b&gt;&amp;" in table
+    assert table.count("best") == 2  # the row's class and the note
+    assert "–" in table  # its missing HD95
+
+
+def test_register_metric():
+    try:
+        register_metric("novel", "Novel", unit="px", better="lower", spec=".0f")
+        assert get_metric("novel").heading == "Novel (px) ↓"
+        assert get_metric("novel").format(3.4) == "3"
+    finally:
+        METRICS.pop("novel", None)
+    with pytest.raises(ValueError, match="sideways"):
+        register_metric("novel", "Novel", better="sideways")

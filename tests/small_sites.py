@@ -1,0 +1,53 @@
+"""Small sites for tests: random images, a discriminator of two layers."""
+
+import torch
+
+from bundle.federation import LocalFederation, make_sites
+from bundle.losses import AdversarialLoss, SiteLoss
+
+
+class RandomSamples:
+    """Samples that depend on the name of their site; a draw with an odd seed is flipped."""
+
+    def __init__(self, name, length, size=8, channels=1):
+        generator = torch.Generator().manual_seed(sum(name.encode()))
+        self.condition = torch.randint(0, 2, (length, 2, size, size), generator=generator, dtype=torch.uint8)
+        self.image = torch.rand(length, channels, size, size, generator=generator) * 2 - 1
+
+    def __len__(self):
+        return len(self.image)
+
+    def __getitem__(self, key):
+        index, seed = key if isinstance(key, tuple) else (key, 0)
+        sample = {"condition": self.condition[index], "image": self.image[index]}
+        return {k: v.flip(-1) for k, v in sample.items()} if seed % 2 else sample
+
+
+def discriminator(channels=1):
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(2 + channels, 4, 3, padding=1), torch.nn.LeakyReLU(0.2), torch.nn.Conv2d(4, 1, 3, padding=1)
+    )
+
+
+def generator(channels=1):
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(2, 4, 3, padding=1),
+        torch.nn.Tanh(),
+        torch.nn.Conv2d(4, channels, 3, padding=1),
+        torch.nn.Tanh(),
+    )
+
+
+def adam(parameters):
+    return torch.optim.Adam(parameters, lr=1e-3, betas=(0.5, 0.999))
+
+
+def sites(lengths=None, batch_size=2, l1_weight=1.0, seed=0, **kwargs):
+    lengths = {"B": 5, "A": 3} if lengths is None else lengths
+    samples = {name: RandomSamples(name, length) for name, length in lengths.items()}
+    loss = SiteLoss(AdversarialLoss(), l1_weight=l1_weight)
+    return make_sites(samples, discriminator, adam, loss, batch_size=batch_size, seed=seed, **kwargs)
+
+
+def federation(**kwargs):
+    return LocalFederation(sites(**kwargs))

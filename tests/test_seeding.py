@@ -1,0 +1,50 @@
+from collections import Counter
+
+import torch
+
+from bundle.seeding import derive_seed, draw, forked_rng
+
+
+def test_a_seed_depends_on_every_part_of_its_path_and_on_nothing_else():
+    paths = [
+        (0, "CS", 1),
+        (1, "CS", 1),
+        (0, "DU", 1),
+        (0, "CS", 2),
+        (0, "CS"),
+        (0, "C", "S", 1),
+        (0, "CS1"),
+        (0, 1, "CS"),
+    ]
+    seeds = [derive_seed(*path) for path in paths]
+    assert len(set(seeds)) == len(paths)
+    torch.manual_seed(1)
+    assert [derive_seed(*path) for path in paths] == seeds
+    assert all(0 <= seed < 2**32 for seed in seeds)
+
+
+def test_every_lap_takes_every_sample_once_in_an_order_of_its_own():
+    length = 7
+    laps = [[draw(3, "CS", lap * length + i, length).index for i in range(length)] for lap in range(4)]
+    assert all(sorted(lap) == list(range(length)) for lap in laps)
+    assert len({tuple(lap) for lap in laps}) == 4
+    assert laps[0] != [draw(3, "DU", i, length).index for i in range(length)]
+
+
+def test_draws_need_no_history():
+    forwards = [draw(0, "HT", position, 5) for position in range(23)]
+    backwards = [draw(0, "HT", position, 5) for position in reversed(range(23))]
+    assert forwards == backwards[::-1]
+    # the same sample drawn twice is transformed differently
+    assert max(Counter(d.seed for d in forwards).values()) == 1
+
+
+def test_forked_rng_leaves_the_state_as_it_was():
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    with forked_rng(1):
+        first = torch.rand(3)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(10)
+    with forked_rng(1):
+        assert torch.equal(torch.rand(3), first)

@@ -1,0 +1,17 @@
+"""The examples in the docstrings say what happens."""
+
+import doctest
+import importlib
+
+import pytest
+import torch
+
+MODULES = ["brain_outline", "condition", "group_labels", "scale_intensity", "select_modalities", "source_name"]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name):
+    module = importlib.import_module(f"bundle.transforms.{name}")
+    result = doctest.testmod(module, extraglobs={"torch": torch})
+    assert result.attempted > 0
+    assert result.failed == 0
