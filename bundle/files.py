@@ -15,6 +15,17 @@ __all__ = ["atomic_folder", "atomic_path", "digest", "require_file", "save_torch
 
 
 @contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """A full disk says that it is full, and not which file had no place."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """
     A temporary path beside ``path`` to write to; it becomes ``path`` when the block ends, and goes when it fails.
@@ -26,8 +37,9 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     # one name for each process: two runs must not write into each other's
     temporary = path.with_name(f".{os.getpid()}.partial.{path.name}")
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with _named(path):
+            yield temporary
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -44,9 +56,10 @@ def atomic_folder(target: str | os.PathLike) -> Iterator[Path]:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        yield temporary
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(temporary, target)
+        with _named(target):
+            yield temporary
+            shutil.rmtree(target, ignore_errors=True)
+            os.replace(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -63,8 +76,15 @@ def write_json(path: str | os.PathLike, content: Any) -> None:
 def save_torch(path: str | os.PathLike, content: Any) -> None:
     import torch  # here only: reports and command lines that need no torch start ten times as fast
 
-    with atomic_path(path) as temporary:
-        torch.save(content, temporary)
+    # to an open file: to a path, torch writes the path's name into the file, and equal contents get different bytes
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            # torch's writer hides what the file system said behind what it had expected
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def digest(path: str | os.PathLike) -> str:

@@ -14,6 +14,7 @@ import argparse
 import logging
 import shlex
 import sys
+import traceback
 import warnings
 from pathlib import Path
 
@@ -21,14 +22,26 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 
+def whole_number(text: str) -> int:
+    """A seed: an integer, 0 or more."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}, expected a whole number, 0 or more")
+    return int(text)
+
+
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     tasks = [task for task in ("brats",) if (ROOT / "configs" / f"{task}.yaml").exists()]
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        # half a word may come to mean another option later
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     parser.add_argument("--task", required=True, choices=tasks, help="configs/TASK.yaml")
     parser.add_argument("--dataset_dir", required=True, help="folder of datalist.json, see scripts/prepare_data.py")
     parser.add_argument("--profile", default="small", help="configs/PROFILE.yaml: demo, small or paper (default small)")
     parser.add_argument(
-        "--seeds", type=int, nargs="+", default=[0], help="one run of every setting for each (default 0)"
+        "--seeds", type=whole_number, nargs="+", default=[0], help="one run of every setting for each (default 0)"
     )
     parser.add_argument("--settings", nargs="+", help="real_all real_subset/SITE syn_all asyndgan (default: all)")
     parser.add_argument("--run_dir", help="folder of the run (default runs/TASK-PROFILE)")
@@ -41,8 +54,16 @@ def overrides(pairs: list[str]) -> dict:
     """KEY=VALUE to a mapping, the values as YAML reads them."""
     import yaml
 
-    parsed = dict(pair.partition("=")[::2] for pair in pairs)
-    return {key: yaml.safe_load(value) for key, value in parsed.items()}
+    parsed = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not key or not equals:
+            raise ValueError(f"--set {pair}: expected KEY=VALUE, such as num_steps=3000")
+        try:
+            parsed[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ValueError(f"--set {pair}: the value cannot be read as YAML ({error})") from error
+    return parsed
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,7 +73,9 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S"
     )
+    from bundle.data import DataError
     from bundle.report import text_table
+    from bundle.workflows import ConfigError
     from bundle.workflows.evidence import make_report
     from bundle.workflows.experiment import Experiment
 
@@ -73,8 +96,13 @@ def main(arguments: list[str] | None = None) -> int:
         results = experiment.run()
         page = make_report(experiment, results)
     except (ValueError, OSError) as error:
+        if not isinstance(error, DataError | ConfigError | OSError):
+            traceback.print_exc()  # not a refusal of ours alone: where it came from helps
         print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
+        return 130
     print(f"\n{text_table(results)}\n\nreport: {page}\nnumbers: {Path(experiment.run_dir) / 'results.json'}")
     return 0
 

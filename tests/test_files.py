@@ -1,8 +1,10 @@
+import io
 import os
 
 import pytest
+import torch
 
-from bundle.files import atomic_folder, atomic_path, digest, require_file, write_json
+from bundle.files import atomic_folder, atomic_path, digest, require_file, save_torch, write_json
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
@@ -50,3 +52,40 @@ def test_digest_is_sha256(tmp_path):
 def test_a_missing_file_is_named_with_what_writes_it(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"generator\.pt is missing: train\.yaml writes it"):
         require_file(tmp_path / "generator.pt", "train.yaml writes it")
+
+
+def test_a_full_disk_is_named_with_the_file_that_had_no_place(tmp_path, monkeypatch):
+    with pytest.raises(OSError, match=r"No space left on device: .*file\.json"), atomic_path(tmp_path / "file.json"):
+        raise OSError(28, "No space left on device")
+    with pytest.raises(OSError, match=r"No space left on device: .*folder"), atomic_folder(tmp_path / "folder"):
+        raise OSError(28, "No space left on device")
+
+    class FullDisk:
+        def __init__(self, *_):
+            self.file = io.BytesIO()
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def write(self, data):
+            if self.file.tell() > 1000:
+                raise OSError(28, "No space left on device")
+            return self.file.write(data)
+
+        def flush(self):
+            pass
+
+    monkeypatch.setattr("builtins.open", FullDisk)
+    with pytest.raises(OSError, match=r"No space left on device: .*weights\.pt"):
+        save_torch(tmp_path / "weights.pt", {"w": torch.zeros(10_000)})
+    monkeypatch.undo()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_equal_contents_are_equal_files_whatever_their_names(tmp_path):
+    for name in ("a.pt", "b.pt"):
+        save_torch(tmp_path / name, {"w": torch.arange(5)})
+    assert digest(tmp_path / "a.pt") == digest(tmp_path / "b.pt")

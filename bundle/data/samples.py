@@ -82,6 +82,8 @@ class AxialSlices:
     """
     Sample selection for volumes: slices along the last axis that hold enough foreground, and some that hold none.
 
+    A volume of one slice is taken as it is: it is a synthetic image, whose condition was such a choice.
+
     Args:
         min_foreground: pixels of the label above 0 that a slice needs; the published setting is 10 tumour pixels
             (Chang et al. 2020, section 4.2).
@@ -95,6 +97,8 @@ class AxialSlices:
 
     def __call__(self, case: Mapping) -> list[int | None]:
         foreground = (torch.as_tensor(case["label"]) > 0).sum(dim=(0, 1, 2))
+        if len(foreground) == 1:
+            return [0]
         chosen = torch.nonzero(foreground >= self.min_foreground).flatten().tolist()
         image = torch.as_tensor(case["image"])
         shows = torch.amax(image, dim=(0, 1, 2)) > image.min()

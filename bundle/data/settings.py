@@ -10,10 +10,22 @@ from typing import Any
 from bundle.data.datalist import DataList, load_datalist
 from bundle.data.errors import DataError
 
-__all__ = ["POOLED", "batch_sizes", "check_setting", "items_by_site", "samples_by_site", "training_items"]
+__all__ = [
+    "GAN_SETTINGS",
+    "POOLED",
+    "batch_sizes",
+    "check_gan_setting",
+    "check_setting",
+    "items_by_site",
+    "samples_by_site",
+    "training_items",
+]
 
 POOLED = "all"
 """Name of the one site that holds everybody's images in the setting Syn-All."""
+
+GAN_SETTINGS = ("syn_all", "asyndgan")
+"""The settings that train a generator."""
 
 
 def check_setting(setting: str, sites: Iterable[str]) -> str:
@@ -28,9 +40,22 @@ def check_setting(setting: str, sites: Iterable[str]) -> str:
     Raises:
         DataError: naming the settings there are.
     """
-    known = ["real_all", *(f"real_subset/{site}" for site in sorted(sites)), "syn_all", "asyndgan"]
+    known = ["real_all", *(f"real_subset/{site}" for site in sorted(sites)), *GAN_SETTINGS]
     if setting not in known:
         raise DataError(f"unknown setting {setting!r}: expected one of {', '.join(known)}")
+    return setting
+
+
+def check_gan_setting(setting: str) -> str:
+    """
+    Returns:
+        ``setting``, one of ``GAN_SETTINGS``.
+
+    Raises:
+        DataError: for a setting that trains no generator.
+    """
+    if setting not in GAN_SETTINGS:
+        raise DataError(f"setting {setting!r} trains no generator: expected {' or '.join(GAN_SETTINGS)}")
     return setting
 
 
@@ -45,12 +70,9 @@ def items_by_site(datalist: DataList, setting: str) -> dict[str, list[dict]]:
     Raises:
         DataError: for a setting that trains no generator.
     """
-    check_setting(setting, datalist.sites)
-    if setting == "syn_all":
+    if check_gan_setting(setting) == "syn_all":
         return {POOLED: list(datalist.training)}
-    if setting == "asyndgan":
-        return {site: datalist.site_items(site) for site in datalist.sites}
-    raise DataError(f"setting {setting!r} trains no generator: expected asyndgan or syn_all")
+    return {site: datalist.site_items(site) for site in datalist.sites}
 
 
 def batch_sizes(batch_size: int | Mapping[str, int], datalist: DataList, setting: str) -> dict[str, int]:

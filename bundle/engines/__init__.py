@@ -9,7 +9,7 @@ from bundle.engines.handlers import (
     WeightsSaver,
 )
 from bundle.engines.inferer import AutocastInferer
-from bundle.engines.lr import LinearDecay
+from bundle.engines.lr import LinearDecay, num_epochs
 from bundle.engines.synthetic import SyntheticWriter
 from bundle.engines.trainer import DistributedGanTrainer, losses_by_tag, mean_losses, mixture_weights
 
@@ -27,4 +27,5 @@ __all__ = [
     "losses_by_tag",
     "mean_losses",
     "mixture_weights",
+    "num_epochs",
 ]

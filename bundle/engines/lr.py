@@ -1,8 +1,21 @@
-"""Learning rate schedules as functions of the steps done."""
+"""Lengths of trainings, and learning rates as functions of the steps done."""
 
 from __future__ import annotations
 
-__all__ = ["LinearDecay"]
+__all__ = ["LinearDecay", "num_epochs"]
+
+
+def num_epochs(num_steps: int, epoch_length: int) -> int:
+    """
+    Epochs of ``epoch_length`` steps that hold ``num_steps``, rounded up.
+
+    Raises:
+        ValueError: when one of them is not a whole number of at least 1.
+    """
+    for name, value in (("the number of steps", num_steps), ("the length of an epoch", epoch_length)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name}: expected a whole number of at least 1, got {value!r}")
+    return -(-num_steps // epoch_length)
 
 
 class LinearDecay:

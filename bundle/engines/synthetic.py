@@ -64,6 +64,7 @@ class SyntheticWriter:
         engine.add_event_handler(Events.COMPLETED, self._finish)
 
     def _start(self, engine: Engine) -> None:
+        self._writing = ExitStack()  # drops what a run that failed was writing
         self._partial = self._writing.enter_context(atomic_folder(self.folder))
         for part in ("images", "labels"):
             (self._partial / part).mkdir()

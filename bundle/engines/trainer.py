@@ -85,6 +85,7 @@ class DistributedGanTrainer(Trainer):
         self.optimizer = optimizer
         self.inferer = SimpleInferer() if inferer is None else inferer
         self.mixture = mixture
+        mixture_weights({}, mixture)  # refuses another name now and not at the first step
         self.seed = seed
         self._num_samples: dict[str, int] = {}
         self._conditions: dict[str, torch.Tensor] = {}

@@ -45,7 +45,7 @@ class Site:
         lr_schedule: factor on the optimiser's learning rate as a function of the steps done; None for a constant rate.
 
     Raises:
-        ValueError: when the site has fewer samples than its batch size.
+        ValueError: when the batch size is below 1, or the site has fewer samples.
     """
 
     def __init__(
@@ -61,6 +61,8 @@ class Site:
         inferer: Inferer | None = None,
         lr_schedule: Callable[[int], float] | None = None,
     ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"site {name}: expected a batch_size of at least 1, got {batch_size}")
         if len(samples) < batch_size:
             raise ValueError(
                 f"site {name} has {len(samples)} samples, fewer than its batch size {batch_size}: "

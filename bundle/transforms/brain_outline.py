@@ -93,10 +93,14 @@ class BrainOutlined(MapTransform):
     The outline is what the generator needs besides the labels: without it, where the brain ends is anyone's guess.
     Must come before intensities are scaled. The method and its arguments: :func:`brain_outline`.
 
+    An item with ``intensity_range: [lo, hi]`` was scaled before (a synthetic image, a single slice and maybe an empty
+    one): its outline is what lies above 5 % of that range, and may be empty.
+
     Args:
         keys: images, C×H×W or C×H×W×D, all of the same spatial shape.
         output_key: where the outline goes: MetaTensor 1×H×W[×D], uint8, 0 or 1, with the first image's metadata.
         zero_share, smoothing, opening, closing, min_component: see :func:`brain_outline`.
+        range_key: where an item tells its own range.
         allow_missing_keys: do not raise where a key is missing.
 
     Raises:
@@ -117,9 +121,11 @@ class BrainOutlined(MapTransform):
         opening: int = 1,
         closing: int | None = None,
         min_component: float = 0.05,
+        range_key: Hashable = "intensity_range",
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
+        self.range_key = range_key
         self.output_key = output_key
         self.options = {
             "zero_share": zero_share,
@@ -142,19 +148,27 @@ class BrainOutlined(MapTransform):
                     f"{source_name(item, key)}: '{key}' has spatial shape {tuple(item[key].shape[1:])}, "
                     f"expected {shape} as '{first}' has"
                 )
-        images = [convert_to_numpy(item[key]) for key in keys]
-        try:
-            mask = brain_outline(images[0] if len(images) == 1 else np.concatenate(images), **self.options)
-        except ValueError as error:
-            raise ValueError(f"{source_name(item, first)}: '{first}': {error}") from error
-        if not mask.any():
-            raise ValueError(f"{source_name(item, first)}: '{first}': no outline found, expected a bright object")
+        images = np.concatenate([convert_to_numpy(item[key]) for key in keys])
+        if item.get(self.range_key) is not None:
+            low, high = item[self.range_key]
+            mask = (images > low + 0.05 * (high - low)).any(axis=0, keepdims=True)
+        else:
+            mask = self._outline_of_raw(images, source_name(item, first), first)
         outline = MetaTensor(torch.from_numpy(mask.astype(np.uint8)))
         if isinstance(item[first], MetaTensor):
             # The same grid, so the same affine and the same spatial operations to undo.
             outline.copy_meta_from(item[first])
         item[self.output_key] = outline
         return item
+
+    def _outline_of_raw(self, images: np.ndarray, source: str, key: Hashable) -> np.ndarray:
+        try:
+            mask = brain_outline(images, **self.options)
+        except ValueError as error:
+            raise ValueError(f"{source}: '{key}': {error}") from error
+        if not mask.any():
+            raise ValueError(f"{source}: '{key}': no outline found, expected a bright object")
+        return mask
 
 
 def _bright(channel: np.ndarray) -> float:

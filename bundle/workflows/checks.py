@@ -5,15 +5,16 @@ from __future__ import annotations
 import difflib
 import inspect
 import pydoc
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigParser
-from monai.bundle.config_item import ComponentLocator
+from monai.bundle.config_item import ComponentLocator, ConfigComponent
 from monai.bundle.reference_resolver import ReferenceResolver
 
-__all__ = ["ConfigError", "check_arguments", "check_overrides", "check_top_level_keys"]
+__all__ = ["ConfigError", "check_arguments", "check_numbers", "check_overrides", "check_top_level_keys"]
 
 # read by MONAI itself, or by its users, whether a config refers to them or not
 STANDARD_KEYS = {"imports", "bundle_root", "initialize", "run", "finalize", "_meta_"}
@@ -43,13 +44,18 @@ def _suggest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+def _top(key: str) -> str:
+    """The top-level key of an id; a key that merges stands for the one it merges into."""
+    return ReferenceResolver.split_id(key.lstrip("+"))[0]
+
+
 def check_top_level_keys(files: Iterable[str | Path], override_keys: Iterable[str]) -> None:
     """
     Refuse a top-level key that no stage declares and nothing refers to: it would silently do nothing.
 
     Args:
         files: the config files of the run. Stage configs are those beside the first of them that have the key ``run``.
-        override_keys: top-level keys of the overrides.
+        override_keys: keys of the overrides, such as ``lr`` or ``train#trainer#max_epochs``.
 
     Raises:
         ConfigError: naming the key, where it stands, and the nearest key that there is.
@@ -60,11 +66,11 @@ def check_top_level_keys(files: Iterable[str | Path], override_keys: Iterable[st
     stages = [config for config in beside if "run" in config]
     # the run's own files are read for references, and the first of them, its stage, for keys as well
     stages.append(next(iter(configs.values())))
-    known = set(STANDARD_KEYS).union(*(set(config) for config in stages))
+    known = set(STANDARD_KEYS).union(*({_top(key) for key in config} for config in stages))
     known |= set().union(*(_references(config) for config in [*stages, *configs.values()]))
     for file, keys in [*configs.items(), ("the command line", override_keys)]:
         for key in keys:
-            name = key.lstrip("+")
+            name = _top(key)
             if name not in known:
                 raise ConfigError(f"unknown key {name!r} in {file}: no stage uses it{_suggest(name, known)}")
 
@@ -87,7 +93,7 @@ def check_overrides(parser: ConfigParser, overrides: Iterable[str]) -> None:
             if isinstance(parent, list) and key.isdigit() and int(key) < len(parent):
                 continue
             if isinstance(parent, Mapping):
-                arguments = _arguments(parent)
+                arguments = _arguments(parent, "#".join(parts[:depth]))
                 if key in parent or (depth == len(parts) - 1 and (arguments is None or key in arguments)):
                     continue
                 known = set(parent) | (arguments or set())
@@ -103,10 +109,10 @@ def check_arguments(config: Any, path: str = "") -> None:
         ConfigError: naming the place in the config, the argument and the nearest one that there is.
     """
     if isinstance(config, Mapping):
-        arguments = _arguments(config)
+        arguments = _arguments(config, path)
         if arguments is not None:
             for key in config:
-                if key not in arguments and not (key.startswith("_") and key.endswith("_")):
+                if key not in arguments:
                     raise ConfigError(
                         f"{path}: {config['_target_']} takes no argument {key!r}{_suggest(key, arguments)}"
                     )
@@ -117,22 +123,42 @@ def check_arguments(config: Any, path: str = "") -> None:
             check_arguments(value, f"{path}#{place}")
 
 
+_EXPONENT = re.compile(r"[+-]?[0-9]+\.?[0-9]*[eE][+-]?[0-9]+")
+
+
+def check_numbers(config: Any, path: str = "") -> None:
+    """
+    Refuse text such as ``2e-4``: it is meant as a number, and YAML reads it as one only with a point and a sign.
+
+    Raises:
+        ConfigError: naming the place in the config.
+    """
+    if isinstance(config, Mapping):
+        for key, value in config.items():
+            check_numbers(value, f"{path}#{key}" if path else str(key))
+    elif isinstance(config, list | tuple):
+        for place, value in enumerate(config):
+            check_numbers(value, f"{path}#{place}")
+    elif isinstance(config, str) and _EXPONENT.fullmatch(config):
+        raise ConfigError(f"{path} is the text {config!r}, expected a number: YAML reads one as in {float(config):.1e}")
+
+
 _LOCATOR = ComponentLocator()
 
 
-def _arguments(config: Mapping) -> set[str] | None:
-    """Arguments of the component that ``config`` declares; None when it declares none or takes any."""
+def _arguments(config: Mapping, path: str) -> set[str] | None:
+    """Keys of the component that ``config`` declares; None when it declares none or takes any."""
     target = config.get("_target_")
     if not isinstance(target, str) or target.startswith(("$", "@", "%")):
         return None
     module = _LOCATOR.get_component_module_name(target)
     component = pydoc.locate(f"{module}.{target}" if isinstance(module, str) else target)
     if component is None:
-        raise ConfigError(f"_target_: {target} cannot be imported")
+        raise ConfigError(f"{path}: _target_ {target} cannot be imported")
     try:
         parameters = inspect.signature(component).parameters.values()
     except (TypeError, ValueError):  # written in C, or by a metaclass
         return None
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return None
-    return {p.name for p in parameters}
+    return {p.name for p in parameters} | ConfigComponent.non_arg_keys

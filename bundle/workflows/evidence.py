@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from monai.transforms import LoadImage, ScaleIntensityRangePercentiles
 
-from bundle.data import items_by_site, load_datalist
+from bundle.data import GAN_SETTINGS, items_by_site, load_datalist
 from bundle.report import (
     display_name,
     key_metric,
@@ -20,7 +20,7 @@ from bundle.report import (
     synthesis_grid,
     write_report,
 )
-from bundle.workflows.experiment import GAN_SETTINGS, Experiment
+from bundle.workflows.experiment import Experiment
 
 __all__ = ["make_report"]
 
@@ -78,7 +78,8 @@ def synthesis_rows(experiment: Experiment, setting: str, samples_per_site: int =
     """
     Conditions, synthetic and real images of some samples of every site, for :func:`bundle.report.synthesis_grid`.
 
-    The n-th condition of a site in the generator's folder is that of the n-th sample of the site's data.
+    The n-th condition of a site in the generator's folder is that of the n-th sample of the site's data. Where an image
+    has several modalities, each has a row of its own.
     """
     seed = experiment.seeds[0]
     output_dir = experiment.output_dir(setting, seed)
@@ -100,8 +101,20 @@ def synthesis_rows(experiment: Experiment, setting: str, samples_per_site: int =
                 }
                 for i in chosen
             ]
-            rows.append({"site": site, "samples": samples})
+            rows += _by_modality(site, samples, parser.get_parsed_content("modalities"))
     return rows
+
+
+def _by_modality(site: str, samples: list[dict], modalities: list[str]) -> list[dict]:
+    if len(modalities) == 1:
+        return [{"site": site, "samples": samples}]
+    return [
+        {
+            "site": f"{site} · {modality}",
+            "samples": [s | {key: s[key][[channel]] for key in ("synthetic", "real")} for s in samples],
+        }
+        for channel, modality in enumerate(modalities)
+    ]
 
 
 def segmentation_cases(experiment: Experiment, results: Mapping, metric: str) -> list[dict]:

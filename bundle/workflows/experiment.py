@@ -18,11 +18,12 @@ import monai
 import psutil
 import torch
 
-from bundle.data import DataError, check_setting, load_datalist
+from bundle.data import GAN_SETTINGS, check_setting, load_datalist
 from bundle.files import write_json
+from bundle.workflows.checks import ConfigError
 from bundle.workflows.workflow import CheckedWorkflow, DistributedGANWorkflow, SegmentationWorkflow
 
-__all__ = ["GAN_SETTINGS", "STAGES", "Experiment"]
+__all__ = ["STAGES", "Experiment"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,6 @@ STAGES: dict[str, type[CheckedWorkflow]] = {
     "segment": SegmentationWorkflow,
     "evaluate": SegmentationWorkflow,
 }
-GAN_SETTINGS = ("syn_all", "asyndgan")
 
 
 @dataclass
@@ -72,7 +72,7 @@ class Experiment:
         # held-out cases are first read after hours of training: decode everything now
         self.datalist = load_datalist(self.dataset_dir, modalities, deep=True)
         if not self.datalist.test:
-            raise DataError(f"{self.dataset_dir}: the list 'test' is empty, there is nothing to score a segmenter on")
+            logger.warning("%s: the list 'test' is empty, so no segmenter is scored", self.dataset_dir)
         subsets = [f"real_subset/{site}" for site in self.datalist.sites]
         self.settings = list(self.settings or ["real_all", *subsets, *GAN_SETTINGS])
         for setting in self.settings:
@@ -89,6 +89,8 @@ class Experiment:
             "setting": setting,
             "seed": seed,
         }
+        if twice := sorted(given.keys() & self.overrides.keys()):
+            raise ConfigError(f"{', '.join(twice)}: the experiment sets it for every stage, it cannot be overridden")
         workflow = STAGES[stage](config_file=files, **given, **self.overrides)
         workflow.initialize()
         return workflow
@@ -98,15 +100,32 @@ class Experiment:
 
     def run(self) -> dict:
         """Run what is not finished; ``results.json`` is written anew after every setting. Returns its content."""
+        self._check_sites()
         for seed in self.seeds:
             for number, setting in enumerate(self.settings, start=1):
                 logger.info("seed %d, setting %d of %d: %s", seed, number, len(self.settings), setting)
                 for stage in STAGES:
-                    if stage in ("train", "generate") and setting not in GAN_SETTINGS:
-                        continue
-                    self._run_stage(stage, setting, seed)
+                    if self._belongs(stage, setting):
+                        self._run_stage(stage, setting, seed)
                 self.write_results()
         return self.write_results()
+
+    def _check_sites(self) -> None:
+        """Make the sites before the hours of training that come first: one without enough samples is refused."""
+        trained = [setting for setting in GAN_SETTINGS if setting in self.settings]
+        if not trained:
+            return
+        # sites that have enough for themselves have enough together
+        workflow = self.workflow("train", trained[-1], self.seeds[0])
+        if not workflow.finished:
+            workflow.make("sites")
+        del workflow
+        gc.collect()
+
+    def _belongs(self, stage: str, setting: str) -> bool:
+        if stage in ("train", "generate"):
+            return setting in GAN_SETTINGS
+        return stage == "segment" or bool(self.datalist.test)
 
     def _run_stage(self, stage: str, setting: str, seed: int) -> None:
         workflow = self.workflow(stage, setting, seed)
@@ -128,6 +147,7 @@ class Experiment:
             "losses": None,
             "train": self._training(),
             "settings": {setting: self._scores(setting) for setting in self.settings},
+            "units": self._units(),
             "wire": None,
             "hardware": hardware(),
             "command": self.command,
@@ -154,9 +174,15 @@ class Experiment:
             if records
         }
 
+    def _units(self) -> dict | None:
+        """Units of the metrics, as the task's config has them."""
+        evaluations = [e for setting in self.settings for e in self._records(setting, "evaluation/metrics.json")]
+        return evaluations[0].get("units") if evaluations else None
+
     def _scores(self, setting: str) -> dict:
         evaluations = [e["metrics"] for e in self._records(setting, "evaluation/metrics.json")]
-        if not evaluations:
+        segmenters = self._records(setting, "segmenter/record.json")
+        if not evaluations or not segmenters:
             return {}
         scores: dict[str, Any] = {}
         for metric in evaluations[0]:
@@ -170,7 +196,6 @@ class Experiment:
                     case: [evaluation[metric]["per_case"][case] for evaluation in evaluations] for case in cases
                 },
             }
-        segmenters = self._records(setting, "segmenter/record.json")
         return scores | {"training_images": segmenters[0]["training_images"]}
 
     def _seconds(self) -> float:

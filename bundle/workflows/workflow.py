@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 from monai.bundle import ConfigParser, ConfigWorkflow
-from monai.bundle.reference_resolver import ReferenceResolver
 from monai.utils import BundleProperty, BundlePropertyConfig, ensure_tuple
 
 from bundle.files import digest, write_text
-from bundle.workflows.checks import ConfigError, check_arguments, check_overrides, check_top_level_keys
+from bundle.workflows.checks import ConfigError, check_arguments, check_numbers, check_overrides, check_top_level_keys
+from bundle.workflows.lock import exclusive
 
 __all__ = ["CheckedWorkflow", "DistributedGANWorkflow", "SegmentationWorkflow"]
 
@@ -58,14 +59,17 @@ class CheckedWorkflow(ConfigWorkflow):
         for file in files:
             if not Path(file).is_file():
                 raise FileNotFoundError(f"cannot find the config file {file}")
-        check_top_level_keys(files, [ReferenceResolver.split_id(key)[0] for key in overrides])
+        check_top_level_keys(files, overrides)
         written = ConfigParser()
-        written.read_config(files)
+        for place, file in enumerate(files):  # files may override below the top level as well
+            check_overrides(written, ConfigParser.load_config_file(file))
+            written.read_config(files[: place + 1])
         check_overrides(written, overrides)
         if workflow_type is None:
             workflow_type = "train" if "train" in written else "infer"
         super().__init__(config_file, workflow_type=workflow_type, **kwargs)
         check_arguments(self._config())
+        check_numbers(self._config())
 
     def check_properties(self) -> list[str]:
         """
@@ -95,23 +99,42 @@ class CheckedWorkflow(ConfigWorkflow):
         return super().initialize()
 
     def run(self) -> Any:
-        new_config = None
-        try:
-            new_config = self._keep_config()
-            if self.finished:
-                logger.info("finished before: %s", self._content("finished"))
+        with plain_errors():
+            self._refuse_another_config()
+            if self._is_finished():
                 return []
+            if self._content("config_path") is None:
+                return super().run()
+            kept = Path(self._content("config_path"))
+            with exclusive(kept):
+                # what another process did in the meantime counts
+                self._refuse_another_config()
+                return [] if self._is_finished() else self._run_beside(kept)
+
+    def _run_beside(self, kept: Path) -> Any:
+        """Run with the configuration kept; not when the run ends before anything else was written beside it."""
+        is_new = not kept.exists()
+        if is_new:
+            # as _refuse_another_config reads it: what YAML would write for tuples and the like is not what it reads
+            write_text(kept, yaml.safe_dump(self._plain_config(), sort_keys=False, allow_unicode=True, width=120))
+        before = _files_below(kept.parent)
+        try:
             return super().run()
-        except Exception as error:
-            # the config parser wraps what a component raises in layers that name expressions
-            cause = error
-            while cause.__cause__ is not None:
-                cause = cause.__cause__
-            if isinstance(cause, ValueError | OSError):
-                if new_config is not None:  # refused before anything was made
-                    new_config.unlink(missing_ok=True)
-                raise cause from None
+        except BaseException:
+            # outputs without their configuration would be gone on with by any other one
+            if is_new and _files_below(kept.parent) <= before:
+                kept.unlink(missing_ok=True)
             raise
+
+    def make(self, key: str) -> Any:
+        """What the configuration has under ``key``, made; errors are those of the components."""
+        with plain_errors():
+            return self.parser.get_parsed_content(key)
+
+    def _is_finished(self) -> bool:
+        if self.finished:
+            logger.info("finished before: %s", self._content("finished"))
+        return self.finished
 
     @property
     def finished(self) -> bool:
@@ -125,12 +148,8 @@ class CheckedWorkflow(ConfigWorkflow):
     def _config(self) -> dict:
         return {key: value for key, value in self.parser.get().items() if key != "_meta_"}
 
-    def _keep_config(self) -> Path | None:
-        """Write the configuration beside the outputs, or refuse when another one is there; the path if it is new."""
-        if self._content("config_path") is None:
-            return None
-        kept = Path(self._content("config_path"))
-        # through JSON: what YAML would write for tuples and the like is not what it reads
+    def _plain_config(self) -> dict:
+        """The configuration and the digests of its inputs, of nothing but what JSON knows."""
         config = json.loads(json.dumps(self._config(), default=str))
         config[INPUT_DIGESTS] = {
             # a missing one is reported better by the component that reads it
@@ -138,18 +157,47 @@ class CheckedWorkflow(ConfigWorkflow):
             for path in self._content("inputs") or []
             if Path(path).is_file()
         }
-        if kept.exists():
-            before = yaml.safe_load(kept.read_text(encoding="utf-8")) or {}
-            keys = (set(before) | set(config)) - MOVABLE_KEYS
-            changed = sorted(key for key in keys if before.get(key) != config.get(key))
-            if changed:
-                raise ConfigError(
-                    f"{kept} keeps another configuration than this one for what lies beside it; they differ in: "
-                    f"{', '.join(changed)}. Choose another output_dir, or delete it to start over"
-                )
-            return None
-        write_text(kept, yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=120))
-        return kept
+        return config
+
+    def _refuse_another_config(self) -> None:
+        if self._content("config_path") is None or not Path(self._content("config_path")).exists():
+            return
+        kept = Path(self._content("config_path"))
+        before, config = yaml.safe_load(kept.read_text(encoding="utf-8")) or {}, self._plain_config()
+        changed = sorted(
+            key for key in (set(before) | set(config)) - MOVABLE_KEYS if before.get(key) != config.get(key)
+        )
+        if changed:
+            outputs = Path(self._content("finished") or kept).parent
+            also = "" if kept.is_relative_to(outputs) else f" and {kept}"
+            raise ConfigError(
+                f"{kept} keeps another configuration than this one for the outputs in {outputs}; they differ in: "
+                f"{', '.join(changed)}. Choose another output_dir, or delete {outputs}{also} to start over"
+            )
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Raise what a component raised: the config parser wraps it in layers that name expressions."""
+    try:
+        yield
+    except Exception as error:
+        cause = error
+        # ValueError and OSError are what components say to users; their own causes are details
+        while cause.__cause__ is not None and not isinstance(cause, ValueError | OSError):
+            cause = cause.__cause__
+        if cause is error:
+            raise
+        raise cause from None
+
+
+_PASSING = (".tfevents.", ".partial.")
+
+
+def _files_below(folder: Path) -> set[Path]:
+    """Files that a later run would go on with: not TensorBoard's, nor what was not completed."""
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return {path for path in paths if not any(mark in str(path.relative_to(folder)) for mark in _PASSING)}
 
 
 class DistributedGANWorkflow(CheckedWorkflow):

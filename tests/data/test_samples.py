@@ -40,6 +40,12 @@ def test_slices_that_show_nothing_are_not_taken_as_empty_ones():
     assert AxialSlices(3, empty=10)(prepared) == [1, 3]
 
 
+def test_a_volume_of_one_slice_was_chosen_before():
+    prepared = {key: value[..., :1] for key, value in case(0).items() if key in ("image", "label")}
+    assert prepared["label"].sum() == 0
+    assert AxialSlices(10)(prepared) == [0]
+
+
 def test_samples_are_slices_with_their_origin():
     samples = dataset()
     assert len(samples) == 6

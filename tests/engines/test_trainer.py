@@ -15,6 +15,7 @@ from bundle.engines import (
     losses_by_tag,
     mean_losses,
     mixture_weights,
+    num_epochs,
 )
 from bundle.federation import LocalFederation
 
@@ -191,6 +192,22 @@ def test_bfloat16_is_near_float32_and_outputs_stay_float32():
         assert all(p.dtype == torch.float32 for p in network.parameters())
         ends.append(weights(network))
     assert 0 < (ends[0] - ends[1]).abs().max() < 0.01
+
+
+def test_a_wrong_mixture_is_refused_before_anything_is_asked_of_a_site():
+    with pytest.raises(ValueError, match="'proportional' or 'sum'"):
+        make(federation(), mixture="mean")
+
+
+@pytest.mark.parametrize(("steps", "length", "epochs"), [(1, 50, 1), (100, 50, 2), (101, 50, 3)])
+def test_epochs_hold_all_steps(steps, length, epochs):
+    assert num_epochs(steps, length) == epochs
+
+
+@pytest.mark.parametrize("steps", [0, -1, 1.5, "many", True, None])
+def test_steps_are_whole_numbers(steps):
+    with pytest.raises(ValueError, match=r"number of steps: expected a whole number of at least 1, got"):
+        num_epochs(steps, 50)
 
 
 def test_linear_decay():

@@ -3,6 +3,7 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
+from monai.data import DataLoader
 from monai.transforms import Compose, RandFlipd
 from small_sites import federation, sites
 
@@ -109,6 +110,10 @@ def test_copies_are_transformed_reproducibly(tmp_path):
     path = tmp_path / "conditions.npz"
     np.savez(path, A=np.random.default_rng(0).integers(0, 2, (6, 2, 8, 8), dtype=np.uint8))
     flip = Compose([RandFlipd(keys="image", prob=0.5, spatial_axis=0)])
+    for first in (0, 1):  # a batch may begin with a copy or with an original
+        whole = ConditionBank(str(path), copies=3, augmentation=flip)
+        whole.data = whole.data[first:]
+        assert len(next(iter(DataLoader(whole, batch_size=17)))["image"]) == 17
     bank, again = (ConditionBank(str(path), copies=3, augmentation=flip) for _ in range(2))
     assert len(bank) == 18
     flipped = 0

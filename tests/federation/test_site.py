@@ -107,6 +107,8 @@ def test_a_site_needs_as_many_samples_as_its_batch():
     network = discriminator()
     with pytest.raises(ValueError, match=r"site A has 3 samples, fewer than its batch size 4"):
         Site("A", RandomSamples("A", 3), network, adam(network.parameters()), SiteLoss(AdversarialLoss()), batch_size=4)
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        sites({"A": 3}, batch_size=0)
     with pytest.raises(ValueError, match=r"batch_size is given for \['A'\], but the sites are \['A', 'B'\]"):
         sites({"A": 3, "B": 3}, batch_size={"A": 1})
 

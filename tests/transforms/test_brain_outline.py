@@ -105,3 +105,14 @@ def test_bad_images_are_named(image, message):
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match=r"case P1: 'b' has spatial shape"):
         BrainOutlined(keys=["a", "b"])({"a": torch.rand(1, 8, 8), "b": torch.rand(1, 8, 9), "case": "P1"})
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 16), (2, 16, 16, 1)])
+def test_images_that_were_scaled_before_need_no_bright_object(shape):
+    dark = torch.full(shape, -1.0)
+    transform = BrainOutlined(keys="image")
+    assert transform({"image": dark, "intensity_range": [-1.0, 1.0]})["outline"].sum() == 0
+    dark[:, 4:8, 4:8] = -0.5
+    outline = transform({"image": dark, "intensity_range": [-1.0, 1.0]})["outline"]
+    assert outline.shape == (1, *shape[1:])
+    assert outline.sum() == 16

@@ -1,0 +1,74 @@
+"""The synthetic data set is there whole or not at all."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Engine, Events
+from monai.transforms import LoadImage
+
+from bundle.data import load_datalist, write_nifti_slice
+from bundle.engines import SyntheticWriter
+
+GROUPS = {"core": [1, 4], "edema": [2]}
+
+
+def item(index, copy=0):
+    """A condition of the two classes and the outline: one pixel of each class."""
+    condition = torch.zeros(3, 8, 8, dtype=torch.uint8)
+    condition[0, 1, 2] = condition[1, 3, 4] = 1
+    condition[2, 1:5, 1:5] = 1
+    return {"image": condition, "site": "A", "index": index, "copy": copy}
+
+
+def writer(folder):
+    return SyntheticWriter(str(folder), GROUPS, ["flair"], "brats", write_nifti_slice)
+
+
+def make(handler, fail_at=None):
+    def step(engine, batch):
+        if engine.state.iteration == fail_at:
+            raise RuntimeError("the process ends here")
+        return [{"pred": torch.full((1, 8, 8), i["index"] / 10)} for i in batch]
+
+    engine = Engine(step)
+    handler.attach(engine)
+    return engine
+
+
+BATCHES = [[item(0), item(1)], [item(1, copy=1)]]
+
+
+def test_images_labels_and_data_list_agree(tmp_path):
+    make(writer(tmp_path / "synthetic")).run(BATCHES)
+    data = load_datalist(tmp_path / "synthetic", deep=True)
+    assert [i["case"] for i in data.training] == ["A_00000_0", "A_00001_0", "A_00001_1"]
+    assert data.labels == {0: "background", 1: "core", 2: "edema"}
+    image, label = (np.asarray(LoadImage(image_only=True)(data.training[1][key])) for key in ("image", "label"))
+    assert label.sum() == 3
+    assert label[1, 2].item() == 1
+    assert label[3, 4].item() == 2
+    np.testing.assert_allclose(image, 0.1, rtol=1e-6)
+
+
+def test_a_failed_run_leaves_the_former_data_set_and_the_next_run_replaces_it(tmp_path):
+    folder = tmp_path / "synthetic"
+    make(writer(folder)).run(BATCHES[:1])
+    handler = writer(folder)
+    with pytest.raises(RuntimeError, match="ends here"):
+        make(handler, fail_at=2).run(BATCHES)
+    assert json.loads((folder / "datalist.json").read_text())["numTraining"] == 2
+    # the same handler once more, as a caller in Python may
+    make(handler).run(BATCHES)
+    assert json.loads((folder / "datalist.json").read_text())["numTraining"] == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["synthetic"]
+
+
+def test_nothing_is_there_before_the_last_image(tmp_path):
+    engine = make(writer(tmp_path / "synthetic"))
+    seen = []
+    engine.add_event_handler(Events.ITERATION_COMPLETED, lambda e: seen.append((tmp_path / "synthetic").exists()))
+    engine.run(BATCHES)
+    assert seen == [False, False]
+    assert (tmp_path / "synthetic" / "datalist.json").is_file()

@@ -1,0 +1,333 @@
+"""The whole path on tiny phantoms: in this process, through the commands that users type, and killed on the way."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from monai.bundle import ConfigWorkflow
+
+from bundle.data import DataError, load_datalist
+from bundle.workflows import ConfigError
+from bundle.workflows.evidence import make_report
+from bundle.workflows.experiment import Experiment
+from scripts import run_experiments
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = ROOT / "configs"
+SETTINGS = ["real_all", "real_subset/A", "real_subset/B", "syn_all", "asyndgan"]
+METRICS = ["dice", "dice_tumor_slices", "sensitivity", "specificity", "hd95"]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Bits depend on the number of threads; the commands below run with one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def make_experiment(data, run_dir, sizes, **arguments):
+    arguments = {"profile": "demo", "overrides": sizes} | arguments
+    return Experiment("brats", str(data), run_dir=str(run_dir), config_dir=str(CONFIGS), **arguments)
+
+
+@pytest.fixture(scope="module")
+def finished(phantom_dir, tiny_sizes, tmp_path_factory):
+    """An experiment with all settings, its results, and its page: read only."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    experiment = make_experiment(phantom_dir, tmp_path_factory.mktemp("run"), tiny_sizes)
+    results = experiment.run()
+    page = make_report(experiment, results)
+    torch.set_num_threads(threads)
+    return experiment, results, page
+
+
+@pytest.fixture
+def copied(finished, phantom_dir, tiny_sizes, tmp_path):
+    """The same experiment in a folder that a test may change."""
+    shutil.copytree(finished[0].run_dir, tmp_path / "run")
+    return make_experiment(phantom_dir, tmp_path / "run", tiny_sizes)
+
+
+def contents(folder):
+    """What stages wrote, by path: TensorBoard names its files by time, and the results hold a date."""
+    return {
+        str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes())
+        for path in sorted(Path(folder, "seed_0").rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_results_have_the_documented_blocks(finished, phantom_dir):
+    experiment, results, _ = finished
+    assert json.loads((Path(experiment.run_dir) / "results.json").read_text()) == results
+    assert {"task": "brats", "seeds": [0], "profile": "demo"}.items() <= results.items()
+    assert list(results["settings"]) == SETTINGS
+    cases = {item["case"] for item in load_datalist(phantom_dir).test}
+    for setting in SETTINGS:
+        scores = results["settings"][setting]
+        assert set(scores) == {*METRICS, "training_images"}
+        for metric in METRICS:
+            score = scores[metric]
+            assert score["per_case"].keys() == cases
+            assert [score["mean"]] == score["per_seed"]
+            assert score["mean"] == pytest.approx(sum(v for (v,) in score["per_case"].values()) / len(cases))
+            assert score["std"] is None
+    for setting in ("syn_all", "asyndgan"):
+        assert results["train"][setting]["steps"] == 4
+    wire = results["wire"]
+    assert (wire["steps"], wire["codec"]) == (4, "float32")
+    assert wire["bytes_to_sites"] == sum(site["to"] for site in wire["per_site"].values())
+    assert wire["bytes_from_sites"] == sum(site["from"] for site in wire["per_site"].values())
+    # per step a batch of one 32×32 float32 image to each of two sites: nothing else crosses that is as large
+    assert wire["bytes_to_sites"] == pytest.approx(4 * 2 * 32 * 32 * 4, rel=0.1)
+
+
+def test_settings_train_on_what_they_say(finished):
+    images = {s: scores["training_images"] for s, scores in finished[1]["settings"].items()}
+    assert images["real_all"] == images["real_subset/A"] + images["real_subset/B"]
+    assert 0 < images["syn_all"] <= images["real_all"]
+    run = Path(finished[0].run_dir) / "seed_0"
+    of_site = {"A": images["real_subset/A"], "B": images["real_subset/B"]}
+    synthetic = load_datalist(run / "asyndgan" / "synthetic", deep=True).training
+    assert {site: sum(item["site"] == site for item in synthetic) for site in ("A", "B")} == of_site
+    assert {item["site"] for item in load_datalist(run / "syn_all" / "synthetic").training} == {"all"}
+
+
+def test_the_page_needs_no_network(finished):
+    experiment, _, page = finished
+    text = page.read_text(encoding="utf-8")
+    assert page == Path(experiment.run_dir) / "report.html"
+    sources = re.findall(r"\b(?:src|href)\s*=\s*[\"']?([^\"'\s>]+)", text)
+    assert len(sources) >= 8
+    assert all(source.startswith(("data:", "#")) for source in sources)
+    assert "<script" not in text
+    assert "@import" not in text
+
+
+def test_a_second_run_computes_nothing(copied, finished):
+    before = contents(copied.run_dir)
+    results = copied.run()
+    assert contents(copied.run_dir) == before
+    assert {**results, "hardware": None} == {**finished[1], "hardware": None}
+
+
+@pytest.mark.parametrize("part", ["gan", "synthetic", "segmenter", "evaluation"])
+def test_a_stage_whose_outputs_are_gone_is_computed_again_and_gives_the_same(copied, part):
+    copied.settings = ["asyndgan"]
+    before = contents(copied.run_dir)
+    shutil.rmtree(copied.output_dir("asyndgan", 0) / part)
+    copied.run()
+    after = contents(copied.run_dir)
+    gone = f"seed_0/asyndgan/{part}/"
+    untouched = [name for name in before if not name.startswith(gone)]
+    assert {name: after[name] for name in untouched} == {name: before[name] for name in untouched}
+    for name in ("gan/generator.pt", "synthetic/datalist.json", "segmenter/segmenter.pt", "evaluation/metrics.json"):
+        assert after[f"seed_0/asyndgan/{name}"][1] == before[f"seed_0/asyndgan/{name}"][1]
+
+
+def test_a_training_killed_after_its_last_step_only_writes_what_it_lacks(copied):
+    copied.settings = ["asyndgan"]
+    output = copied.output_dir("asyndgan", 0)
+    for part, weights in (("gan", "generator.pt"), ("segmenter", "segmenter.pt")):
+        checkpoint = (output / part / "checkpoints/latest.pt").stat().st_mtime_ns
+        expected = (output / part / weights).read_bytes()
+        (output / part / "record.json").unlink()
+        (output / part / weights).unlink()
+        copied.run()
+        assert (output / part / weights).read_bytes() == expected
+        assert (output / part / "checkpoints/latest.pt").stat().st_mtime_ns == checkpoint
+
+
+def test_changed_data_are_refused_by_name(copied, phantom_dir, tmp_path):
+    data = shutil.copytree(phantom_dir, tmp_path / "data")
+    content = json.loads((data / "datalist.json").read_text())
+    content["description"] = "another version"
+    (data / "datalist.json").write_text(json.dumps(content))
+    copied.dataset_dir = str(data)
+    with pytest.raises(ConfigError, match="differ in: sha256 of inputs"):
+        copied.run()
+
+
+def test_scores_of_several_seeds(phantom_dir, tiny_sizes, tmp_path):
+    experiment = make_experiment(phantom_dir, tmp_path, tiny_sizes, seeds=[0, 3], settings=["real_subset/B"])
+    score = experiment.run()["settings"]["real_subset/B"]["dice"]
+    a, b = score["per_seed"]
+    assert score["mean"] == pytest.approx((a + b) / 2)
+    assert score["std"] == pytest.approx(abs(a - b) / 2**0.5)  # of a sample: n - 1
+    assert all(len(values) == 2 for values in score["per_case"].values())
+    assert a != b
+
+
+@pytest.mark.parametrize("batch_size", [2, {"A": 1, "B": 3}])
+def test_the_batch_of_syn_all_is_the_sum_of_the_sites(batch_size, phantom_dir, tiny_sizes, tmp_path):
+    sizes = tiny_sizes | {"batch_size": batch_size}
+    experiment = make_experiment(phantom_dir, tmp_path, sizes, settings=["syn_all"])
+    (pooled,) = experiment.workflow("train", "syn_all", 0).make("sites")
+    sites = experiment.workflow("train", "asyndgan", 0).make("sites")
+    assert pooled.batch_size == sum(site.batch_size for site in sites) == 4
+    assert len(pooled.samples) == sum(len(site.samples) for site in sites)
+
+
+@pytest.mark.parametrize("stage", ["train", "generate", "segment", "evaluate"])
+def test_monais_own_workflow_finds_every_property(stage, copied, tiny_sizes):
+    files = [str(CONFIGS / f"{name}.yaml") for name in (stage, "brats", "demo")]
+    given = {"dataset_dir": copied.dataset_dir, "run_dir": copied.run_dir, "logging_file": False, **tiny_sizes}
+    kind = "train" if stage in ("train", "segment") else "infer"
+    workflow = ConfigWorkflow(config_file=files, workflow_type=kind, **given)
+    workflow.initialize()
+    assert workflow.check_properties() == []
+
+
+# refusals before any training
+
+
+def test_what_the_last_setting_needs_is_checked_before_the_first_is_trained(phantom_dir, tiny_sizes, tmp_path):
+    experiment = make_experiment(phantom_dir, tmp_path / "run", tiny_sizes | {"batch_size": {"A": 1, "B": 500}})
+    with pytest.raises(ValueError, match=r"site B has .* samples, fewer than its batch size 500"):
+        experiment.run()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_damaged_held_out_case_and_an_unknown_setting(phantom_dir, tiny_sizes, tmp_path):
+    with pytest.raises(DataError, match="unknown setting 'real_subset/Z': expected one of real_all, real_subset/A"):
+        make_experiment(phantom_dir, tmp_path / "run", tiny_sizes, settings=["real_subset/Z"])
+    data = shutil.copytree(phantom_dir, tmp_path / "data")
+    image = next(data.rglob("Phantom_A_003_flair.nii.gz"))
+    image.write_bytes(image.read_bytes()[:-30])
+    with pytest.raises(DataError, match=r"Phantom_A_003, image: .*_flair\.nii\.gz: unreadable or truncated"):
+        make_experiment(data, tmp_path / "run", tiny_sizes)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "num_steps"], "--set num_steps: expected KEY=VALUE"),
+        (["--set", "modalities=[flair"], r"--set modalities=\[flair: the value cannot be read as YAML"),
+        (["--set", "seed=3"], "seed: the experiment sets it for every stage"),
+        (["--set", "lr=2e-4"], "lr is the text '2e-4', expected a number"),
+        (["--set", "num_stepz=3"], "unknown key 'num_stepz'.*did you mean 'num_steps'"),
+        (["--profile", "tiny"], r"cannot find the config file .*tiny\.yaml"),
+        (["--settings", "real"], "unknown setting 'real'"),
+        (["--dataset_dir", "nowhere"], "nowhere: no such data list"),
+    ],
+)
+def test_the_script_says_what_is_wrong_in_its_last_line(arguments, message, phantom_dir, tmp_path, capsys):
+    given = ["--task", "brats", "--dataset_dir", str(phantom_dir), "--run_dir", str(tmp_path / "run")]
+    assert run_experiments.main([*given, *arguments]) == 2
+    said = capsys.readouterr().err.split("\n\n")[-1]
+    assert re.search(message, said, re.DOTALL)
+    assert "Traceback" not in said
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("arguments", [["--seeds", "-1"], ["--seeds", "one"], ["--seed", "1"], ["--task", "nothing"]])
+def test_options_that_there_are_not(arguments, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run_experiments.main(["--task", "brats", "--dataset_dir", str(tmp_path), *arguments])
+    assert stopped.value.code == 2
+    assert arguments[0] in capsys.readouterr().err
+
+
+# the commands
+
+
+def command(verb, stage, data, run_dir, sizes, *arguments):
+    files = str([str(CONFIGS / f"{name}.yaml") for name in (stage, "brats", "demo")])
+    given = {"config_file": files, "dataset_dir": data, "run_dir": run_dir} | sizes
+    pairs = [str(word) for key, value in given.items() for word in (f"--{key}", value)]
+    return [sys.executable, "-m", "monai.bundle", verb, *pairs, *arguments]
+
+
+def environment():
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+
+def kill_when(words, ready, cwd):
+    """Start a command and kill it as soon as ``ready()``."""
+    process = subprocess.Popen(words, cwd=cwd, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    while not ready() and process.poll() is None:
+        time.sleep(0.002)
+    process.kill()
+    output, _ = process.communicate()
+    assert process.returncode == -signal.SIGKILL, output.decode()
+
+
+GAN = "bundle.workflows.DistributedGANWorkflow"
+
+
+def test_a_training_that_is_killed_and_started_again_ends_with_the_same_bits(phantom_dir, tiny_sizes, tmp_path):
+    sizes = tiny_sizes | {"num_steps": 60}
+    killed = make_experiment(phantom_dir, tmp_path / "killed", sizes, settings=["asyndgan"])
+    output = killed.output_dir("asyndgan", 0) / "gan"
+    words = command("run", "train", phantom_dir, killed.run_dir, sizes, "--workflow_name", GAN)
+    kill_when(words, (output / "checkpoints/latest.pt").exists, cwd=ROOT)
+    assert 0 < torch.load(output / "checkpoints/latest.pt", weights_only=True)["trainer"]["iteration"] < 60
+    assert not (output / "generator.pt").exists()
+    assert not (output / "record.json").exists()
+    whole = make_experiment(phantom_dir, tmp_path / "whole", sizes, settings=["asyndgan"])
+    expected = whole.output_dir("asyndgan", 0) / "gan"
+    for experiment in (killed, whole):
+        workflow = experiment.workflow("train", "asyndgan", 0)
+        assert not workflow.finished
+        workflow.run()
+        assert workflow.finished
+    for name in ("generator.pt", "conditions.npz"):
+        assert (output / name).read_bytes() == (expected / name).read_bytes()
+    resumed, uninterrupted = (
+        torch.load(folder / "checkpoints/latest.pt", weights_only=True) for folder in (output, expected)
+    )
+    assert set(resumed["federation"]["sites"]) == {"A", "B"}
+    for checkpoint in (resumed, uninterrupted):
+        del checkpoint["trainer"]["seconds"]
+        # bytes are those that crossed: a site that takes part again says so again
+        assert checkpoint["federation"].pop("ledger")["steps"] == 60
+    torch.testing.assert_close(resumed, uninterrupted, rtol=0, atol=0)
+    assert json.loads((output / "record.json").read_text())["steps"] == 60
+    assert not [path for path in output.rglob("*") if ".partial" in path.name or path.name.endswith(".lock")]
+
+
+def test_a_generation_that_is_killed_leaves_no_data_set(finished, tiny_sizes, tmp_path):
+    """From another directory, through ``run_workflow``."""
+    made = Path(finished[0].output_dir("asyndgan", 0))
+    output = tmp_path / "run/seed_0/asyndgan"
+    shutil.copytree(made / "gan", output / "gan")
+    sizes = tiny_sizes | {"copies": 32}
+    words = command("run_workflow", "generate", tmp_path, tmp_path / "run", sizes, "--workflow_name", GAN)
+    kill_when(words, lambda: any(output.glob(".partial.synthetic/labels/*")), cwd=tmp_path)
+    assert not (output / "synthetic").exists()
+    experiment = make_experiment(
+        finished[0].dataset_dir, tmp_path / "run", tiny_sizes | {"copies": 2}, settings=["asyndgan"]
+    )
+    with pytest.raises(ConfigError, match=r"differ in: copies\. .* delete .*synthetic and .*synthetic\.yaml"):
+        experiment.workflow("generate", "asyndgan", 0).run()
+    (output / "synthetic.yaml").unlink()
+    experiment.workflow("generate", "asyndgan", 0).run()
+    first = load_datalist(made / "synthetic").training
+    assert len(load_datalist(output / "synthetic", deep=True).training) == 2 * len(first)
+    assert not list(output.glob(".partial*"))
+
+
+def test_plain_run_and_a_message_in_the_last_line(phantom_dir, tiny_sizes, tmp_path):
+    """MONAI's own workflow from another directory; ours, from the root, with a misspelt key."""
+    words = command("run", "segment", phantom_dir, tmp_path / "run", tiny_sizes, "--setting", "real_all")
+    without_path = {key: value for key, value in environment().items() if key != "PYTHONPATH"}
+    done = subprocess.run(words, cwd=tmp_path, env=without_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run/seed_0/real_all/segmenter/record.json").is_file()
+    words += ["--segmenter_step", "3", "--workflow_name", "bundle.workflows.SegmentationWorkflow"]
+    done = subprocess.run(words, cwd=ROOT, env=without_path, capture_output=True, text=True)
+    assert done.returncode != 0
+    last = done.stderr.strip().splitlines()[-1]
+    assert "unknown key 'segmenter_step' in the command line" in last
+    assert "did you mean 'segmenter_steps'?" in last
