@@ -245,7 +245,7 @@ def _facts(results: Mapping[str, Any]) -> str:
         ("Sites", len(_sites(results)) or None),
         ("Test cases", _case_count(results) or None),
         ("Seed" if len(seeds) == 1 else "Seeds", ", ".join(str(seed) for seed in seeds) or None),
-        ("Wall time", human_seconds(results["seconds"]) if results.get("seconds") is not None else None),
+        ("Training time", human_seconds(results["seconds"]) if results.get("seconds") is not None else None),
     ]
     cells = [f"<div><dt>{n}</dt><dd>{escape(str(v))}</dd></div>" for n, v in facts if v not in (None, "")]
     return f'<dl class="facts">{"".join(cells)}</dl>' if cells else ""
