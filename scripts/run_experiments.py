@@ -73,6 +73,8 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S"
     )
+    # every stage reads the same logging.conf, and MONAI says so each time
+    logging.getLogger("monai.bundle.workflows").setLevel(logging.WARNING)
     from bundle.data import DataError
     from bundle.report import text_table
     from bundle.workflows import ConfigError

@@ -23,6 +23,8 @@ def progress(iterable: Iterable[T], description: str, total: int, every: float =
         total: number of elements.
         every: seconds between log lines where standard error is no terminal.
     """
+    if not total:
+        return
     if sys.stderr.isatty():
         yield from tqdm(iterable, desc=description, total=total, leave=False)
         return

@@ -92,12 +92,15 @@ def synthesis_rows(experiment: Experiment, setting: str, samples_per_site: int =
         for site, items in items_by_site(experiment.datalist, setting).items():
             # samples are in the order of the cases: the first cases have the first samples
             real = make_samples(data=items[:_CASES_PER_SITE], name=f"figures, {site}")
-            chosen = np.linspace(0, len(real) - 1, samples_per_site + 2).round().astype(int)[1:-1]
+            # the last channel is the outline: samples that show nothing else are the less telling ones
+            telling = [i for i in range(len(real)) if conditions[site][i][:-1].any()] or list(range(len(real)))
+            places = np.linspace(0, len(telling) - 1, samples_per_site + 2).round().astype(int)[1:-1]
+            chosen = [telling[place] for place in places]
             samples = [
                 {
                     "condition": _upright(conditions[site][i], turns),
                     "synthetic": _upright(_plane(_load(synthetic[f"{site}_{i:05d}_0"])), turns),
-                    "real": _upright(real[int(i)]["image"].numpy(), turns),
+                    "real": _upright(real[i]["image"].numpy(), turns),
                 }
                 for i in chosen
             ]
