@@ -160,7 +160,7 @@ def peak_memory(options: argparse.Namespace, dataset_dir: str, run_dir: str, amp
     command += ["--dataset_dir", os.path.abspath(dataset_dir), "--run_dir", run_dir, "--amp", str(amp)]
     command += ["--num_steps", "3", "--epoch_length", "3"]
     command += [word for pair in options.set for word in (f"--{pair.split('=', 1)[0]}", pair.split("=", 1)[1])]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8")
     output = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     if status:

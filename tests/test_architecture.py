@@ -112,8 +112,8 @@ def test_versions_agree():
     import re
     from importlib.metadata import version
 
-    pins = dict(re.findall(r"^([\w-]+)==(\S+)$", (ROOT / "requirements.txt").read_text(), re.MULTILINE))
-    metadata = json.loads((ROOT / "configs" / "metadata.json").read_text())
+    pins = dict(re.findall(r"^([\w-]+)==(\S+)$", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE))
+    metadata = json.loads((ROOT / "configs" / "metadata.json").read_text(encoding="utf-8"))
     assert metadata["monai_version"] == pins["monai"]
     assert metadata["pytorch_version"] == pins["torch"]
     assert metadata["numpy_version"] == pins["numpy"]

@@ -17,7 +17,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
         write_json(target, {"new": 2})
-    assert '"old"' in target.read_text()
+    assert '"old"' in target.read_text(encoding="utf-8")
     assert list(target.parent.iterdir()) == [target]
 
 
@@ -36,7 +36,7 @@ def test_a_folder_is_replaced_only_when_the_new_one_is_whole(tmp_path):
     with pytest.raises(RuntimeError), atomic_folder(target) as folder:  # noqa: PT012
         (folder / "a").write_text("new")
         raise RuntimeError("killed")
-    assert (target / "a").read_text() == "old"
+    assert (target / "a").read_text(encoding="utf-8") == "old"
     with atomic_folder(target) as folder:
         (folder / "b").write_text("new")
     assert [p.name for p in target.iterdir()] == ["b"]

@@ -40,7 +40,7 @@ def common():
 def edit(folder, change):
     """Apply `change` to the parsed data list and write it back."""
     path = folder / "datalist.json"
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     change(content)
     path.write_text(json.dumps(content))
 
@@ -55,7 +55,7 @@ def fails(folder, *texts, **options):
 
 
 def test_round_trip(folder):
-    content = json.loads((folder / "datalist.json").read_text())
+    content = json.loads((folder / "datalist.json").read_text(encoding="utf-8"))
     assert content["training"][0]["image"] == ["a1_flair.nii.gz", "a1_t2.nii.gz"]
     assert content["modality"] == {"0": "flair", "1": "t2"}
     assert (content["numTraining"], content["numTest"]) == (2, 1)
@@ -77,7 +77,7 @@ def test_round_trip(folder):
     # Loaded items can be written again, elsewhere: then with absolute paths.
     (folder / "other").mkdir()
     path = write_datalist(folder / "other", training=data.training, test=data.test, **common())
-    assert os.path.isabs(json.loads(path.read_text())["training"][0]["label"])
+    assert os.path.isabs(json.loads(path.read_text(encoding="utf-8"))["training"][0]["label"])
     assert load_datalist(path).training == data.training
     assert not [name for name in os.listdir(folder) if name.startswith(".")]
 

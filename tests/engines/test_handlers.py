@@ -50,7 +50,7 @@ def clock(monkeypatch):
 
 
 def record(folder):
-    return json.loads((folder / "record.json").read_text())
+    return json.loads((folder / "record.json").read_text(encoding="utf-8"))
 
 
 def load(path):
@@ -209,7 +209,7 @@ def test_metrics_per_case_and_their_mean(tmp_path):
     path = tmp_path / "metrics.json"
     dice, hd95 = torch.tensor([[0.25], [0.5], [0.75]]), torch.tensor([[1.0, 3.0], [2.0, 2.0], [0.0, 8.0]])
     evaluate(path, {"dice": dice, "hd95": hd95}, [["b", "a"], ["c"]], content={"setting": "real_all"})
-    assert json.loads(path.read_text()) == {
+    assert json.loads(path.read_text(encoding="utf-8")) == {
         "setting": "real_all",
         "metrics": {
             "dice": {"mean": 0.5, "per_case": {"b": 0.25, "a": 0.5, "c": 0.75}},
@@ -222,4 +222,6 @@ def test_chosen_metrics_and_a_second_evaluation_starts_anew(tmp_path):
     path = tmp_path / "metrics.json"
     engine = evaluate(path, {"dice": torch.ones(2, 1), "hd95": torch.ones(2, 1)}, [["a"], ["b"]], metrics=["dice"])
     engine.run([[{"case": "a"}], [{"case": "b"}]])
-    assert json.loads(path.read_text())["metrics"] == {"dice": {"mean": 1.0, "per_case": {"a": 1.0, "b": 1.0}}}
+    assert json.loads(path.read_text(encoding="utf-8"))["metrics"] == {
+        "dice": {"mean": 1.0, "per_case": {"a": 1.0, "b": 1.0}}
+    }

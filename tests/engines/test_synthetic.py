@@ -58,10 +58,10 @@ def test_a_failed_run_leaves_the_former_data_set_and_the_next_run_replaces_it(tm
     handler = writer(folder)
     with pytest.raises(RuntimeError, match="ends here"):
         make(handler, fail_at=2).run(BATCHES)
-    assert json.loads((folder / "datalist.json").read_text())["numTraining"] == 2
+    assert json.loads((folder / "datalist.json").read_text(encoding="utf-8"))["numTraining"] == 2
     # the same handler once more, as a caller in Python may
     make(handler).run(BATCHES)
-    assert json.loads((folder / "datalist.json").read_text())["numTraining"] == 3
+    assert json.loads((folder / "datalist.json").read_text(encoding="utf-8"))["numTraining"] == 3
     assert [path.name for path in tmp_path.iterdir()] == ["synthetic"]
 
 

@@ -53,14 +53,14 @@ def test_table_with_split(phantoms, tmp_path, capsys):
     assert data.modality == ("flair", "t1", "t1ce", "t2")
     assert [len(data.site_items(site)) for site in data.sites] == [3, 3]
     assert [item["case"] for item in data.test] == ["Phantom_A_004", "Phantom_B_004"]
-    content = json.loads((tmp_path / "datalist.json").read_text())
+    content = json.loads((tmp_path / "datalist.json").read_text(encoding="utf-8"))
     assert content["site_rule"] == {"rule": "table", "seed": 0, "table": "cases.csv", "split": "table"}
     assert content["labels"].keys() == {"0", "1", "2", "4"}
 
 
 def test_paths_are_relative_below_the_data_list(copy):
     assert run(copy, copy, "--sites", "institution") == 0
-    content = json.loads((copy / "datalist.json").read_text())
+    content = json.loads((copy / "datalist.json").read_text(encoding="utf-8"))
     assert all(item["label"].startswith("HGG/Phantom_") for item in content["training"])
     assert run(copy, copy, "--sites", "institution") == 0
 
@@ -154,7 +154,7 @@ def test_other_labels_and_incomplete_cases(copy, tmp_path, capsys):
 
 def test_tables(phantoms, tmp_path, capsys):
     table, output = tmp_path / "t.csv", tmp_path / "out"
-    lines = (phantoms / "cases.csv").read_text().splitlines()
+    lines = (phantoms / "cases.csv").read_text(encoding="utf-8").splitlines()
     arguments = ("--sites", "table", "--table", table)
     table.write_text("\n".join(lines[:-1]))
     assert "case Phantom_B_004 has no record" in fails(capsys, phantoms, output, *arguments)
@@ -198,5 +198,5 @@ def test_as_a_program(tmp_path):
     assert make_phantoms.main([str(tmp_path), *options.split()]) == 0
     assert make_phantoms.main([str(tmp_path), *options.split(), "--size", "1", "1", "1"]) == 2
     prepare = [sys.executable, "scripts/prepare_data.py", "brats", tmp_path, "--output", tmp_path, "--sites", "table"]
-    done = subprocess.run(list(map(str, prepare)), cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(list(map(str, prepare)), cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
     assert (done.returncode, "site rule table needs a table" in done.stderr) == (2, True)

@@ -70,7 +70,7 @@ def contents(folder):
 
 def test_results_have_the_documented_blocks(finished, phantom_dir):
     experiment, results, _ = finished
-    assert json.loads((Path(experiment.run_dir) / "results.json").read_text()) == results
+    assert json.loads((Path(experiment.run_dir) / "results.json").read_text(encoding="utf-8")) == results
     assert {"task": "brats", "seeds": [0], "profile": "demo"}.items() <= results.items()
     assert list(results["settings"]) == SETTINGS
     cases = {item["case"] for item in load_datalist(phantom_dir).test}
@@ -151,7 +151,7 @@ def test_a_training_killed_after_its_last_step_only_writes_what_it_lacks(copied)
 
 def test_changed_data_are_refused_by_name(copied, phantom_dir, tmp_path):
     data = shutil.copytree(phantom_dir, tmp_path / "data")
-    content = json.loads((data / "datalist.json").read_text())
+    content = json.loads((data / "datalist.json").read_text(encoding="utf-8"))
     content["description"] = "another version"
     (data / "datalist.json").write_text(json.dumps(content))
     copied.dataset_dir = str(data)
@@ -293,7 +293,7 @@ def test_a_training_that_is_killed_and_started_again_ends_with_the_same_bits(pha
         # bytes are those that crossed: a site that takes part again says so again
         assert checkpoint["federation"].pop("ledger")["steps"] == 60
     torch.testing.assert_close(resumed, uninterrupted, rtol=0, atol=0)
-    assert json.loads((output / "record.json").read_text())["steps"] == 60
+    assert json.loads((output / "record.json").read_text(encoding="utf-8"))["steps"] == 60
     assert not [path for path in output.rglob("*") if ".partial" in path.name or path.name.endswith(".lock")]
 
 
@@ -322,11 +322,11 @@ def test_plain_run_and_a_message_in_the_last_line(phantom_dir, tiny_sizes, tmp_p
     """MONAI's own workflow from another directory; ours, from the root, with a misspelt key."""
     words = command("run", "segment", phantom_dir, tmp_path / "run", tiny_sizes, "--setting", "real_all")
     without_path = {key: value for key, value in environment().items() if key != "PYTHONPATH"}
-    done = subprocess.run(words, cwd=tmp_path, env=without_path, capture_output=True, text=True)
+    done = subprocess.run(words, cwd=tmp_path, env=without_path, capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run/seed_0/real_all/segmenter/record.json").is_file()
     words += ["--segmenter_step", "3", "--workflow_name", "bundle.workflows.SegmentationWorkflow"]
-    done = subprocess.run(words, cwd=ROOT, env=without_path, capture_output=True, text=True)
+    done = subprocess.run(words, cwd=ROOT, env=without_path, capture_output=True, text=True, encoding="utf-8")
     assert done.returncode != 0
     last = done.stderr.strip().splitlines()[-1]
     assert "unknown key 'segmenter_step' in the command line" in last

@@ -228,7 +228,7 @@ class Stage:
         return workflow
 
     def runs(self):
-        return (self.output / "log.txt").read_text().split()
+        return (self.output / "log.txt").read_text(encoding="utf-8").split()
 
 
 @pytest.fixture
@@ -238,7 +238,7 @@ def stage(tmp_path):
 
 def test_the_resolved_configuration_is_kept_with_the_digest_of_its_inputs(stage):
     stage(value=7)
-    kept = yaml.safe_load((stage.output / "config.yaml").read_text())
+    kept = yaml.safe_load((stage.output / "config.yaml").read_text(encoding="utf-8"))
     assert (kept["value"], kept["sizes"], kept["output_dir"]) == (7, [1, 2], str(stage.output))
     assert kept["sha256 of inputs"] == {"source.txt": digest(stage.source)}
     assert sorted(path.name for path in stage.output.iterdir()) == ["config.yaml", "done.txt", "log.txt"]
@@ -269,7 +269,7 @@ def test_where_a_run_lies_may_change(stage, tmp_path):
     assert {"run_dir", "dataset_dir", "device", "bundle_root", "cache_dir"} < MOVABLE_KEYS
     moved = shutil.move(stage.output, tmp_path / "elsewhere")
     stage(output_dir=str(moved), run_dir="/x", device="cuda", bundle_root="/z", cache_dir="/c")
-    assert (tmp_path / "elsewhere/log.txt").read_text().split() == ["1"]
+    assert (tmp_path / "elsewhere/log.txt").read_text(encoding="utf-8").split() == ["1"]
 
 
 def test_another_content_of_an_input_is_refused_and_another_place_is_not(stage, tmp_path):
