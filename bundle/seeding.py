@@ -7,6 +7,7 @@ agree bit for bit.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-__all__ = ["Draw", "derive_seed", "draw", "forked_rng"]
+__all__ = ["Draw", "derive_seed", "draw", "forked_rng", "seeded"]
 
 
 class Draw(NamedTuple):
@@ -70,3 +71,21 @@ def forked_rng(seed: int, device: torch.device | str = "cpu"):
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield
+
+
+def seeded(make: Callable[[], torch.nn.Module], seed: int, *role: str) -> torch.nn.Module:
+    """
+    Make a network whose initial weights depend on the seed and on its role, and on nothing that was drawn before.
+
+    Args:
+        make: makes the network; in a config a component with ``_mode_: callable``.
+        seed: seed of the run.
+        role: what the network is, such as ``"generator"``, or ``"discriminator", "CS"``.
+
+    Raises:
+        ValueError: when ``make`` is a network already, whose weights have been drawn.
+    """
+    if isinstance(make, torch.nn.Module):
+        raise ValueError(f"the definition of the {role[0]} needs `_mode_: callable`, so that its weights can be seeded")
+    with forked_rng(derive_seed(seed, "weights", *role)):
+        return make()

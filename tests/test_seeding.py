@@ -1,8 +1,9 @@
 from collections import Counter
 
+import pytest
 import torch
 
-from bundle.seeding import derive_seed, draw, forked_rng
+from bundle.seeding import derive_seed, draw, forked_rng, seeded
 
 
 def test_a_seed_depends_on_every_part_of_its_path_and_on_nothing_else():
@@ -48,3 +49,15 @@ def test_forked_rng_leaves_the_state_as_it_was():
     torch.rand(10)
     with forked_rng(1):
         assert torch.equal(torch.rand(3), first)
+
+
+def test_weights_depend_on_seed_and_role_and_not_on_what_was_drawn_before():
+    def weights(*arguments):
+        torch.rand(5)
+        return seeded(lambda: torch.nn.Linear(3, 3), *arguments).weight
+
+    assert torch.equal(weights(0, "generator"), weights(0, "generator"))
+    others = [weights(1, "generator"), weights(0, "segmenter"), weights(0, "discriminator", "A")]
+    assert not any(torch.equal(weights(0, "generator"), other) for other in others)
+    with pytest.raises(ValueError, match="definition of the generator needs `_mode_: callable`"):
+        seeded(torch.nn.Linear(3, 3), 0, "generator")

@@ -85,8 +85,8 @@ class AxialSlices:
     A volume of one slice is taken as it is: it is a synthetic image, whose condition was such a choice.
 
     Args:
-        min_foreground: pixels of the label above 0 that a slice needs; the published setting is 10 tumour pixels
-            (Chang et al. 2020, section 4.2).
+        min_foreground: foreground pixels that a slice needs, as :class:`bundle.transforms.CountForegroundd` counts
+            them; the published setting is 10 tumour pixels (Chang et al. 2020, section 4.2).
         empty: slices without any foreground to take as well, per slice with enough of it, evenly spaced over those that
             show anything. Published: 0. A segmenter that never saw one finds tumours everywhere in whole volumes.
     """
@@ -96,7 +96,7 @@ class AxialSlices:
         self.empty = empty
 
     def __call__(self, case: Mapping) -> list[int | None]:
-        foreground = (torch.as_tensor(case["label"]) > 0).sum(dim=(0, 1, 2))
+        foreground = torch.as_tensor(case["foreground_pixels"])
         if len(foreground) == 1:
             return [0]
         chosen = torch.nonzero(foreground >= self.min_foreground).flatten().tolist()

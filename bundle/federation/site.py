@@ -10,7 +10,7 @@ from monai.inferers import Inferer, SimpleInferer
 
 from bundle.federation.messages import ConditionBatch, ConditionRequest, SiteInfo, SiteReply, SyntheticBatch
 from bundle.losses import SiteLoss
-from bundle.seeding import Draw, derive_seed, draw, forked_rng
+from bundle.seeding import Draw, derive_seed, draw, forked_rng, seeded
 
 __all__ = ["Samples", "Site", "make_sites"]
 
@@ -182,8 +182,7 @@ def make_sites(
         raise ValueError(f"batch_size is given for {sorted(batch_size)}, but the sites are {sorted(samples)}")
     sites = []
     for name in sorted(samples):
-        with forked_rng(derive_seed(seed, "discriminator", name)):
-            network = discriminator().to(device)
+        network = seeded(discriminator, seed, "discriminator", name).to(device)
         sites.append(
             Site(
                 name,

@@ -5,7 +5,9 @@
 from bundle.transforms.brain_outline import BrainOutlined
 from bundle.transforms.check_same_shape import CheckSameShaped
 from bundle.transforms.condition import ConditionFromLabeld, LabelFromConditiond, label_from_condition
+from bundle.transforms.count_foreground import CountForegroundd
 from bundle.transforms.group_labels import GroupLabelsd
+from bundle.transforms.name_by_case import NameByCased
 from bundle.transforms.scale_intensity import ScaleIntensityForegroundd
 from bundle.transforms.select_modalities import SelectModalitiesd
 
@@ -13,8 +15,10 @@ __all__ = [
     "BrainOutlined",
     "CheckSameShaped",
     "ConditionFromLabeld",
+    "CountForegroundd",
     "GroupLabelsd",
     "LabelFromConditiond",
+    "NameByCased",
     "ScaleIntensityForegroundd",
     "SelectModalitiesd",
     "label_from_condition",

@@ -138,7 +138,7 @@ def segmentation_cases(experiment: Experiment, results: Mapping, metric: str) ->
         place = (..., int(truth.sum(axis=(0, 1)).argmax())) if truth.ndim == 3 else (...,)
         image = ScaleIntensityRangePercentiles(0, 99.5, -1, 1, clip=True)(_load(item["image"]))
         files = {
-            setting: experiment.output_dir(setting, seed) / "evaluation" / "predictions" / Path(item["label"]).name
+            setting: experiment.output_dir(setting, seed) / "evaluation" / "predictions" / f"{case}.nii.gz"
             for setting in results["settings"]
         }
         rows.append(

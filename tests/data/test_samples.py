@@ -14,7 +14,14 @@ def case(number, depth=4, size=6):
     label = np.zeros((1, size, size, depth), dtype=np.uint8)
     label[0, :2, :3, 1] = 1
     label[0, 0, :2, 2] = 1
-    return {"image": image + 1000 * number, "label": label, "case": f"c{number}", "site": "A"}
+    counts = torch.from_numpy(label.sum(axis=(0, 1, 2), dtype=np.int64))
+    return {
+        "image": image + 1000 * number,
+        "label": label,
+        "foreground_pixels": counts,
+        "case": f"c{number}",
+        "site": "A",
+    }
 
 
 def dataset(cases=3, **kwargs):
@@ -41,7 +48,7 @@ def test_slices_that_show_nothing_are_not_taken_as_empty_ones():
 
 
 def test_a_volume_of_one_slice_was_chosen_before():
-    prepared = {key: value[..., :1] for key, value in case(0).items() if key in ("image", "label")}
+    prepared = {key: value[..., :1] for key, value in case(0).items() if key not in ("case", "site")}
     assert prepared["label"].sum() == 0
     assert AxialSlices(10)(prepared) == [0]
 
