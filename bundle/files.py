@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -10,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 __all__ = ["atomic_folder", "atomic_path", "digest", "require_file", "save_torch", "write_json", "write_text"]
 
@@ -36,12 +39,21 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     # one name for each process: two runs must not write into each other's
     temporary = path.with_name(f".{os.getpid()}.partial.{path.name}")
+    _remove_left_overs(path)
     try:
         with _named(path):
             yield temporary
             os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_left_overs(path: Path) -> None:
+    """Remove what killed processes were writing; a checkpoint can be large."""
+    for left_over in path.parent.glob(f".*.partial.{glob.escape(path.name)}"):
+        owner = left_over.name.split(".")[1]
+        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
+            left_over.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -52,16 +64,20 @@ def atomic_folder(target: str | os.PathLike) -> Iterator[Path]:
     What a killed process left is removed.
     """
     target = Path(target)
-    temporary = target.with_name(f".partial.{target.name}")
+    temporary, former = (target.with_name(f".{what}.{target.name}") for what in ("partial", "former"))
     shutil.rmtree(temporary, ignore_errors=True)
+    shutil.rmtree(former, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
         with _named(target):
             yield temporary
-            shutil.rmtree(target, ignore_errors=True)
+            # removing a folder takes time: it is renamed first, so that no half of it is ever seen
+            if target.exists():
+                os.replace(target, former)
             os.replace(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(former, ignore_errors=True)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -70,7 +86,7 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 
 def write_json(path: str | os.PathLike, content: Any) -> None:
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def save_torch(path: str | os.PathLike, content: Any) -> None:

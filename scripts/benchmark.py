@@ -32,11 +32,20 @@ sys.path.insert(0, str(ROOT))
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset_dir", help="folder of datalist.json (default: phantoms of four sites)")
+    parser.add_argument("--task", default="brats", help="configs/TASK.yaml (default brats)")
     parser.add_argument("--profile", default="paper", help="configs/PROFILE.yaml (default paper)")
     parser.add_argument("--repeats", type=int, default=5, help="timed steps of each precision (default 5)")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="config keys, such as batch_size=2")
     parser.add_argument("--output", type=Path, help="also write the JSON to this file")
     return parser.parse_args(arguments)
+
+
+def synchronize() -> None:
+    """Wait for an accelerator, which computes after the call that asked for it has returned."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 class Stopwatch:
@@ -49,10 +58,12 @@ class Stopwatch:
     @contextlib.contextmanager
     def part(self, name: str) -> Iterator[None]:
         self._inner.append(0.0)
+        synchronize()
         start = time.perf_counter()
         try:
             yield
         finally:
+            synchronize()
             whole = time.perf_counter() - start
             self.seconds[name] = self.seconds.get(name, 0.0) + whole - self._inner.pop()
             if self._inner:
@@ -87,7 +98,7 @@ def make_trainer(options: argparse.Namespace, dataset_dir: str, run_dir: str, am
 
     given = {key: yaml.safe_load(value) for key, value in (pair.split("=", 1) for pair in options.set)}
     workflow = DistributedGANWorkflow(
-        config_file=[str(ROOT / "configs" / f"{name}.yaml") for name in ("train", "brats", options.profile)],
+        config_file=[str(ROOT / "configs" / f"{name}.yaml") for name in ("train", options.task, options.profile)],
         logging_file=False,
         **{"dataset_dir": dataset_dir, "run_dir": run_dir, "amp": amp, "num_steps": 100, "epoch_length": 100} | given,
     )
@@ -133,8 +144,7 @@ def time_steps(options: argparse.Namespace, dataset_dir: str, run_dir: str) -> d
                 watch.seconds.clear()
             start = time.perf_counter()
             trainer._iteration(trainer, None)
-            if trainer.state.device.type == "cuda":
-                torch.cuda.synchronize()
+            synchronize()
             if repeat:
                 durations[name].append(time.perf_counter() - start)
     torch.autograd.backward = backward
@@ -154,7 +164,7 @@ def time_steps(options: argparse.Namespace, dataset_dir: str, run_dir: str) -> d
 
 def peak_memory(options: argparse.Namespace, dataset_dir: str, run_dir: str, amp: bool) -> float:
     """Peak resident memory in GiB of three steps of the command `train`."""
-    files = [f"configs/{name}.yaml" for name in ("train", "brats", options.profile)]
+    files = [f"configs/{name}.yaml" for name in ("train", options.task, options.profile)]
     command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run"]
     command += ["--workflow_name", "bundle.workflows.DistributedGANWorkflow", "--config_file", str(files)]
     command += ["--dataset_dir", os.path.abspath(dataset_dir), "--run_dir", run_dir, "--amp", str(amp)]

@@ -30,7 +30,9 @@ def whole_number(text: str) -> int:
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    tasks = [task for task in ("brats",) if (ROOT / "configs" / f"{task}.yaml").exists()]
+    # a task is a config that says so; YAML itself is read later, with everything that takes long to import
+    configs = sorted((ROOT / "configs").glob("*.yaml"))
+    tasks = [config.stem for config in configs if "\ntask: " in "\n" + config.read_text(encoding="utf-8")]
     parser = argparse.ArgumentParser(
         # half a word may come to mean another option later
         description=__doc__,

@@ -51,3 +51,14 @@ def sites(lengths=None, batch_size=2, l1_weight=1.0, seed=0, **kwargs):
 
 def federation(**kwargs):
     return LocalFederation(sites(**kwargs))
+
+
+class ThresholdSegmenter(torch.nn.Module):
+    """Segments what is brighter than the middle of the range: two logits from one channel."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(50.0))
+
+    def forward(self, x):
+        return torch.cat([-self.scale * x, self.scale * x], dim=1)

@@ -1,5 +1,8 @@
 import io
 import os
+import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -89,3 +92,31 @@ def test_equal_contents_are_equal_files_whatever_their_names(tmp_path):
     for name in ("a.pt", "b.pt"):
         save_torch(tmp_path / name, {"w": torch.arange(5)})
     assert digest(tmp_path / "a.pt") == digest(tmp_path / "b.pt")
+
+
+def test_what_killed_processes_were_writing_is_removed_and_what_others_write_is_not(tmp_path):
+    finished = subprocess.Popen([sys.executable, "-c", ""])
+    finished.wait()
+    dead = tmp_path / f".{finished.pid}.partial.latest.pt"
+    alive = tmp_path / f".{os.getppid()}.partial.latest.pt"
+    other = tmp_path / f".{finished.pid}.partial.other.pt"
+    for path in (dead, alive, other):
+        path.write_bytes(b"half")
+    write_json(tmp_path / "latest.pt", {})
+    assert sorted(tmp_path.iterdir()) == sorted([alive, other, tmp_path / "latest.pt"])
+
+
+def test_the_former_folder_is_never_seen_half_removed(tmp_path, monkeypatch):
+    target = tmp_path / "data"
+    with atomic_folder(target) as folder:
+        (folder / "a").write_text("old")
+
+    def look(path, **_):
+        # whatever is being removed, the target is whole
+        if target.exists():
+            assert [p.name for p in target.iterdir()] in (["a"], ["b"])
+
+    monkeypatch.setattr(shutil, "rmtree", look)
+    with atomic_folder(target) as folder:
+        (folder / "b").write_text("new")
+    assert [p.name for p in target.iterdir()] == ["b"]

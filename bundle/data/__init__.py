@@ -2,20 +2,10 @@
 
 from bundle.data.datalist import DataList, load_datalist
 from bundle.data.errors import DataError
-from bundle.data.images import write_nifti_slice
 from bundle.data.samples import AxialSlices, DrawSampler, HeldOutDataset, SampleDataset, WholeImage
-from bundle.data.settings import (
-    GAN_SETTINGS,
-    batch_sizes,
-    check_gan_setting,
-    check_setting,
-    items_by_site,
-    samples_by_site,
-    training_items,
-)
+from bundle.data.settings import batch_sizes, check_setting, items_by_site, samples_by_site, training_items
 
 __all__ = [
-    "GAN_SETTINGS",
     "AxialSlices",
     "DataError",
     "DataList",
@@ -24,11 +14,9 @@ __all__ = [
     "SampleDataset",
     "WholeImage",
     "batch_sizes",
-    "check_gan_setting",
     "check_setting",
     "items_by_site",
     "load_datalist",
     "samples_by_site",
     "training_items",
-    "write_nifti_slice",
 ]

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from monai.transforms import Compose
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 from torch.utils.data.distributed import DistributedSampler
 from tqdm import tqdm
 
@@ -199,7 +199,7 @@ class SampleDataset(Dataset):
         return sample
 
 
-class DrawSampler(DistributedSampler, Sampler):
+class DrawSampler(DistributedSampler):
     """
     Epochs of a fixed number of draws, the same for data sets of every size.
 

@@ -9,23 +9,12 @@ from typing import Any
 
 from bundle.data.datalist import DataList, load_datalist
 from bundle.data.errors import DataError
+from bundle.settings import GAN_SETTINGS, check_gan_setting
 
-__all__ = [
-    "GAN_SETTINGS",
-    "POOLED",
-    "batch_sizes",
-    "check_gan_setting",
-    "check_setting",
-    "items_by_site",
-    "samples_by_site",
-    "training_items",
-]
+__all__ = ["POOLED", "batch_sizes", "check_setting", "items_by_site", "samples_by_site", "training_items"]
 
 POOLED = "all"
 """Name of the one site that holds everybody's images in the setting Syn-All."""
-
-GAN_SETTINGS = ("syn_all", "asyndgan")
-"""The settings that train a generator."""
 
 
 def check_setting(setting: str, sites: Iterable[str]) -> str:
@@ -46,19 +35,6 @@ def check_setting(setting: str, sites: Iterable[str]) -> str:
     return setting
 
 
-def check_gan_setting(setting: str) -> str:
-    """
-    Returns:
-        ``setting``, one of ``GAN_SETTINGS``.
-
-    Raises:
-        DataError: for a setting that trains no generator.
-    """
-    if setting not in GAN_SETTINGS:
-        raise DataError(f"setting {setting!r} trains no generator: expected {' or '.join(GAN_SETTINGS)}")
-    return setting
-
-
 def items_by_site(datalist: DataList, setting: str) -> dict[str, list[dict]]:
     """
     Training items by site, for the training of a generator.
@@ -68,7 +44,7 @@ def items_by_site(datalist: DataList, setting: str) -> dict[str, list[dict]]:
         setting: ``asyndgan`` for the sites as they are, ``syn_all`` for one site that holds everything.
 
     Raises:
-        DataError: for a setting that trains no generator.
+        ValueError: for a setting that trains no generator.
     """
     if check_gan_setting(setting) == "syn_all":
         return {POOLED: list(datalist.training)}

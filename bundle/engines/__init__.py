@@ -8,6 +8,7 @@ from bundle.engines.handlers import (
     TrainingRecord,
     WeightsSaver,
 )
+from bundle.engines.images import write_nifti_slice
 from bundle.engines.inferer import AutocastInferer
 from bundle.engines.lr import LinearDecay, num_epochs
 from bundle.engines.synthetic import SyntheticWriter
@@ -28,4 +29,5 @@ __all__ = [
     "mean_losses",
     "mixture_weights",
     "num_epochs",
+    "write_nifti_slice",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -186,7 +187,9 @@ class CaseMetricsSaver:
     """
     Writes the metrics of an evaluation as JSON, per case and as a mean over cases.
 
-    The metrics' handlers need ``save_details=True``. Values of several channels are averaged per case.
+    The metrics' handlers need ``save_details=True``. Values of several channels are averaged per case. A metric that a
+    case does not have (the sensitivity where there is nothing to find) is NaN there: it is written as null, and left
+    out of the mean.
 
     Args:
         path: file to write.
@@ -215,8 +218,12 @@ class CaseMetricsSaver:
         for name in self.metrics or engine.state.metrics:
             details = torch.as_tensor(engine.state.metric_details[name]).float()
             values = details.reshape(len(self._cases), -1).mean(dim=1).tolist()
+            finite = [value for value in values if math.isfinite(value)]
             written[name] = {
-                "mean": sum(values) / len(values),
-                "per_case": dict(zip(self._cases, values, strict=True)),
+                "mean": sum(finite) / len(finite) if finite else None,
+                "per_case": {
+                    case: value if math.isfinite(value) else None
+                    for case, value in zip(self._cases, values, strict=True)
+                },
             }
         write_json(self.path, self.content | {"metrics": written})

@@ -7,15 +7,18 @@ __all__ = ["LinearDecay", "num_epochs"]
 
 def num_epochs(num_steps: int, epoch_length: int) -> int:
     """
-    Epochs of ``epoch_length`` steps that hold ``num_steps``, rounded up.
+    Epochs of ``epoch_length`` steps that make ``num_steps``.
 
     Raises:
-        ValueError: when one of them is not a whole number of at least 1.
+        ValueError: when one of them is not a whole number of at least 1, or the steps do not fill whole epochs: the
+            schedules of the learning rate end at ``num_steps``.
     """
     for name, value in (("the number of steps", num_steps), ("the length of an epoch", epoch_length)):
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{name}: expected a whole number of at least 1, got {value!r}")
-    return -(-num_steps // epoch_length)
+    if num_steps % epoch_length:
+        raise ValueError(f"{num_steps} steps do not fill epochs of {epoch_length}: choose a multiple")
+    return num_steps // epoch_length
 
 
 class LinearDecay:

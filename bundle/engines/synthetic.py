@@ -33,7 +33,7 @@ class SyntheticWriter:
         groups: label values by class name, as for :class:`bundle.transforms.GroupLabelsd`.
         modality: names of the images' channels.
         task: task of the data list.
-        writer: writes an array C×H×W to a path, such as :func:`bundle.data.write_nifti_slice`.
+        writer: writes an array C×H×W to a path, such as :func:`bundle.engines.write_nifti_slice`.
         suffix: suffix of the files.
         reference: what made the images; kept in the data list.
     """

@@ -106,6 +106,6 @@ class ConditionBank(Dataset):
         if item["copy"]:
             seed = derive_seed(self.seed, "copy", item["site"], item["index"], item["copy"])
             item = self.augmentation.set_random_state(seed=seed)(item)
-            # plain tensors throughout: a batch may hold copy 0 of one condition and copy 1 of another
-            item["image"] = torch.as_tensor(item["image"]).as_subclass(torch.Tensor)
+            # plain uint8 throughout: a batch may hold copy 0 of one condition and copy 1 of another
+            item["image"] = torch.as_tensor(item["image"]).as_subclass(torch.Tensor).to(torch.uint8)
         return item

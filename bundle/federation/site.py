@@ -28,9 +28,8 @@ class Site:
     One hospital of AsynDGAN (Chang et al., CVPR 2020, algorithm 1).
 
     The samples of step ``s`` are a function of (seed, name, s): the conditions that the site issues with the reply to
-    step
-    ``s - 1`` and the real images that it sets against the answer are drawn from the same place, without a memory of
-    what was issued.
+    step ``s - 1`` and the real images that it sets against the answer are drawn from the same place, without a memory
+    of what was issued.
 
     Args:
         name: name of the site.
@@ -72,7 +71,7 @@ class Site:
         self.samples = samples
         self.discriminator = discriminator.to(device)
         self.optimizer = optimizer
-        self.loss = loss
+        self.loss = loss.to(device)  # a perceptual term has a network of its own
         self.batch_size = batch_size
         self.seed = seed
         self.device = torch.device(device)

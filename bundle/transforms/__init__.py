@@ -4,7 +4,7 @@
 
 from bundle.transforms.brain_outline import BrainOutlined
 from bundle.transforms.check_same_shape import CheckSameShaped
-from bundle.transforms.condition import ConditionFromLabeld, LabelFromConditiond, label_from_condition
+from bundle.transforms.condition import ConditionFromLabeld, label_from_condition
 from bundle.transforms.count_foreground import CountForegroundd
 from bundle.transforms.group_labels import GroupLabelsd
 from bundle.transforms.name_by_case import NameByCased
@@ -17,7 +17,6 @@ __all__ = [
     "ConditionFromLabeld",
     "CountForegroundd",
     "GroupLabelsd",
-    "LabelFromConditiond",
     "NameByCased",
     "ScaleIntensityForegroundd",
     "SelectModalitiesd",

@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, Transform
+from monai.transforms import Transform
 from monai.utils import convert_to_numpy
 
 from bundle.transforms.source_name import source_name
 
-__all__ = ["ConditionFromLabeld", "LabelFromConditiond", "label_from_condition"]
+__all__ = ["ConditionFromLabeld", "label_from_condition"]
 
 
 class ConditionFromLabeld(Transform):
@@ -119,46 +118,3 @@ def label_from_condition(condition: torch.Tensor, num_classes: int, channel_dim:
     for index in range(num_classes):
         label += present.narrow(channel_dim, index, 1).to(torch.uint8) * (index + 1)
     return label
-
-
-class LabelFromConditiond(MapTransform):
-    """Replace a condition by its label map, or put that under another key: see :func:`label_from_condition`.
-
-    Args:
-        keys: conditions, (num_classes or num_classes + 1)×H×W[×D].
-        num_classes: number of foreground classes.
-        output_keys: one key for each in ``keys`` to write 1×H×W[×D], uint8, to; None replaces the condition.
-        allow_missing_keys: do not raise where a key is missing.
-
-    Raises:
-        ValueError: naming file and key, for the reasons of :func:`label_from_condition`.
-
-    >>> LabelFromConditiond(keys="condition", num_classes=1, output_keys="label")(
-    ...     {"condition": torch.tensor([[[0, 1]], [[1, 1]]])}
-    ... )["label"].tolist()
-    [[[0, 1]]]
-    """
-
-    def __init__(
-        self,
-        keys: KeysCollection,
-        num_classes: int,
-        output_keys: KeysCollection | None = None,
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        if output_keys is None:
-            output_keys = self.keys
-        self.output_keys = (output_keys,) if isinstance(output_keys, str) else tuple(output_keys)
-        if len(self.output_keys) != len(self.keys):
-            raise ValueError(f"output_keys: expected {len(self.keys)}, as many as keys, got {self.output_keys}")
-        self.num_classes = num_classes
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        item = dict(data)
-        for key, output_key in self.key_iterator(item, self.output_keys):
-            try:
-                item[output_key] = label_from_condition(item[key], self.num_classes)
-            except ValueError as error:
-                raise ValueError(f"{source_name(item, key)}: '{key}': {error}") from error
-        return item

@@ -24,7 +24,7 @@ class ScaleIntensityForegroundd(MapTransform, InvertibleTransform):
     make scanners comparable. Outside the outline the result is ``b_min`` exactly, so that no generator has to learn
     a site's background noise.
 
-    An item with ``intensity_range: [lo, hi]`` was scaled before (synthetic images, stored as integers): that range
+    An item with ``intensity_range: [lo, hi]`` was scaled before (synthetic images): that range
     is mapped linearly, by mask and percentiles of nobody.
 
     The inverse undoes the linear map. What was clipped or masked is lost: voxels outside the range come back as the

@@ -14,7 +14,7 @@ from monai.bundle import ConfigParser
 from monai.bundle.config_item import ComponentLocator, ConfigComponent
 from monai.bundle.reference_resolver import ReferenceResolver
 
-__all__ = ["ConfigError", "check_arguments", "check_numbers", "check_overrides", "check_top_level_keys"]
+__all__ = ["ConfigError", "check_arguments", "check_numbers", "check_overrides", "check_top_level_keys", "keys_in_use"]
 
 # read by MONAI itself, or by its users, whether a config refers to them or not
 STANDARD_KEYS = {"imports", "bundle_root", "initialize", "run", "finalize", "_meta_"}
@@ -47,6 +47,18 @@ def _suggest(name: str, known: Iterable[str]) -> str:
 def _top(key: str) -> str:
     """The top-level key of an id; a key that merges stands for the one it merges into."""
     return ReferenceResolver.split_id(key.lstrip("+"))[0]
+
+
+def keys_in_use(config: Mapping, start: Iterable[str]) -> set[str]:
+    """Top-level keys of a config that those in ``start`` refer to, directly or through others, and they themselves."""
+    found: set[str] = set()
+    waiting = [key for key in start if key in config]
+    while waiting:
+        key = waiting.pop()
+        if key not in found:
+            found.add(key)
+            waiting += [name for name in _references(config[key]) if name in config]
+    return found
 
 
 def check_top_level_keys(files: Iterable[str | Path], override_keys: Iterable[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from monai.transforms import LoadImage, ScaleIntensityRangePercentiles
 
-from bundle.data import GAN_SETTINGS, items_by_site, load_datalist
+from bundle.data import items_by_site, load_datalist
 from bundle.report import (
     display_name,
     key_metric,
@@ -20,6 +20,7 @@ from bundle.report import (
     synthesis_grid,
     write_report,
 )
+from bundle.settings import GAN_SETTINGS
 from bundle.workflows.experiment import Experiment
 
 __all__ = ["make_report"]
@@ -53,8 +54,8 @@ def make_report(experiment: Experiment, results: Mapping) -> Path:
         grid = synthesis_rows(experiment, setting)
         caption = "Condition, the generator's image of it, and the real image that the condition was drawn from."
         path = add(f"synthesis_{setting}.png", f"Synthetic images, {display_name(setting)}", caption)
-        labels = [*experiment.workflow("generate", setting, experiment.seeds[0]).parser["label_groups"], "outline"]
-        synthesis_grid(grid, path, labels=labels)
+        parser = experiment.workflow("train", setting, experiment.seeds[0]).parser
+        synthesis_grid(grid, path, labels=parser.get_parsed_content("condition_labels"))
     if key is not None:
         cases = segmentation_cases(experiment, results, key)
         caption = (
@@ -86,14 +87,15 @@ def synthesis_rows(experiment: Experiment, setting: str, samples_per_site: int =
     parser = experiment.workflow("train", setting, seed).parser
     turns = parser.get_parsed_content("display_rot90")
     make_samples = parser.get_parsed_content("samples_def")
+    num_classes = len(parser.get_parsed_content("label_groups"))
     synthetic = {item["case"]: item["image"] for item in load_datalist(output_dir / "synthetic").training}
     rows = []
     with np.load(output_dir / "gan" / "conditions.npz", allow_pickle=False) as conditions:
         for site, items in items_by_site(experiment.datalist, setting).items():
             # samples are in the order of the cases: the first cases have the first samples
             real = make_samples(data=items[:_CASES_PER_SITE], name=f"figures, {site}")
-            # the last channel is the outline: samples that show nothing else are the less telling ones
-            telling = [i for i in range(len(real)) if conditions[site][i][:-1].any()] or list(range(len(real)))
+            # conditions without any class, where the task has such, are the less telling ones
+            telling = [i for i in range(len(real)) if conditions[site][i][:num_classes].any()] or range(len(real))
             places = np.linspace(0, len(telling) - 1, samples_per_site + 2).round().astype(int)[1:-1]
             chosen = [telling[place] for place in places]
             samples = [

@@ -18,8 +18,9 @@ import monai
 import psutil
 import torch
 
-from bundle.data import GAN_SETTINGS, check_setting, load_datalist
+from bundle.data import check_setting, load_datalist
 from bundle.files import write_json
+from bundle.settings import GAN_SETTINGS
 from bundle.workflows.checks import ConfigError
 from bundle.workflows.workflow import CheckedWorkflow, DistributedGANWorkflow, SegmentationWorkflow
 
@@ -73,10 +74,12 @@ class Experiment:
         self.datalist = load_datalist(self.dataset_dir, modalities, deep=True)
         if not self.datalist.test:
             logger.warning("%s: the list 'test' is empty, so no segmenter is scored", self.dataset_dir)
-        subsets = [f"real_subset/{site}" for site in self.datalist.sites]
-        self.settings = list(self.settings or ["real_all", *subsets, *GAN_SETTINGS])
+        self.settings = list(self.settings or self._all_settings())
         for setting in self.settings:
             check_setting(setting, self.datalist.sites)
+
+    def _all_settings(self) -> list[str]:
+        return ["real_all", *(f"real_subset/{site}" for site in self.datalist.sites), *GAN_SETTINGS]
 
     def workflow(self, stage: str, setting: str, seed: int) -> CheckedWorkflow:
         """A stage's workflow, initialized."""
@@ -146,7 +149,8 @@ class Experiment:
             "test_cases": len(self.datalist.test),
             "losses": None,
             "train": self._training(),
-            "settings": {setting: self._scores(setting) for setting in self.settings},
+            # what an earlier start has finished belongs to the run as well
+            "settings": {setting: self._scores(setting) for setting in self._all_settings()},
             "units": self._units(),
             "wire": None,
             "hardware": hardware(),
@@ -176,7 +180,7 @@ class Experiment:
 
     def _units(self) -> dict | None:
         """Units of the metrics, as the task's config has them."""
-        evaluations = [e for setting in self.settings for e in self._records(setting, "evaluation/metrics.json")]
+        evaluations = [e for setting in self._all_settings() for e in self._records(setting, "evaluation/metrics.json")]
         return evaluations[0].get("units") if evaluations else None
 
     def _scores(self, setting: str) -> dict:
@@ -187,10 +191,11 @@ class Experiment:
         scores: dict[str, Any] = {}
         for metric in evaluations[0]:
             per_seed = [evaluation[metric]["mean"] for evaluation in evaluations]
+            known = [value for value in per_seed if value is not None]
             cases = evaluations[0][metric]["per_case"]
             scores[metric] = {
-                "mean": mean(per_seed),
-                "std": stdev(per_seed) if len(per_seed) > 1 else None,
+                "mean": mean(known) if known else None,
+                "std": stdev(known) if len(known) > 1 else None,
                 "per_seed": per_seed,
                 "per_case": {
                     case: [evaluation[metric]["per_case"][case] for evaluation in evaluations] for case in cases

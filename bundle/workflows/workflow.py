@@ -14,7 +14,14 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.utils import BundleProperty, BundlePropertyConfig, ensure_tuple
 
 from bundle.files import digest, write_text
-from bundle.workflows.checks import ConfigError, check_arguments, check_numbers, check_overrides, check_top_level_keys
+from bundle.workflows.checks import (
+    ConfigError,
+    check_arguments,
+    check_numbers,
+    check_overrides,
+    check_top_level_keys,
+    keys_in_use,
+)
 from bundle.workflows.lock import exclusive
 
 __all__ = ["CheckedWorkflow", "DistributedGANWorkflow", "SegmentationWorkflow"]
@@ -164,9 +171,10 @@ class CheckedWorkflow(ConfigWorkflow):
             return
         kept = Path(self._content("config_path"))
         before, config = yaml.safe_load(kept.read_text(encoding="utf-8")) or {}, self._plain_config()
-        changed = sorted(
-            key for key in (set(before) | set(config)) - MOVABLE_KEYS if before.get(key) != config.get(key)
-        )
+        # what this stage does not use may change: a segmenter's steps are nothing to a generator
+        start = {self.init_id, self.run_id, self.final_id, "inputs", INPUT_DIGESTS}
+        used = keys_in_use(config, start) | keys_in_use(before, start)
+        changed = sorted(key for key in used - MOVABLE_KEYS if before.get(key) != config.get(key))
         if changed:
             outputs = Path(self._content("finished") or kept).parent
             also = "" if kept.is_relative_to(outputs) else f" and {kept}"

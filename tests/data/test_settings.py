@@ -35,5 +35,5 @@ def test_batch_sizes_must_be_for_the_sites_there_are():
 
 
 def test_a_real_setting_trains_no_generator():
-    with pytest.raises(DataError, match="syn_all or asyndgan"):
+    with pytest.raises(ValueError, match="syn_all or asyndgan"):
         items_by_site(datalist(), "real_all")

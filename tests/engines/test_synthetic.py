@@ -8,8 +8,8 @@ import torch
 from ignite.engine import Engine, Events
 from monai.transforms import LoadImage
 
-from bundle.data import load_datalist, write_nifti_slice
-from bundle.engines import SyntheticWriter
+from bundle.data import load_datalist
+from bundle.engines import SyntheticWriter, write_nifti_slice
 
 GROUPS = {"core": [1, 4], "edema": [2]}
 

@@ -199,9 +199,14 @@ def test_a_wrong_mixture_is_refused_before_anything_is_asked_of_a_site():
         make(federation(), mixture="mean")
 
 
-@pytest.mark.parametrize(("steps", "length", "epochs"), [(1, 50, 1), (100, 50, 2), (101, 50, 3)])
+@pytest.mark.parametrize(("steps", "length", "epochs"), [(50, 50, 1), (100, 50, 2), (3, 1, 3)])
 def test_epochs_hold_all_steps(steps, length, epochs):
     assert num_epochs(steps, length) == epochs
+
+
+def test_steps_that_the_schedule_does_not_know_are_refused():
+    with pytest.raises(ValueError, match="101 steps do not fill epochs of 50"):
+        num_epochs(101, 50)
 
 
 @pytest.mark.parametrize("steps", [0, -1, 1.5, "many", True, None])

@@ -81,7 +81,8 @@ def test_results_have_the_documented_blocks(finished, phantom_dir):
             score = scores[metric]
             assert score["per_case"].keys() == cases
             assert [score["mean"]] == score["per_seed"]
-            assert score["mean"] == pytest.approx(sum(v for (v,) in score["per_case"].values()) / len(cases))
+            known = [value for (value,) in score["per_case"].values() if value is not None]
+            assert score["mean"] == (pytest.approx(sum(known) / len(known)) if known else None)
             assert score["std"] is None
     for setting in ("syn_all", "asyndgan"):
         assert results["train"][setting]["steps"] == 4
@@ -96,7 +97,8 @@ def test_results_have_the_documented_blocks(finished, phantom_dir):
 def test_settings_train_on_what_they_say(finished):
     images = {s: scores["training_images"] for s, scores in finished[1]["settings"].items()}
     assert images["real_all"] == images["real_subset/A"] + images["real_subset/B"]
-    assert 0 < images["syn_all"] <= images["real_all"]
+    # one synthetic image per condition, and a condition of every real slice
+    assert images["asyndgan"] == images["syn_all"] == images["real_all"] > 0
     run = Path(finished[0].run_dir) / "seed_0"
     of_site = {"A": images["real_subset/A"], "B": images["real_subset/B"]}
     synthetic = load_datalist(run / "asyndgan" / "synthetic", deep=True).training

@@ -12,6 +12,7 @@ from monai.utils import BundleProperty
 from bundle.data import DataError
 from bundle.files import digest
 from bundle.workflows import ConfigError, DistributedGANWorkflow, SegmentationWorkflow
+from bundle.workflows.checks import keys_in_use
 from bundle.workflows.lock import exclusive
 from bundle.workflows.workflow import MOVABLE_KEYS
 
@@ -256,9 +257,7 @@ def test_a_finished_stage_computes_nothing_again(stage):
 
 def test_another_configuration_is_refused_with_the_names_of_the_keys(stage):
     stage()
-    with pytest.raises(
-        ConfigError, match=r"config\.yaml keeps another configuration .* differ in: sizes, value\."
-    ) as e:
+    with pytest.raises(ConfigError, match=r"config\.yaml keeps another configuration .* differ in: value\.") as e:
         stage(value=2, sizes=[1, 2, 3])
     assert f"delete {stage.output} to start over" in str(e.value)
     assert stage.runs() == ["1"]
@@ -270,6 +269,25 @@ def test_where_a_run_lies_may_change(stage, tmp_path):
     moved = shutil.move(stage.output, tmp_path / "elsewhere")
     stage(output_dir=str(moved), run_dir="/x", device="cuda", bundle_root="/z", cache_dir="/c")
     assert (tmp_path / "elsewhere/log.txt").read_text(encoding="utf-8").split() == ["1"]
+
+
+def test_a_key_that_the_stage_does_not_use_may_change(stage):
+    stage()
+    assert stage(sizes=[3]).finished
+    assert stage.runs() == ["1"]
+
+
+def test_keys_in_use_are_found_through_others():
+    config = {
+        "run": ["$@a.b()"],
+        "a": {"x": "@b#c"},
+        "b": {"c": "$f(@d, 1)"},
+        "d": 1,
+        "e": "@a",
+        "inputs": ["%g"],
+        "g": 2,
+    }
+    assert keys_in_use(config, ["run", "inputs", "none"]) == {"run", "a", "b", "d", "inputs", "g"}
 
 
 def test_another_content_of_an_input_is_refused_and_another_place_is_not(stage, tmp_path):

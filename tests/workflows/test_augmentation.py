@@ -1,0 +1,50 @@
+"""The random transforms as the task's config declares them."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from monai.bundle import ConfigParser
+
+from bundle.transforms import label_from_condition
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def parsed(key, **overrides):
+    parser = ConfigParser()
+    parser.read_config([str(ROOT / "configs" / f"{name}.yaml") for name in ("brats", "demo")])
+    parser.update(overrides)
+    return parser.get_parsed_content(key)
+
+
+@pytest.mark.parametrize("margin", [0, 8])
+def test_flips_and_crops_are_shared_by_x_and_y(margin):
+    augmentation = parsed("augmentation", crop_margin=margin)
+    image = torch.full((1, 64, 64), -1.0)
+    image[0, 10:20, 30:50] = 1.0
+    condition = (image > 0).to(torch.uint8).repeat(2, 1, 1)
+    seen = set()
+    for seed in range(16):
+        sample = augmentation.set_random_state(seed=seed)({"image": image, "condition": condition})
+        y, x = sample["image"].as_tensor(), sample["condition"].as_tensor()
+        assert y.shape == (1, 64, 64)
+        assert x.dtype == torch.uint8
+        assert torch.equal(y > 0, x[:1] > 0)
+        assert set(y.unique().tolist()) <= {-1.0, 1.0}
+        seen.add(tuple(torch.nonzero(y[0] > 0)[0].tolist()))
+    # without a margin: as it is, and mirrored
+    assert len(seen) == 2 if margin == 0 else len(seen) > 8
+
+
+def test_copies_of_a_condition_differ_and_stay_conditions():
+    augmentation = parsed("condition_augmentation")
+    condition = torch.zeros(2, 64, 64, dtype=torch.uint8)
+    condition[1, 10:50, 12:40] = 1
+    condition[0, 20:30, 15:25] = 1
+    copies = [augmentation.set_random_state(seed=s)({"image": condition})["image"].as_tensor() for s in range(6)]
+    for copy in copies:
+        assert copy.shape == condition.shape
+        assert set(copy.unique().tolist()) == {0, 1}
+        assert 60 < label_from_condition(copy.to(torch.uint8), 1).sum() < 160
+    assert all(not torch.equal(a, b) for i, a in enumerate(copies) for b in copies[:i])
