@@ -8,8 +8,11 @@ from bundle.transforms.condition import ConditionFromLabeld, label_from_conditio
 from bundle.transforms.count_foreground import CountForegroundd
 from bundle.transforms.group_labels import GroupLabelsd
 from bundle.transforms.name_by_case import NameByCased
+from bundle.transforms.normalize_stains import NormalizeStainsd
 from bundle.transforms.scale_intensity import ScaleIntensityForegroundd
 from bundle.transforms.select_modalities import SelectModalitiesd
+from bundle.transforms.ternary_label import TernaryLabeld
+from bundle.transforms.watershed_inputs import WatershedInputsd
 
 __all__ = [
     "BrainOutlined",
@@ -18,7 +21,10 @@ __all__ = [
     "CountForegroundd",
     "GroupLabelsd",
     "NameByCased",
+    "NormalizeStainsd",
     "ScaleIntensityForegroundd",
     "SelectModalitiesd",
+    "TernaryLabeld",
+    "WatershedInputsd",
     "label_from_condition",
 ]

@@ -6,7 +6,18 @@ import importlib
 import pytest
 import torch
 
-MODULES = ["brain_outline", "condition", "group_labels", "scale_intensity", "select_modalities", "source_name"]
+MODULES = [
+    "brain_outline",
+    "condition",
+    "group_labels",
+    "name_by_case",
+    "normalize_stains",
+    "scale_intensity",
+    "select_modalities",
+    "source_name",
+    "ternary_label",
+    "watershed_inputs",
+]
 
 
 @pytest.mark.parametrize("name", MODULES)
