@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
+DEMO_NUCLEI := runs/demo-nuclei
 
-.PHONY: setup demo test benchmark lint clean
+.PHONY: setup demo demo-nuclei test benchmark lint clean
 
 # the mark comes last: an interrupted installation must not look like a finished one
 $(VENV)/.installed: requirements.txt
@@ -16,10 +17,18 @@ $(VENV)/.installed: requirements.txt
 setup: $(VENV)/.installed
 
 demo: $(VENV)/.installed
-	$(BIN)/python scripts/make_phantoms.py $(DEMO)/phantoms --cases_per_site 5 --test_cases_per_site 2 --size 96 96 16
+	$(BIN)/python scripts/make_phantoms.py brains $(DEMO)/phantoms --cases_per_site 5 --test_cases_per_site 2 --size 96 96 16
 	$(BIN)/python scripts/prepare_data.py brats $(DEMO)/phantoms --output $(DEMO)/data --sites table \
 		--table $(DEMO)/phantoms/cases.csv --modalities flair --name "brain phantoms"
 	$(BIN)/python scripts/run_experiments.py --task brats --dataset_dir $(DEMO)/data --profile demo --run_dir $(DEMO)
+
+demo-nuclei: $(VENV)/.installed
+	$(BIN)/python scripts/make_phantoms.py nuclei $(DEMO_NUCLEI)/phantoms --cases_per_site 4 --test_cases_per_site 2 \
+		--other_cases 2 --size 256
+	$(BIN)/python scripts/prepare_data.py multi_organ $(DEMO_NUCLEI)/phantoms --output $(DEMO_NUCLEI)/data --sites table \
+		--table $(DEMO_NUCLEI)/phantoms/cases.csv --name "nuclei phantoms"
+	$(BIN)/python scripts/run_experiments.py --task multi_organ --dataset_dir $(DEMO_NUCLEI)/data --profile demo \
+		--run_dir $(DEMO_NUCLEI)
 
 test: lint
 	$(BIN)/python -m pytest
@@ -32,4 +41,4 @@ benchmark: $(VENV)/.installed
 	$(BIN)/python scripts/benchmark.py
 
 clean:
-	rm -rf $(VENV) runs/demo
+	rm -rf $(VENV) $(DEMO) $(DEMO_NUCLEI)

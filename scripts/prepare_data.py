@@ -6,6 +6,7 @@ Examples:
     python scripts/prepare_data.py tcga_lgg lgg --output data/lgg --sites institution --table cases.csv
     python scripts/prepare_data.py volumes hospital --output data/own --sites table --table cases.csv \
         --modalities flair t2 --resample 1.0 --n4
+    python scripts/prepare_data.py multi_organ MoNuSeg --output data/nuclei --sites organ
 """
 
 from __future__ import annotations
@@ -32,13 +33,15 @@ def parse_arguments(arguments: list[str] | None = None) -> PrepareOptions:
     )
     parser.add_argument("layout", choices=list(LAYOUTS), help="how the data lies on disk")
     parser.add_argument("source", type=Path, help="folder with the data as distributed")
-    parser.add_argument("--output", type=Path, required=True, help="folder for datalist.json and converted volumes")
+    parser.add_argument("--output", type=Path, required=True, help="folder for datalist.json and converted files")
     parser.add_argument("--sites", choices=list(RULES), required=True, help="which site a case belongs to")
     parser.add_argument("--table", type=Path, help="CSV or JSON with case, site (or institution), split, patient")
     parser.add_argument("--num_sites", type=int, help="number of sites (rules size and dirichlet)")
     parser.add_argument("--alpha", type=float, default=0.5, help="concentration of rule dirichlet (default 0.5)")
     parser.add_argument(
-        "--split", choices=["table", "random"], help="who tests: the table's split column (default if there is one)"
+        "--split",
+        choices=["table", "published", "random"],
+        help="who tests: by the table's column split, as published, or drawn (default: the first there is)",
     )
     parser.add_argument("--test_fraction", type=float, help="share of test patients per site (default 0.2)")
     parser.add_argument("--seed", type=int, default=0, help="of random sites and splits (default 0)")
@@ -48,6 +51,9 @@ def parse_arguments(arguments: list[str] | None = None) -> PrepareOptions:
     parser.add_argument("--n4", action="store_true", help="N4 bias-field correction of every modality")
     parser.add_argument("--n4_shrink", type=int, default=4, help="estimate the field on a coarser grid (default 4)")
     parser.add_argument("--resample", type=float, metavar="MM", help="cubic voxels, all volumes on one grid")
+    parser.add_argument(
+        "--accept_mismatch", action="store_true", help="take tiles whose annotated nuclei are not darker than around"
+    )
     parser.add_argument("--name", help="name of the data set (default: that of the source folder)")
     values = vars(parser.parse_args(arguments))
     try:
@@ -61,19 +67,25 @@ def parse_arguments(arguments: list[str] | None = None) -> PrepareOptions:
 
 
 def print_summary(options: PrepareOptions, summary: Summary) -> None:
-    """Resolved options, a row per site, warnings."""
-    given = {key: value for key, value in vars(options).items() if key in ("source", "output", "skip_incomplete")}
-    given |= vars(options.convert)
+    """Resolved options, a row per site, what was converted, warnings."""
+    volumes = LAYOUTS[options.layout].volumes
+    shown = ("source", "output", "skip_incomplete") + (() if volumes else ("accept_mismatch",))
+    given = {key: value for key, value in vars(options).items() if key in shown}
+    given |= vars(options.convert) if volumes else {}
     for key, value in (summary.resolved | given).items():
         if isinstance(value, dict):
             value = ", ".join(f"{name} {text}" if key != "labels" else f"{name}={text}" for name, text in value.items())
         print(f"{key}: {' '.join(value) if isinstance(value, tuple) else value}")
     width = max(len("site"), *(len(row[0]) for row in summary.rows))
-    print(f"\n{'site':<{width}}  training  test  median tumour volume (ml)")
-    for site, training, test, volume in summary.rows:
-        print(f"{site:<{width}}  {training:>8}  {test:>4}  {volume:>25.1f}")
+    print(f"\n{'site':<{width}}  training  test  {summary.size}")
+    for site, training, test, size in summary.rows:
+        print(f"{site:<{width}}  {training:>8}  {test:>4}  {size:>{len(summary.size)}.1f}")
     training, test = (sum(row[column] for row in summary.rows) for column in (1, 2))
     print(f"{'all':<{width}}  {training:>8}  {test:>4}\n")
+    if summary.counts:
+        print(f"read: {', '.join(f'{count} {name}' for name, count in summary.counts.items())}")
+    for note, count in summary.notes.items():
+        print(f"{note}: {count} cases")
     for warning in summary.warnings:
         print(f"WARNING: {warning}")
     print(f"wrote {summary.path}")

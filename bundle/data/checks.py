@@ -12,10 +12,12 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import SimpleITK as sitk
 
 from bundle.data.convert import ITK_SUFFIXES, has_suffix, read_array
 from bundle.data.errors import DataError
 from bundle.data.progress import progress
+from bundle.data.tiles import TILE_SUFFIXES, read_pixels
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 # Decoded volumes of four modalities take some hundred MB a case, so more threads cost more than they bring.
@@ -23,27 +25,33 @@ MAX_THREADS = 4
 
 
 def check_files(
-    items: Sequence[Mapping[str, Any]], modality: Sequence[str], labels: Iterable[int], deep: bool = False
+    items: Sequence[Mapping[str, Any]],
+    modality: Sequence[str],
+    labels: Iterable[int],
+    deep: bool = False,
+    label_type: str = "classes",
 ) -> list[str]:
     """Check the image and label files of data-list items.
 
-    Always: the files exist, NIfTI headers are readable, image and label have the same spatial shape, a file with
-    several channels has ``len(modality)`` of them, and no file is shorter than its header says. With `deep` every
-    voxel is decoded: damaged files, label values outside `labels`, and image values that are not finite are found.
+    Always: the files exist, headers of NIfTI, PNG and TIFF are readable, image and label have the same spatial shape,
+    a file with several channels has ``len(modality)`` of them, and no NIfTI file is shorter than its header says;
+    images in PNG and TIFF have 8 bits. With `deep` every voxel is decoded: damaged and truncated files, label values
+    outside `labels` (or that number no objects), and image values that are not finite are found.
 
     Args:
         items: dicts with ``image`` (a path, or one per modality), ``label`` (a path) and ``case``.
         modality: channel names of the image.
         labels: every label value that may occur.
         deep: decode every file.
+        label_type: with ``"instances"`` label values are numbers of objects: any whole numbers, not all 0.
 
     Returns:
         One sentence for each problem, in the order of the items; empty if there is none.
     """
-    labels = sorted(labels)
+    allowed = None if label_type == "instances" else sorted(labels)
 
     def check(item: Mapping[str, Any]) -> list[str]:
-        return _check_item(item, len(modality), labels, deep)
+        return _check_item(item, len(modality), allowed, deep)
 
     if not deep:
         return [problem for item in items for problem in check(item)]
@@ -68,17 +76,21 @@ def decode_nifti(path: str | os.PathLike) -> np.ndarray:
         raise DataError(f"{path}: unreadable or truncated, expected a whole NIfTI file ({_reason(error)})") from error
 
 
-def _check_item(item: Mapping[str, Any], channels: int, labels: list[int], deep: bool) -> list[str]:
+def _check_item(item: Mapping[str, Any], channels: int, labels: list[int] | None, deep: bool) -> list[str]:
     case, label = item["case"], item["label"]
     images = item["image"] if isinstance(item["image"], (list, tuple)) else [item["image"]]
     single = not isinstance(item["image"], (list, tuple))
     problems, shapes = [], {}
     for field, path in [*(("image", path) for path in images), ("label", label)]:
         try:
-            shapes[path] = _header_shape(path)
-            if deep:
-                array = _decode(path)
-                problems += _check_voxels(array, path, case, labels if field == "label" else None)
+            if has_suffix(path, TILE_SUFFIXES):
+                shapes[path] = _picture_shape(path, channels if single and field == "image" else 1, field)
+            else:
+                shapes[path] = _header_shape(path)
+            array = _decode(path) if deep else None
+            if array is not None:
+                problems += _check_voxels(array, path, case)
+                problems += _check_labels(array, path, case, labels) if field == "label" else []
         except DataError as error:
             problems.append(f"case {case}, {field}: {error}")
     expected = shapes.get(label)
@@ -86,7 +98,8 @@ def _check_item(item: Mapping[str, Any], channels: int, labels: list[int], deep:
         shape = shapes.get(path)
         if shape is None:
             continue
-        if single and channels > 1 and (len(shape) != 4 or shape[3] != channels):
+        several = single and channels > 1 and not has_suffix(path, TILE_SUFFIXES)
+        if several and (len(shape) != 4 or shape[3] != channels):
             problems.append(
                 f"case {case}, image: {path} has shape {shape}, expected four dimensions with {channels} channels last"
             )
@@ -116,6 +129,24 @@ def _header_shape(path: str) -> tuple[int, ...] | None:
     return shape
 
 
+def _picture_shape(path: str, channels: int, field: str) -> tuple[int, ...]:
+    """Columns and rows of a PNG or TIFF file, from its header."""
+    if not os.path.isfile(path):
+        raise DataError(f"{path}: no such file")
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(path)
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise DataError(f"{path}: unreadable or truncated, expected a PNG or TIFF header ({_reason(error)})") from error
+    if reader.GetNumberOfComponents() != channels:
+        raise DataError(f"{path}: has {reader.GetNumberOfComponents()} channels, expected {channels}")
+    if field == "image" and reader.GetPixelID() not in (sitk.sitkUInt8, sitk.sitkVectorUInt8):
+        found = sitk.GetPixelIDValueAsString(reader.GetPixelID())
+        raise DataError(f"{path}: has pixels of type {found}, expected 8-bit unsigned integer")
+    return tuple(reader.GetSize())
+
+
 def _stored_size(path: str) -> int:
     """Uncompressed size modulo 2^32: gzip keeps it in the last four bytes (RFC 1952), so nothing is decompressed."""
     if not has_suffix(path, (".nii.gz",)):
@@ -130,16 +161,24 @@ def _stored_size(path: str) -> int:
 def _decode(path: str) -> np.ndarray | None:
     if has_suffix(path, NIFTI_SUFFIXES):
         return decode_nifti(path)
+    if has_suffix(path, TILE_SUFFIXES):
+        return read_pixels(path)
     return read_array(path) if has_suffix(path, ITK_SUFFIXES) else None
 
 
-def _check_voxels(array: np.ndarray | None, path: str, case: str, labels: list[int] | None) -> list[str]:
-    if array is None:
-        return []
+def _check_voxels(array: np.ndarray, path: str, case: str) -> list[str]:
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         return [f"case {case}: {path} holds values that are not finite, expected finite numbers only"]
+    return []
+
+
+def _check_labels(array: np.ndarray, path: str, case: str, labels: list[int] | None) -> list[str]:
+    """`labels` are the values that may occur; None for instances."""
     if labels is None:
-        return []
+        whole = array.dtype.kind in "bui" or (np.isfinite(array).all() and (array == np.rint(array)).all())
+        if not whole or array.min() < 0:
+            return [f"case {case}: label {path} holds fractions or negative values, expected whole numbers from 0"]
+        return [] if array.any() else [f"case {case}: label {path} holds no object, expected at least one"]
     outside = np.ones(array.shape, dtype=bool)
     for value in labels:
         outside &= array != value

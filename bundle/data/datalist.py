@@ -5,6 +5,7 @@
     {"name": "...", "task": "brats", "layout": "brats",
      "modality": {"0": "flair", "1": "t2"},           channels of every item's image, in order
      "labels": {"0": "background", "1": "..."},       every label value that may occur
+     "label_type": "classes",                         or "instances"; optional
      "site_rule": {"rule": "institution", "seed": 0}, where the sites come from; optional
      "numTraining": 1, "numTest": 0,                  optional, must agree
      "training": [{"image": ["a_flair.nii.gz", "a_t2.nii.gz"], "label": "a_seg.nii.gz",
@@ -13,7 +14,8 @@
 
 ``image`` is a list when there is one file per modality, a string when one file holds all channels. Paths are
 relative to the folder of the data list or absolute. ``patient`` defaults to ``case``. The ``site`` of a *test* item
-may be null: a case from outside the training sites.
+may be null: a case from outside the training sites. With ``label_type`` ``"instances"`` the labels are instance maps:
+0 is background and every other value one object, of the one class that ``labels`` names.
 """
 
 from __future__ import annotations
@@ -43,9 +45,10 @@ class DataList:
         layout: layout on disk that it was made from.
         modality: channel names as the file declares them; every item says its own channels under ``modality``.
         labels: names by label value.
-        training: items with ``image`` (absolute path, or list of them), ``label``, ``case``, ``patient``, ``site``
-            and ``modality`` (channel names of ``image``, a tuple of str).
+        training: items with ``image`` (absolute path, or list of them), ``label``, ``case``, ``patient``, ``site``,
+            ``modality`` (channel names of ``image``, a tuple of str) and ``label_type``.
         test: as `training`.
+        label_type: ``"classes"`` or ``"instances"``.
     """
 
     name: str
@@ -55,6 +58,7 @@ class DataList:
     labels: dict[int, str]
     training: list[dict[str, Any]]
     test: list[dict[str, Any]]
+    label_type: str = "classes"
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -100,16 +104,19 @@ def load_datalist(path: str | os.PathLike, modalities: Sequence[str] | None = No
     wanted = declared if modalities is None else tuple(modalities)
     _check_modalities(head, wanted, declared)
     labels = {int(value): name for value, name in content["labels"].items()}
+    label_type = content.get("label_type", "classes")
     items = {
-        split: [_resolve(item, path.parent, declared, wanted) for item in content[split]]
+        split: [_resolve(item, path.parent, declared, wanted, label_type) for item in content[split]]
         for split in ("training", "test")
     }
     lists = [item for item in items["training"] + items["test"] if isinstance(item["image"], list)]
     singles = [item for item in items["training"] + items["test"] if isinstance(item["image"], str)]
-    problems = check_files(lists, wanted, labels, deep) + check_files(singles, declared, labels, deep)
+    problems = check_files(lists, wanted, labels, deep, label_type)
+    problems += check_files(singles, declared, labels, deep, label_type)
     if problems:
         raise DataError.listing(head, problems)
-    return DataList(content["name"], content["task"], content["layout"], declared, labels, **items)
+    named = (content["name"], content["task"], content["layout"])
+    return DataList(*named, declared, labels, **items, label_type=label_type)
 
 
 def write_datalist(
@@ -123,6 +130,7 @@ def write_datalist(
     training: Sequence[Mapping[str, Any]],
     test: Sequence[Mapping[str, Any]] = (),
     site_rule: Mapping[str, Any] | None = None,
+    label_type: str = "classes",
 ) -> Path:
     """Check the structure of a data list and write it atomically.
 
@@ -135,9 +143,10 @@ def write_datalist(
         labels: names by label value.
         training: items with ``image``, ``label``, ``case``, ``site`` and optionally ``patient``. Paths below the
             folder of the data list are written relative to it, others absolute; a relative path given here is
-            taken as relative to that folder. The key ``modality`` of loaded items is left out.
+            taken as relative to that folder. The keys ``modality`` and ``label_type`` of loaded items are left out.
         test: as `training`; ``site`` may be None.
         site_rule: where the sites come from, any JSON content.
+        label_type: ``"classes"`` or ``"instances"``.
 
     Returns:
         The path of the written file.
@@ -154,6 +163,7 @@ def write_datalist(
         "layout": layout,
         "modality": {str(index): channel for index, channel in enumerate(modality)},
         "labels": {str(value): text for value, text in sorted(labels.items())},
+        **({"label_type": label_type} if label_type != "classes" else {}),
         "site_rule": dict(site_rule or {}),
         "numTraining": len(training),
         "numTest": len(test),
@@ -187,7 +197,9 @@ def _check_modalities(head: str, wanted: tuple[str, ...], declared: tuple[str, .
         )
 
 
-def _resolve(item: Mapping[str, Any], folder: Path, declared: tuple[str, ...], wanted: tuple[str, ...]) -> dict:
+def _resolve(
+    item: Mapping[str, Any], folder: Path, declared: tuple[str, ...], wanted: tuple[str, ...], label_type: str
+) -> dict[str, Any]:
     def absolute(path: str) -> str:
         return os.path.abspath(folder / path)
 
@@ -196,8 +208,8 @@ def _resolve(item: Mapping[str, Any], folder: Path, declared: tuple[str, ...], w
         image, channels = [absolute(image[declared.index(name)]) for name in wanted], wanted
     else:
         image = absolute(image)
-    resolved = {"patient": item["case"], **item}
-    return {**resolved, "image": image, "label": absolute(item["label"]), "modality": channels}
+    resolved = {"patient": item["case"], **item, "image": image, "label": absolute(item["label"])}
+    return {**resolved, "modality": channels, "label_type": label_type}
 
 
 def _portable(item: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -210,4 +222,5 @@ def _portable(item: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     written = {"image": image, "label": portable(item["label"]), "case": item["case"]}
     written |= {"patient": item.get("patient", item["case"]), "site": item["site"]}
     # Unknown keys pass through, so that the check names them instead of losing them silently.
-    return written | {key: value for key, value in item.items() if key not in written and key != "modality"}
+    added = ("modality", "label_type")
+    return written | {key: value for key, value in item.items() if key not in written and key not in added}

@@ -5,23 +5,22 @@ from __future__ import annotations
 import dataclasses
 import os
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
-import numpy as np
-
-from bundle.data.case_conversion import ConvertOptions, convert_case
-from bundle.data.checks import check_files, decode_nifti
+from bundle.data.case_conversion import ConvertOptions
+from bundle.data.checks import check_files
 from bundle.data.datalist import FILE_NAME, write_datalist
 from bundle.data.errors import DataError
 from bundle.data.layouts import CaseFiles, Layout, get_layout
-from bundle.data.layouts.base import SEG
 from bundle.data.progress import progress
 from bundle.data.splits import RULES, assign_sites, check_split, split_patients
-from bundle.data.tables import match_table, read_table
+from bundle.data.tables import Row, match_table, read_table
+
+NO_SITE = "(no site)"
 
 
 @dataclass(frozen=True)
@@ -31,18 +30,19 @@ class PrepareOptions:
     Attributes:
         layout: name of the layout.
         source: folder with the data as distributed.
-        output: folder for ``datalist.json`` and converted volumes.
+        output: folder for ``datalist.json`` and converted files.
         sites: site rule, see :func:`bundle.data.splits.assign_sites`.
         table: CSV or JSON, see :func:`bundle.data.tables.read_table`.
-        split: ``"table"`` or ``"random"``; None takes the table's if it has one.
+        split: ``"table"``, ``"published"`` or ``"random"``; None takes the table's if it has one, else the published
+            one if there is one.
         test_fraction: share of the patients that test in a random split; None is 0.2.
         num_sites, alpha, seed: of the site rule; `seed` also of the random split.
-        modalities: which, in this order; None takes the layout's.
-        labels: names by label value; None takes the layout's.
+        modalities: which, in this order; None takes the layout's. Not for tiles.
+        labels: names by label value; None takes the layout's. Not for tiles.
         skip_incomplete: leave out cases that lack a file, with a warning, instead of stopping.
-        convert: what happens to the voxels.
+        convert: what happens to the voxels. Not for tiles.
         name: name of the data set; None takes the name of `source`.
-        task: task of the data list.
+        accept_mismatch: take tiles whose annotated nuclei are no darker than their surroundings.
     """
 
     layout: str
@@ -60,57 +60,69 @@ class PrepareOptions:
     skip_incomplete: bool = False
     convert: ConvertOptions = field(default_factory=ConvertOptions)
     name: str | None = None
-    task: str = "brats"
+    accept_mismatch: bool = False
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What :func:`prepare` did: the data list's path, options as resolved, a row per site, and warnings.
+    """What :func:`prepare` did.
 
-    Rows are (site, training cases, test cases, median tumour volume in ml).
+    Attributes:
+        path: the data list.
+        resolved: options as they were resolved.
+        size: what the last column of `rows` is, e.g. ``"median nuclei"``.
+        rows: (site, training cases, test cases, median size), one for each site; cases of no site come last.
+        counts: numbers of the conversion, added up over the cases, e.g. of regions.
+        notes: what was converted, and in how many cases.
+        warnings: one sentence each.
     """
 
     path: Path
     resolved: dict[str, Any]
+    size: str
     rows: list[tuple[str, int, int, float]]
+    counts: dict[str, int]
+    notes: dict[str, int]
     warnings: list[str]
 
 
 def prepare(options: PrepareOptions) -> Summary:
     """Write the data list of a data set, after every file was decoded and checked.
 
-    Converted volumes go to ``OUTPUT/volumes/CASE/MODALITY.nii.gz``; cases that were converted before, with the same
-    options and from the same files, are kept, so a killed run goes on. ``datalist.json`` is written last.
+    Converted volumes go to ``OUTPUT/volumes/CASE/MODALITY.nii.gz``, tiles to ``OUTPUT/tiles/CASE/``; cases that were
+    converted before, with the same options and from the same files, are kept, so a killed run goes on.
+    ``datalist.json`` is written last.
 
     Raises:
         DataError: bad data or options; nothing but converted cases was written.
         OSError: the output cannot be written.
     """
     layout = get_layout(options.layout)
-    _check_options(options)
+    _check_options(options, layout)
     warnings: list[str] = []
     modalities = tuple(options.modalities or layout.modalities)
     labels = dict(options.labels or layout.labels)
     cases = _discover(layout, options, modalities, warnings)
-    matched, table_split = _match(cases, options, warnings)
+    matched = _match(cases, options, warnings)
     cases = [dataclasses.replace(c, patient=matched[c.case].patient or c.patient) if matched else c for c in cases]
-    items, channels = _make_items(cases, layout, modalities, options, warnings)
-    problems = check_files(items, channels, labels, deep=True)
+    split, origin = _known_split(cases, matched, options, warnings)
+    files = _make_items(cases, layout, modalities, options, warnings)
+    items = files.items
+    problems = check_files(items, files.channels, labels, deep=True, label_type=layout.label_type)
     if problems:
         raise DataError.listing(f"data in {options.source}", problems)
-    volumes = {item["case"]: tumour_volume(item["label"]) for item in items}
-    empty = sorted(case for case, volume in volumes.items() if volume == 0)
+    sizes = {item["case"]: layout.measure(item["label"]) for item in items}
+    empty = sorted(case for case, size in sizes.items() if size == 0)
     if empty:
-        warnings.append(f"no tumour voxel in {len(empty)} cases: {_names(empty)}")
+        warnings.append(f"{layout.size} is 0 in {len(empty)} cases: {_names(empty)}")
 
-    split = table_split
     if split is not None:
         check_split(cases, split)
     assigned = assign_sites(
         cases,
         options.sites,
         sites={case: row.site for case, row in matched.items() if row.site},
-        volumes=volumes,
+        volumes=sizes,
         split=split,
         num_sites=options.num_sites,
         alpha=options.alpha,
@@ -119,33 +131,39 @@ def prepare(options: PrepareOptions) -> Summary:
     if split is None:
         fraction = 0.2 if options.test_fraction is None else options.test_fraction
         split = split_patients(cases, assigned, fraction, options.seed)
-        untested = sorted(set(assigned.values()) - {assigned[case] for case in split if split[case] == "test"})
+        untested = sorted(set(assigned.values()) - {None} - {assigned[case] for case in split if split[case] == "test"})
         if untested and fraction > 0:
             warnings.append(f"sites with too few patients for a test case: {_names(untested)}")
     if "test" not in split.values():
         warnings.append("the test list is empty: nothing can be evaluated on this data list")
     items = [item | {"site": assigned[item["case"]]} for item in items]
-    items.sort(key=lambda item: (item["site"], item["case"]))
+    items.sort(key=lambda item: (item["site"] is None, item["site"] or "", item["case"]))
     parts = {name: [item for item in items if split[item["case"]] == name] for name in ("training", "test")}
     resolved = {
         "name": options.name or options.source.resolve().name,
-        "task": options.task,
+        "task": layout.task,
         "layout": layout.name,
-        "modality": channels,
+        "modality": files.channels,
         "labels": labels,
-        "site_rule": _provenance(options, table_split is not None),
+        "label_type": layout.label_type,
+        "site_rule": _provenance(options, origin),
     }
     path = write_datalist(options.output / FILE_NAME, **resolved, **parts)
-    return Summary(path, resolved, _rows(assigned, split, volumes), warnings)
+    rows = _rows(assigned, split, sizes)
+    return Summary(path, resolved, f"median {layout.size}", rows, dict(files.counts), dict(files.notes), warnings)
 
 
-def tumour_volume(label: str | os.PathLike) -> float:
-    """Volume of the label values above 0 of a NIfTI label map, in mm³ by the voxel size in its header."""
-    voxel = float(np.prod(nib.load(label).header.get_zooms()[:3]))
-    return float(np.count_nonzero(decode_nifti(label) > 0)) * voxel
+@dataclass
+class _Files:
+    """Items without sites, the channel names of their images, and what conversion had to say."""
+
+    channels: tuple[str, ...]
+    items: list[dict[str, Any]] = field(default_factory=list)
+    counts: Counter = field(default_factory=Counter)
+    notes: Counter = field(default_factory=Counter)
 
 
-def _check_options(options: PrepareOptions) -> None:
+def _check_options(options: PrepareOptions, layout: Layout) -> None:
     problems = []
     if options.sites not in RULES:
         problems.append(f"sites is {options.sites!r}, expected one of {', '.join(RULES)}")
@@ -163,6 +181,17 @@ def _check_options(options: PrepareOptions) -> None:
         problems.append(f"n4_shrink is {options.convert.n4_shrink}, expected at least 1")
     if options.modalities is not None and len(set(options.modalities)) != len(options.modalities):
         problems.append(f"modalities are {', '.join(options.modalities)}, expected different ones")
+    given = {
+        "modalities": options.modalities is not None,
+        "labels": options.labels is not None,
+        "n4": options.convert.n4,
+        "resample": options.convert.resample is not None,
+    }
+    if not layout.volumes:
+        problems += [f"{name} is for volumes, layout {layout.name} has tiles" for name, is_given in given.items()
+                     if is_given]  # fmt: skip
+    elif options.accept_mismatch:
+        problems.append(f"accept_mismatch is for tiles, layout {layout.name} has volumes")
     if problems:
         raise DataError.listing("options", problems)
 
@@ -184,21 +213,41 @@ def _discover(layout: Layout, options: PrepareOptions, modalities: Sequence[str]
     return cases
 
 
-def _match(cases: list[CaseFiles], options: PrepareOptions, warnings: list[str]) -> tuple[dict, dict | None]:
-    """Rows by case, and the table's split if that is the one to use."""
+def _match(cases: list[CaseFiles], options: PrepareOptions, warnings: list[str]) -> dict[str, Row]:
+    """Rows of the table by case; empty without a table."""
     if options.table is None:
-        return {}, None
+        return {}
     matched, absent = match_table(read_table(options.table), cases, options.table)
     if absent:
         warnings.append(f"{len(absent)} cases of the table are not on disk: {_names(absent)}")
-    has_split = all(row.split is not None for row in matched.values())
-    if options.split == "table" and not has_split:
+    return matched
+
+
+def _known_split(
+    cases: Sequence[CaseFiles], matched: Mapping[str, Row], options: PrepareOptions, warnings: list[str]
+) -> tuple[dict[str, str] | None, str]:
+    """Who tests if that is not drawn, else None; and who says so: ``"table"``, ``"published"`` or ``"random"``."""
+    tabled = {case: row.split for case, row in matched.items()}
+    published = {case.case: case.split for case in cases}
+    if options.split == "table" and None in tabled.values():
         raise DataError(f"table {options.table}: no column split, expected train or test for every case")
-    if options.split == "random" or not has_split:
-        return matched, None
+    if options.split == "random":
+        return None, "random"
+    origin, split = "table", tabled
+    if options.split == "published" or not tabled or None in tabled.values():
+        origin, split = "published", published
+        unknown = sorted(case for case, part in split.items() if part is None)
+        if len(unknown) == len(split) and options.split is None:
+            return None, "random"
+        if unknown:
+            raise DataError(
+                f"the published split is not known for {len(unknown)} of {len(split)} cases: {_names(unknown)}; "
+                "expected a table with a column split, or --split random"
+            )
     if options.test_fraction is not None:
-        warnings.append("test_fraction is not used: the table says which cases test (--split random would use it)")
-    return matched, {case: row.split for case, row in matched.items()}
+        source = "the table says which cases test" if origin == "table" else "the split is as published"
+        warnings.append(f"test_fraction is not used: {source} (--split random would use it)")
+    return split, origin
 
 
 def _make_items(
@@ -207,32 +256,36 @@ def _make_items(
     modalities: tuple[str, ...],
     options: PrepareOptions,
     warnings: list[str],
-) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
-    """Items without sites, and the channel names of their images; cases are converted first where needed."""
+) -> _Files:
+    """The files of every case; cases are converted first where needed."""
     converted = not layout.nifti or options.convert.n4 or options.convert.resample is not None
-    items, problems, channels = [], [], modalities
+    files, problems = _Files(modalities), []
     if not converted and layout.channels:
-        channels = layout.channels
-        if modalities != channels:
-            warnings.append(f"one file holds {', '.join(channels)}: all are kept, training picks its modalities")
+        files.channels = layout.channels
+        if modalities != files.channels:
+            warnings.append(f"one file holds {', '.join(files.channels)}: all are kept, training picks its modalities")
     for case in progress(cases, "convert", len(cases)) if converted else cases:
-        images, label = list(case.images.values()), case.label
+        sources = list(case.images.values())
+        image, label = sources[0] if layout.channels else sources, case.label
         if converted:
-            folder = options.output / "volumes" / case.case
             try:
-                convert_case(case, modalities, folder, options.convert, layout.read)
+                done = layout.convert(layout, case, modalities, options)
             except DataError as error:
                 problems.append(f"case {case.case}: {error}")
-            images, label = [folder / f"{modality}.nii.gz" for modality in modalities], folder / f"{SEG}.nii.gz"
-        paths = [os.path.abspath(path) for path in images]
-        image = paths[0] if not converted and layout.channels else paths
-        items.append({"image": image, "label": os.path.abspath(label), "case": case.case, "patient": case.patient})
+                continue
+            image, label = done.image, done.label
+            files.counts.update(done.counts)
+            files.notes.update(done.notes)
+        image = [os.path.abspath(path) for path in image] if isinstance(image, list) else os.path.abspath(image)
+        files.items.append(
+            {"image": image, "label": os.path.abspath(label), "case": case.case, "patient": case.patient}
+        )
     if problems:
         raise DataError.listing(f"data in {options.source}", problems)
-    return items, channels
+    return files
 
 
-def _provenance(options: PrepareOptions, table_split: bool) -> dict[str, Any]:
+def _provenance(options: PrepareOptions, split: str) -> dict[str, Any]:
     rule: dict[str, Any] = {"rule": options.sites, "seed": options.seed}
     if options.sites in ("size", "dirichlet"):
         rule["num_sites"] = options.num_sites
@@ -240,8 +293,8 @@ def _provenance(options: PrepareOptions, table_split: bool) -> dict[str, Any]:
         rule["alpha"] = options.alpha
     if options.table is not None:
         rule["table"] = options.table.name
-    rule["split"] = "table" if table_split else "random"
-    if not table_split:
+    rule["split"] = split
+    if split == "random":
         rule["test_fraction"] = 0.2 if options.test_fraction is None else options.test_fraction
     if options.convert.n4:
         rule["n4_shrink"] = options.convert.n4_shrink
@@ -250,12 +303,12 @@ def _provenance(options: PrepareOptions, table_split: bool) -> dict[str, Any]:
     return rule
 
 
-def _rows(assigned: Mapping[str, str], split: Mapping[str, str], volumes: Mapping[str, float]) -> list:
+def _rows(assigned: Mapping[str, str | None], split: Mapping[str, str], sizes: Mapping[str, float]) -> list:
     rows = []
-    for site in sorted(set(assigned.values())):
+    for site in sorted(set(assigned.values()), key=lambda site: (site is None, site or "")):
         held = [case for case, name in assigned.items() if name == site]
         tests = sum(split[case] == "test" for case in held)
-        rows.append((site, len(held) - tests, tests, statistics.median(volumes[case] for case in held) / 1000))
+        rows.append((site or NO_SITE, len(held) - tests, tests, statistics.median(sizes[case] for case in held)))
     return rows
 
 

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 REQUIRED = {"name": str, "task": str, "layout": str, "modality": dict, "labels": dict, "training": list, "test": list}
-OPTIONAL = {"site_rule": dict, "numTraining": int, "numTest": int}
+OPTIONAL = {"label_type": str, "site_rule": dict, "numTraining": int, "numTest": int}
+# "classes": label values as in `labels`. "instances": 0 is background, every other value one object.
+LABEL_TYPES = ("classes", "instances")
 # Descriptive fields of the Medical Segmentation Decathlon, so that a licence can be named in the list itself.
 DESCRIPTIVE = {"description": str, "reference": str, "licence": str, "license": str, "release": str}
 ITEM_REQUIRED = ("image", "label", "case", "site")
@@ -35,6 +37,8 @@ def check_structure(content: Any) -> list[str]:
         return problems
     problems = _check_numbered("modality", content["modality"], consecutive=True)
     problems += _check_numbered("labels", content["labels"], consecutive=False)
+    if content.get("label_type", LABEL_TYPES[0]) not in LABEL_TYPES:
+        problems.append(f"field label_type is {content['label_type']!r}, expected one of {', '.join(LABEL_TYPES)}")
     for split in ("training", "test"):
         for index, item in enumerate(content[split]):
             problems += _check_item(f"{split}[{index}]", item, len(content["modality"]), split)

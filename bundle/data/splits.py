@@ -24,18 +24,19 @@ def assign_sites(
     num_sites: int | None = None,
     alpha: float = 0.5,
     seed: int = 0,
-) -> dict[str, str]:
+) -> dict[str, str | None]:
     """Assign every case to a site.
 
     Rules:
 
     - ``institution``: where it was acquired, as `sites` or else the case's name tells.
-    - ``table``: as `sites` tells.
-    - ``size``: patients sorted by tumour volume (the mean over a patient's cases), cut into `num_sites` consecutive
-      subsets of equal numbers, ``size_01`` the smallest; after Chang et al., *Synthetic Learning*, CVPR 2020
-      (https://arxiv.org/abs/2006.00080). With a `split`, the training patients are cut, and test patients go where
-      their size falls.
-    - ``dirichlet``: label skew. For every class (grade where several are known, else the tertile of tumour volume)
+    - ``table``: as `sites` tells. A test case may be of no site.
+    - ``organ``: the organ of a tile. Cases of an organ without a training case are of no site.
+    - ``size``: patients sorted by size (tumour volume, nuclei; the mean over a patient's cases), cut into `num_sites`
+      consecutive subsets of equal numbers, ``size_01`` the smallest; after Chang et al., *Synthetic Learning*, CVPR
+      2020 (https://arxiv.org/abs/2006.00080). With a `split`, the training patients are cut, and test patients go
+      where their size falls.
+    - ``dirichlet``: label skew. For every class (grade where several are known, else the tertile of size)
       the shares of ``site_01``... are drawn from Dir(`alpha`); after Hsu et al. 2019
       (https://arxiv.org/abs/1909.06335). A site without a training patient receives one of the largest site.
     - ``single``: all in the one site ``all``.
@@ -44,17 +45,18 @@ def assign_sites(
         cases: all cases.
         rule: one of :data:`RULES`.
         sites: site (or institution) by case, from a table.
-        volumes: tumour volume by case, mm³; for ``size`` and ``dirichlet``.
+        volumes: size by case, as tumour volume or number of nuclei; for ``size`` and ``dirichlet``.
         split: ``"training"`` or ``"test"`` by case, if that is known before; None counts all as training.
         num_sites: number of sites, for ``size`` and ``dirichlet``.
         alpha: concentration > 0; small values give strong skew.
         seed: of the draws of ``dirichlet``.
 
     Returns:
-        Site by case.
+        Site by case; None for test cases of no site.
 
     Raises:
-        DataError: unknown rule, unknown institutions, a patient in several sites, or more sites than patients.
+        DataError: unknown rule, unknown institutions or organs, a patient in several sites, or more sites than
+            patients.
     """
     if rule not in RULES:
         raise DataError(f"site rule {rule!r} is unknown, expected one of {', '.join(RULES)}")
@@ -74,19 +76,19 @@ def assign_sites(
             by_patient = _by_dirichlet(patients, size, trained, num_sites, alpha, seed)
         assigned = {case.case: by_patient[patient] for patient, members in patients.items() for case in members}
     else:
-        assigned = RULES[rule](cases, sites or {})
+        assigned = RULES[rule](cases, sites or {}, split)
     _check_sites(patients, assigned, split)
     return assigned
 
 
 def split_patients(
-    cases: Sequence[CaseFiles], assigned: Mapping[str, str], test_fraction: float, seed: int = 0
+    cases: Sequence[CaseFiles], assigned: Mapping[str, str | None], test_fraction: float, seed: int = 0
 ) -> dict[str, str]:
     """Draw test patients at random, the same share of every site; every site keeps a training patient.
 
     Args:
         cases: all cases.
-        assigned: site by case.
+        assigned: site by case; cases of no site (None) test.
         test_fraction: share of a site's patients that test, in [0, 1), rounded to whole patients.
         seed: draws depend on it and on the name of the site only.
 
@@ -98,8 +100,8 @@ def split_patients(
     """
     if not 0 <= test_fraction < 1:
         raise DataError(f"test_fraction is {test_fraction}, expected 0 <= test_fraction < 1")
-    result = {case.case: "training" for case in cases}
-    for site in sorted(set(assigned.values())):
+    result = {case.case: "test" if assigned[case.case] is None else "training" for case in cases}
+    for site in sorted(set(assigned.values()) - {None}):
         patients = group_by_patient([case for case in cases if assigned[case.case] == site])
         names = sorted(patients)
         count = min(round(test_fraction * len(names)), len(names) - 1)
@@ -131,7 +133,7 @@ def group_by_patient(cases: Sequence[CaseFiles]) -> Patients:
     return dict(groups)
 
 
-def _by_institution(cases: Sequence[CaseFiles], sites: Mapping[str, str]) -> dict[str, str]:
+def _by_institution(cases: Sequence[CaseFiles], sites: Mapping[str, str], split: Mapping[str, str]) -> dict[str, str]:
     assigned = {case.case: sites.get(case.case) or case.institution for case in cases}
     unknown = [f"case {name}: its name tells no institution" for name, site in assigned.items() if site is None]
     if unknown:
@@ -139,14 +141,25 @@ def _by_institution(cases: Sequence[CaseFiles], sites: Mapping[str, str]) -> dic
     return assigned
 
 
-def _by_table(cases: Sequence[CaseFiles], sites: Mapping[str, str]) -> dict[str, str]:
-    missing = [f"case {case.case} has no site" for case in cases if not sites.get(case.case)]
+def _by_table(cases: Sequence[CaseFiles], sites: Mapping[str, str], split: Mapping[str, str]) -> dict[str, str | None]:
+    missing = [
+        f"case {case.case} has no site" for case in cases if not sites.get(case.case) and split[case.case] == "training"
+    ]
     if missing:
         raise DataError.listing("site rule table, expected --table with case and site", missing)
-    return {case.case: sites[case.case] for case in cases}
+    return {case.case: sites.get(case.case) or None for case in cases}
 
 
-def _single(cases: Sequence[CaseFiles], sites: Mapping[str, str]) -> dict[str, str]:
+def _by_organ(cases: Sequence[CaseFiles], sites: Mapping[str, str], split: Mapping[str, str]) -> dict[str, str | None]:
+    organs = {case.case: sites.get(case.case) or case.organ for case in cases}
+    unknown = [f"case {name}: its organ is not known" for name, organ in organs.items() if organ is None]
+    if unknown:
+        raise DataError.listing("site rule organ, expected --table with case and site", unknown)
+    trained = {organ for name, organ in organs.items() if split[name] == "training"}
+    return {name: organ if organ in trained else None for name, organ in organs.items()}
+
+
+def _single(cases: Sequence[CaseFiles], sites: Mapping[str, str], split: Mapping[str, str]) -> dict[str, str]:
     return {case.case: "all" for case in cases}
 
 
@@ -194,14 +207,14 @@ def _classes(patients: Patients, size: Mapping[str, float], trained: Sequence[st
     return {patient: str(int(np.searchsorted(thirds, size[patient]))) for patient in patients}
 
 
-def _check_sites(patients: Patients, assigned: Mapping[str, str], split: Mapping[str, str]) -> None:
+def _check_sites(patients: Patients, assigned: Mapping[str, str | None], split: Mapping[str, str]) -> None:
     problems = []
     for patient, members in patients.items():
-        places = sorted({assigned[case.case] for case in members})
+        places = sorted({assigned[case.case] or "no site" for case in members})
         if len(places) > 1:
             problems.append(f"patient {patient} is in {', '.join(places)}, expected all of a patient's cases in one")
     trained = {site for case, site in assigned.items() if split[case] == "training"}
-    for site in sorted(set(assigned.values()) - trained):
+    for site in sorted(set(assigned.values()) - trained - {None}):
         problems.append(f"site {site} has test cases only, expected at least one training case")
     if problems:
         raise DataError.listing("sites", problems)
@@ -218,4 +231,5 @@ RULES: dict[str, Callable | None] = {
     "table": _by_table,
     "dirichlet": None,
     "single": _single,
+    "organ": _by_organ,
 }

@@ -18,7 +18,7 @@ SPLITS = {"train": "training", "training": "training", "test": "test"}
 
 @dataclass(frozen=True)
 class Row:
-    """What a table says about a case; None where the table has no such column."""
+    """What a table says about a case; None where the table has no such column, and for the site of none."""
 
     site: str | None
     split: str | None
@@ -31,7 +31,7 @@ def read_table(path: str | os.PathLike) -> dict[str, Row]:
     Args:
         path: a CSV file whose header has ``case`` and optionally ``site`` (or ``institution``), ``split`` (``train``,
             ``training`` or ``test``) and ``patient``; or a JSON list of records with these keys. Other columns are
-            ignored.
+            ignored. The site of a test case may be empty (null in JSON): it is of no site.
 
     Returns:
         Rows by case; ``split`` is ``"training"`` or ``"test"``.
@@ -54,13 +54,14 @@ def read_table(path: str | os.PathLike) -> dict[str, Row]:
         if case in rows:
             problems.append(f"{where}: listed before, expected every case once")
         site, split, patient = record.get(site_column), record.get("split"), record.get("patient")
-        if site_column and not is_name(site):
+        outside = not site and SPLITS.get(split) == "test"
+        if site_column and not is_name(site) and not outside:
             problems.append(f"{where}: field {site_column} is {site or ''!r}, expected the name of a site")
         if "split" in columns and split not in SPLITS:
             problems.append(f"{where}: field split is {split or ''!r}, expected one of {', '.join(SPLITS)}")
         if "patient" in columns and not is_name(patient):
             problems.append(f"{where}: field patient is {patient or ''!r}, expected the name of a patient")
-        rows[case] = Row(site, SPLITS.get(split), patient)
+        rows[case] = Row(site or None, SPLITS.get(split), patient)
     if not rows:
         problems.append("no records, expected a CSV header with case and site, or a JSON list of such records")
     if problems:

@@ -7,6 +7,7 @@ import os
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from bundle.data.datalist import load_datalist, write_datalist
 from bundle.data.errors import DataError
@@ -71,6 +72,7 @@ def test_round_trip(folder):
         "patient": "pa2",
         "site": "A",
         "modality": MODALITY,
+        "label_type": "classes",
     }
     with pytest.raises(DataError, match="no site 'C', expected one of A, B"):
         data.site_items("C")
@@ -216,3 +218,88 @@ def test_failed_write_leaves_the_old_list(folder):
     with pytest.raises(DataError, match="training is empty"):
         write_datalist(folder, training=[], **common())
     assert (folder / "datalist.json").read_bytes() == before
+
+
+@pytest.fixture
+def tiles(tmp_path):
+    """Two tiles as PNG, of which one is of no site."""
+    rng = np.random.default_rng(0)
+    items = []
+    for case, site in (("a", "liver"), ("b", None)):
+        (tmp_path / case).mkdir()
+        save_png(tmp_path / case / "image.png", rng.integers(0, 256, (8, 10, 3)).astype(np.uint8))
+        save_png(tmp_path / case / "instances.png", rng.integers(0, 700, (8, 10)).astype(np.uint16))
+        items.append({"image": str(tmp_path / case / "image.png"), "label": str(tmp_path / case / "instances.png"),
+                      "case": case, "site": site})  # fmt: skip
+    head = {"name": "t", "task": "multi_organ", "layout": "multi_organ", "modality": ("red", "green", "blue")}
+    labels = {0: "background", 1: "nucleus"}
+    write_datalist(tmp_path, **head, labels=labels, label_type="instances", training=items[:1], test=items[1:])
+    return tmp_path
+
+
+def save_png(path, pixels):
+    sitk.WriteImage(sitk.GetImageFromArray(pixels, isVector=pixels.ndim == 3), str(path))
+
+
+def test_instances(tiles):
+    data = load_datalist(tiles, deep=True)
+    assert data.label_type == "instances"
+    assert data.sites == ("liver",)
+    assert data.test[0]["label_type"] == "instances"
+    assert (data.test[0]["site"], data.test[0]["modality"]) == (None, ("red", "green", "blue"))
+    content = json.loads((tiles / "datalist.json").read_text(encoding="utf-8"))
+    assert content["training"][0] == {"image": "a/image.png", "label": "a/instances.png", "case": "a", "patient": "a",
+                                      "site": "liver"}  # fmt: skip
+    assert content["label_type"] == "instances"
+    common = {"name": "t", "task": "t", "layout": "t", "modality": data.modality, "labels": data.labels}
+    (tiles / "other").mkdir()
+    path = write_datalist(tiles / "other", **common, training=data.training, label_type=data.label_type)
+    assert load_datalist(path).training == data.training
+    # As classes, the numbers of the nuclei are values that the labels do not name.
+    edit(tiles, lambda c: c.pop("label_type"))
+    fails(tiles, "a/instances.png holds the values", "expected only 0, 1", deep=True)
+    edit(tiles, lambda c: c.update(label_type="outlines"))
+    fails(tiles, "field label_type is 'outlines', expected one of classes, instances")
+
+
+def test_tiles_of_classes_are_the_default(folder):
+    assert "label_type" not in json.loads((folder / "datalist.json").read_text(encoding="utf-8"))
+    assert load_datalist(folder).label_type == "classes"
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels", "text"),
+    [
+        ("image.png", np.zeros((8, 10, 4), np.uint8), "has 4 channels, expected 3"),
+        ("image.png", np.zeros((8, 10), np.uint8), "has 1 channels, expected 3"),
+        ("image.png", np.zeros((8, 10, 3), np.uint16), "16-bit unsigned integer, expected 8-bit"),
+        ("image.png", np.zeros((10, 8, 3), np.uint8), "image.png has shape (8, 10), label"),
+        ("instances.png", np.zeros((8, 10, 3), np.uint8), "has 3 channels, expected 1"),
+    ],
+)
+def test_tile_headers(tiles, name, pixels, text):
+    save_png(tiles / "b" / name, pixels)
+    fails(tiles, f"b/{name}", text)
+
+
+def test_tile_files(tiles):
+    path = tiles / "b" / "image.png"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-60])
+    load_datalist(tiles)
+    fails(tiles, f"{path}: unreadable or truncated", deep=True)
+    path.write_bytes(whole[:20])
+    fails(tiles, f"{path}: unreadable or truncated, expected a PNG or TIFF header")
+    path.unlink()
+    fails(tiles, f"{path}: no such file")
+
+
+def test_instance_values(tiles):
+    save_png(tiles / "a/instances.png", np.zeros((8, 10), np.uint16))
+    edit(tiles, lambda c: c["test"][0].update(label="b/instances.tif"))
+    label = np.zeros((8, 10), np.float32)
+    label[0, 0] = 0.5
+    save_png(tiles / "b/instances.tif", label)
+    fails(tiles, "a/instances.png holds no object", "b/instances.tif holds fractions or negative values", deep=True)
+    save_png(tiles / "b/instances.tif", np.full((8, 10), -1, np.int16))
+    fails(tiles, "b/instances.tif holds fractions or negative values", deep=True)

@@ -1,6 +1,7 @@
 """Layouts: cases as they lie on disk; conversion; grids; N4."""
 
 import json
+from collections import Counter
 
 import itk
 import nibabel as nib
@@ -13,6 +14,8 @@ from bundle.data.convert import as_label, read_volume, write_nifti
 from bundle.data.errors import DataError
 from bundle.data.geometry import check_same_grid, correct_bias, isotropic_grid, resample
 from bundle.data.layouts import LAYOUTS, get_layout
+from bundle.data.layouts.base import parse_name
+from bundle.data.layouts.multi_organ import PUBLISHED
 
 
 def save(path, array, affine=None):
@@ -33,7 +36,7 @@ def volume(array, spacing=(1.0, 1.0, 1.0), origin=(0.0, 0.0, 0.0)):
 
 
 def test_registry():
-    assert list(LAYOUTS) == ["brats", "tcga_lgg", "tcga_lgg_tif", "msd", "volumes"]
+    assert list(LAYOUTS) == ["brats", "tcga_lgg", "tcga_lgg_tif", "msd", "volumes", "multi_organ"]
     with pytest.raises(DataError, match="layout 'bids' is unknown, expected one of brats, tcga_lgg"):
         get_layout("bids")
 
@@ -295,3 +298,74 @@ def test_write_nifti_is_atomic(tmp_path):
     with pytest.raises(OSError, match="cannot be written"):
         write_nifti(volume(ramp()), tmp_path / "a.unknown")
     assert list(tmp_path.iterdir()) == []
+
+
+def touch(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"")
+
+
+def discover_tiles(folder):
+    return get_layout("multi_organ").discover(folder, ("red", "green", "blue"))
+
+
+@pytest.mark.parametrize(("images", "annotations"), [("tissue images", "Annotations"), ("Tissue_Images", "labels"),
+                                                     ("images", "masks"), (".", ".")])  # fmt: skip
+def test_multi_organ_folders(tmp_path, images, annotations):
+    for name in ("TCGA-21-5784-01Z-00-DX1", "TCGA-AY-A8YK-01A-01-TS1", "PhantomTile_breast_001", "own"):
+        touch(tmp_path / images / f"{name}.tif")
+        touch(tmp_path / annotations / f"{name}.xml")
+    touch(tmp_path / images / "._own.tif")
+    touch(tmp_path / images / "Thumbs.db")
+    cases, problems = discover_tiles(tmp_path)
+    assert not problems
+    assert [(case.case, case.patient, case.organ, case.split) for case in cases] == [
+        ("PhantomTile_breast_001", "PhantomTile_breast_001", "breast", None),
+        ("TCGA-21-5784-01Z-00-DX1", "TCGA-21-5784", "liver", "training"),
+        ("TCGA-AY-A8YK-01A-01-TS1", "TCGA-AY-A8YK", "colon", "test"),
+        ("own", "own", None, None),
+    ]
+    image = tmp_path / images / "own.tif"
+    assert cases[-1].images == {"red": image, "green": image, "blue": image}
+    assert cases[-1].label == tmp_path / annotations / "own.xml"
+
+
+def test_multi_organ_missing_and_double_files(tmp_path):
+    for name in ("images/a.tif", "images/b.png", "images/d.tif", "images/d.png", "annotations/b.npy",
+                 "annotations/b.mat", "annotations/c.xml", "annotations/d.xml", "annotations/e.png"):  # fmt: skip
+        touch(tmp_path / name)
+    touch(tmp_path / "images/e.tif")
+    cases, problems = discover_tiles(tmp_path)
+    assert [case.case for case in cases] == ["e"]
+    images, annotations = tmp_path / "images", tmp_path / "annotations"
+    assert problems == [
+        f"case a: its annotation is missing, expected {annotations / 'a.xml'} (or .png, .tif, .tiff, .npy, .mat)",
+        f"case b: has 2 annotations, b.mat, b.npy in {annotations}; expected one",
+        f"case c: its image is missing, expected {images / 'c.png'} (or .tif, .tiff)",
+        f"case d: has 2 images, d.png, d.tif in {images}; expected one",
+    ]
+
+
+def test_multi_organ_bad_folders(tmp_path):
+    with pytest.raises(DataError, match="no such folder"):
+        discover_tiles(tmp_path / "none")
+    assert discover_tiles(tmp_path) == ([], [])
+    touch(tmp_path / "images/a.tif")
+    with pytest.raises(DataError, match="holds images, expected a folder annotations beside"):
+        discover_tiles(tmp_path)
+    touch(tmp_path / "Labels/a.xml")
+    touch(tmp_path / "masks/a.png")
+    with pytest.raises(DataError, match="holds Labels, masks, expected one of these"):
+        discover_tiles(tmp_path)
+
+
+def test_published_tiles():
+    """Kumar et al. 2017: four organs with 4 + 2 tiles each, three more with 2 test tiles."""
+    assert len(PUBLISHED) == 30
+    assert Counter(PUBLISHED.values()) == {
+        **{(organ, "training"): 4 for organ in ("breast", "liver", "kidney", "prostate")},
+        **{(organ, "test"): 2 for organ in ("breast", "liver", "kidney", "prostate", "bladder", "colon", "stomach")},
+    }
+    assert PUBLISHED["TCGA-NH-A8F7-01A-01-TS1"] == ("colon", "test")
+    patients = Counter(parse_name(case)[0] for case in PUBLISHED)
+    assert set(patients.values()) == {1}

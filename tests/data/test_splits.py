@@ -1,5 +1,6 @@
 """Site rules, tables, and the train/test split."""
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -11,9 +12,9 @@ from bundle.data.splits import assign_sites, check_split, split_patients
 from bundle.data.tables import match_table, read_table
 
 
-def make(name, grade=None, patient=None):
+def make(name, grade=None, patient=None, organ=None):
     found, institution = parse_name(name)
-    return CaseFiles(name, {}, Path(name), patient or found, institution, grade)
+    return CaseFiles(name, {}, Path(name), patient or found, institution, grade, organ)
 
 
 @pytest.fixture
@@ -106,7 +107,7 @@ def test_dirichlet_skews_grades():
 
 def test_rules_by_table_single_and_unknown(cases):
     assert set(assign_sites(cases, "single").values()) == {"all"}
-    with pytest.raises(DataError, match="expected one of institution, size, table, dirichlet, single"):
+    with pytest.raises(DataError, match="expected one of institution, size, table, dirichlet, single, organ"):
         assign_sites(cases, "by_moon")
     sites = {case.case: "A" for case in cases}
     with pytest.raises(DataError, match="patient p00 is in A, B"):
@@ -168,6 +169,7 @@ def test_table_csv_and_json(tmp_path):
     [
         ("name,site\nc1,A\n", "expected the columns case and site"),
         ("case,site\nc1,A\nc1,B\n", "record 2, case c1: listed before"),
+        ("case,site,split\nc1,A,train\nc2,,train\n", "record 2, case c2: field site is ''"),
         ("case,site\nc1,A\nc2,\n", "record 2, case c2: field site is ''"),
         ("case,site\nc1,A/B\n", "field site is 'A/B'"),
         ("case,site,split\nc1,A,tset\n", "field split is 'tset', expected one of train, training, test"),
@@ -194,3 +196,38 @@ def test_unreadable_tables(tmp_path):
     path.write_text("{}")
     with pytest.raises(DataError, match="JSON list"):
         read_table(path)
+
+
+def test_organs_without_a_training_case_are_no_site():
+    cases = [make(f"c{n}", organ=organ) for n, organ in enumerate(("liver", "liver", "kidney", "colon", "colon"))]
+    split = {"c0": "training", "c1": "test", "c2": "training", "c3": "test", "c4": "test"}
+    assigned = assign_sites(cases, "organ", split=split)
+    assert assigned == {"c0": "liver", "c1": "liver", "c2": "kidney", "c3": None, "c4": None}
+    # Without a split every organ trains, and keeps a training patient when test patients are drawn.
+    assigned = assign_sites(cases, "organ")
+    assert assigned["c3"] == "colon"
+    assert set(split_patients(cases, assigned, 0.5).items()) >= {("c2", "training")}
+    with pytest.raises(DataError, match="case c5: its organ is not known"):
+        assign_sites([*cases, make("c5")], "organ")
+    assert assign_sites([*cases, make("c5")], "organ", sites={"c5": "skin"})["c5"] == "skin"
+
+
+def test_cases_of_no_site_test(tmp_path):
+    cases = [make("c1"), make("c2"), make("c3")]
+    path = tmp_path / "cases.csv"
+    path.write_text("case,site,split\nc1,A,train\nc2,A,test\nc3,,test\n")
+    rows = read_table(path)
+    assert rows["c3"].site is None
+    json_path = tmp_path / "cases.json"
+    records = [{"case": "c1", "site": "A", "split": "train"}, {"case": "c3", "site": None, "split": "test"}]
+    json_path.write_text(json.dumps(records))
+    assert read_table(json_path)["c3"] == rows["c3"]
+    sites, split = {"c1": "A", "c2": "A"}, {case: row.split for case, row in rows.items()}
+    assigned = assign_sites(cases, "table", sites=sites, split=split)
+    assert assigned == {"c1": "A", "c2": "A", "c3": None}
+    assert split_patients(cases, assigned, 0.0) == {"c1": "training", "c2": "training", "c3": "test"}
+    with pytest.raises(DataError, match="case c3 has no site"):
+        assign_sites(cases, "table", sites=sites)
+    cases = [make("c2", patient="p"), make("c3", patient="p"), make("c1")]
+    with pytest.raises(DataError, match="patient p is in A, no site"):
+        assign_sites(cases, "table", sites=sites, split=split)

@@ -7,12 +7,18 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import itk
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from bundle.data.datalist import load_datalist
+from bundle.data.layouts.multi_organ import PUBLISHED
+from bundle.data.nuclei_phantoms import write_nuclei_phantoms
 from bundle.data.phantoms import write_brats_phantoms
+from bundle.data.tile_conversion import convert_tile
+from bundle.data.tiles import read_pixels
 from scripts import make_phantoms
 from scripts.prepare_data import main
 
@@ -195,8 +201,176 @@ def test_wrong_folder(tmp_path, capsys):
 
 def test_as_a_program(tmp_path):
     options = "--sites A --cases_per_site 1 --test_cases_per_site 1 --size 16 16 8"
-    assert make_phantoms.main([str(tmp_path), *options.split()]) == 0
-    assert make_phantoms.main([str(tmp_path), *options.split(), "--size", "1", "1", "1"]) == 2
+    assert make_phantoms.main(["brains", str(tmp_path), *options.split()]) == 0
+    assert make_phantoms.main(["brains", str(tmp_path), *options.split(), "--size", "1", "1", "1"]) == 2
     prepare = [sys.executable, "scripts/prepare_data.py", "brats", tmp_path, "--output", tmp_path, "--sites", "table"]
     done = subprocess.run(list(map(str, prepare)), cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
     assert (done.returncode, "site rule table needs a table" in done.stderr) == (2, True)
+
+
+@pytest.fixture
+def tiles(tmp_path):
+    """Phantom tiles of two organs, with a test tile of a third."""
+    write_nuclei_phantoms(tmp_path / "source", ("breast", "liver"), 2, 1, size=96, other_cases=1)
+    return tmp_path / "source"
+
+
+def run_tiles(source, output, *arguments):
+    return run(source, output, *arguments, layout="multi_organ")
+
+
+def tiles_fail(capsys, source, output, *arguments):
+    return fails(capsys, source, output, *arguments, layout="multi_organ")
+
+
+def publish(source):
+    """Give phantom tiles the names of published cases, each its own image; they lie in two folders."""
+    images, annotations = sorted(source.glob("tissue_images/*")), sorted(source.glob("annotations/*"))
+    target = source.with_name("published")
+    for index, case in enumerate(sorted(PUBLISHED)):
+        for files, folder in ((images, "Tissue Images"), (annotations, "Annotations")):
+            path = files[index % len(files)]
+            (target / folder).mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target / folder / f"{case}{path.suffix}")
+    return target
+
+
+def test_published_tiles(tiles, tmp_path, capsys):
+    source, output = publish(tiles), tmp_path / "out"
+    assert run_tiles(source, output, "--sites", "organ", "--name", "four organs") == 0
+    out = capsys.readouterr().out
+    assert "site_rule: rule organ, seed 0, split published" in out
+    assert "median nuclei" in out
+    assert "liver             4     2 " in out
+    assert "(no site)         0     6 " in out
+    assert "skipped" in out
+    data = load_datalist(output, deep=True)
+    assert (data.task, data.layout, data.label_type) == ("multi_organ", "multi_organ", "instances")
+    assert data.sites == ("breast", "kidney", "liver", "prostate")
+    assert (len(data.training), len(data.test)) == (16, 14)
+    assert Counter(item["site"] for item in data.test) == {"breast": 2, "kidney": 2, "liver": 2, "prostate": 2, None: 6}
+    outside = {PUBLISHED[item["case"]][0] for item in data.test if item["site"] is None}
+    assert outside == {"bladder", "colon", "stomach"}
+    content = json.loads((output / "datalist.json").read_text(encoding="utf-8"))
+    assert content["modality"] == {"0": "red", "1": "green", "2": "blue"}
+    assert content["training"][0] == {
+        "image": "tiles/TCGA-A7-A13E-01Z-00-DX1/image.png",
+        "label": "tiles/TCGA-A7-A13E-01Z-00-DX1/instances.png",
+        "case": "TCGA-A7-A13E-01Z-00-DX1",
+        "patient": "TCGA-A7-A13E",
+        "site": "breast",
+    }
+    # Another split where the user asks for it; a set with unpublished cases has none by default.
+    assert run_tiles(source, output, "--sites", "organ", "--split", "random") == 0
+    assert load_datalist(output).sites == tuple(sorted({organ for organ, _ in PUBLISHED.values()}))
+    for folder, suffix in (("Tissue Images", ".tif"), ("Annotations", ".xml")):
+        case = min(PUBLISHED)
+        (source / folder / f"{case}{suffix}").rename(source / folder / f"own{suffix}")
+    arguments = ("--sites", "single")
+    assert "not known for 1 of 30 cases: own; expected a table" in tiles_fail(
+        capsys, source, tmp_path / "x", *arguments
+    )
+
+
+def test_tiles_by_table_organ_and_size(tiles, tmp_path, capsys):
+    output = tmp_path / "out"
+    assert run_tiles(tiles, output, "--sites", "table", "--table", tiles / "cases.csv") == 0
+    assert "(no site)         0     1 " in capsys.readouterr().out
+    data = load_datalist(output)
+    assert data.sites == ("breast", "liver")
+    assert [item["site"] for item in data.test] == ["breast", "liver", None]
+    # The organ is in the name of a phantom; the split is the table's.
+    listed = (output / "datalist.json").read_text(encoding="utf-8")
+    assert run_tiles(tiles, output, "--sites", "organ", "--table", tiles / "cases.csv") == 0
+    again = (output / "datalist.json").read_text(encoding="utf-8")
+    assert again.replace('"rule": "organ"', '"rule": "table"') == listed
+    assert run_tiles(tiles, output, "--sites", "size", "--num_sites", 2, "--test_fraction", 0) == 0
+    assert Counter(item["site"] for item in load_datalist(output).training) == {"size_01": 4, "size_02": 3}
+
+
+def test_tiles_go_on_where_they_were(tiles, tmp_path, monkeypatch):
+    output, converted = tmp_path / "out", []
+
+    def interrupt(case, *arguments):
+        if len(converted) == 3:
+            raise KeyboardInterrupt
+        converted.append(case.case)
+        return convert_tile(case, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bundle.data.layouts.multi_organ.convert_tile", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run_tiles(tiles, output, "--sites", "organ")
+    assert not (output / "datalist.json").exists()
+    before = {path: path.stat().st_mtime_ns for path in output.glob("tiles/*/*")}
+    assert len(before) == 9
+    assert run_tiles(tiles, output, "--sites", "organ") == 0
+    assert before.items() <= {path: path.stat().st_mtime_ns for path in output.glob("tiles/*/*")}.items()
+    assert len(list(output.glob("tiles/*/*"))) == 21
+
+
+def test_bad_tiles_are_all_named(tiles, tmp_path, capsys):
+    output = tmp_path / "out"
+    names = [f"PhantomTile_{organ}_00{n}" for organ in ("breast", "liver") for n in (1, 2, 3)]
+    images, annotations = ([tiles / folder / f"{name}{suffix}" for name in names]
+                           for folder, suffix in (("tissue_images", ".tif"), ("annotations", ".xml")))  # fmt: skip
+    images[0].write_bytes(images[0].read_bytes()[:-3000])
+    annotations[1].write_text("<Annotations>", encoding="utf-8")
+    annotations[2].write_text("<Annotations/>", encoding="utf-8")
+    annotations[3].write_text('<!DOCTYPE a [<!ENTITY b "c">]><Annotations>&b;</Annotations>', encoding="utf-8")
+    annotations[4].unlink()
+    np.save(annotations[4].with_suffix(".npy"), np.ones((96, 95), int))
+    grey = itk.image_from_array(np.zeros((96, 96), np.uint8))
+    itk.imwrite(grey, str(images[5]))
+    message = tiles_fail(capsys, tiles, output, "--sites", "organ")
+    for text in (
+        f"{images[0]}: unreadable or truncated",
+        f"{annotations[1]}: corrupt XML",
+        f"{annotations[2]}: holds no nucleus",
+        f"{annotations[3]}: declares a document type",
+        f"{annotations[4].with_suffix('.npy')}: has 95×96 pixels, image {images[4]} has 96×96 pixels",
+        f"{images[5]}: has one channel",
+        "6 problems",
+    ):
+        assert text in message
+    annotations[0].unlink()
+    assert f"expected {annotations[0]} (or .png" in tiles_fail(capsys, tiles, output, "--sites", "organ")
+
+
+def test_the_annotation_of_another_tile(tmp_path, capsys):
+    source, output = tmp_path / "source", tmp_path / "out"
+    write_nuclei_phantoms(source, ("breast",), 2, 0, size=192, other_cases=0)
+    first, second = sorted(source.glob("annotations/*"))
+    first.write_bytes(second.read_bytes())
+    message = tiles_fail(capsys, source, output, "--sites", "organ")
+    assert f"{first}: its nuclei are not darker than their surroundings in {source}" in message
+    assert run_tiles(source, output, "--sites", "organ", "--accept_mismatch") == 0
+    assert "nuclei no darker than their surroundings, accepted: 1 cases" in capsys.readouterr().out
+
+
+def test_conversions_of_images_are_reported(tiles, tmp_path, capsys):
+    for path in sorted(tiles.glob("tissue_images/*"))[:2]:
+        pixels = read_pixels(path).astype(np.uint16) * 257
+        sitk.WriteImage(sitk.GetImageFromArray(pixels, isVector=True), str(path))
+    assert run_tiles(tiles, tmp_path / "out", "--sites", "organ") == 0
+    assert "16 to 8 bits: 2 cases" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--n4"], "n4 is for volumes, layout multi_organ has tiles"),
+        (["--resample", 1], "resample is for volumes"),
+        (["--modalities", "red"], "modalities is for volumes"),
+        (["--labels", "0=background", "1=cell"], "labels is for volumes"),
+        (["--split", "published"], "the published split is not known for 7 of 7 cases"),
+    ],
+)
+def test_options_that_tiles_lack(tiles, tmp_path, capsys, arguments, message):
+    assert message in tiles_fail(capsys, tiles, tmp_path / "out", "--sites", "organ", *arguments)
+
+
+def test_options_and_rules_that_volumes_lack(phantoms, tmp_path, capsys):
+    output = tmp_path / "out"
+    assert "accept_mismatch is for tiles" in fails(capsys, phantoms, output, "--sites", "single", "--accept_mismatch")
+    assert "case Phantom_A_001: its organ is not known" in fails(capsys, phantoms, output, "--sites", "organ")

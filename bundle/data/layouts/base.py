@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import nibabel as nib
+import numpy as np
 import SimpleITK as sitk
 
+from bundle.data.checks import decode_nifti
 from bundle.data.convert import NIFTI_SUFFIXES, as_label, read_volume
 from bundle.data.errors import DataError
 from bundle.data.schema import is_name
+
+if TYPE_CHECKING:
+    from bundle.data.preparation import PrepareOptions
 
 SEG = "seg"
 
@@ -22,12 +30,14 @@ class CaseFiles:
 
     Attributes:
         case: its name, unique in the data set.
-        images: source by modality, in order: a file, a folder with a DICOM series or with slices. One 4-D file that
-            holds all modalities stands under each of them.
-        label: source of the label map.
+        images: source by modality, in order: a file, a folder with a DICOM series or with slices. One file that holds
+            all modalities (4-D, or the colours of a tile) stands under each of them.
+        label: source of the label map, or of the outlines.
         patient: cases of one patient never part.
         institution: where it was acquired, if the name tells.
         grade: ``"HGG"`` or ``"LGG"``, if the layout tells.
+        organ: organ of a tile, if the layout tells.
+        split: ``"training"`` or ``"test"``, if the case is of a set that was published with a split.
     """
 
     case: str
@@ -36,6 +46,25 @@ class CaseFiles:
     patient: str
     institution: str | None = None
     grade: str | None = None
+    organ: str | None = None
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class ConvertedCase:
+    """What a conversion wrote, and what it has to say.
+
+    Attributes:
+        image: one file, or one per modality.
+        label: the label map.
+        counts: numbers to be added up over the cases and shown.
+        notes: what was converted, one phrase each; shown with the number of cases.
+    """
+
+    image: Path | list[Path]
+    label: Path
+    counts: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def read_default(case: CaseFiles, modality: str) -> sitk.Image:
@@ -43,6 +72,23 @@ def read_default(case: CaseFiles, modality: str) -> sitk.Image:
     if modality == SEG:
         return as_label(read_volume(case.label), case.label)
     return read_volume(case.images[modality])
+
+
+def convert_volumes(
+    layout: Layout, case: CaseFiles, modalities: Sequence[str], options: PrepareOptions
+) -> ConvertedCase:
+    """Volumes to ``OUTPUT/volumes/CASE/MODALITY.nii.gz``; see :attr:`Layout.convert`."""
+    from bundle.data.case_conversion import convert_case  # here: it imports this module
+
+    folder = options.output / "volumes" / case.case
+    convert_case(case, modalities, folder, options.convert, layout.read)
+    return ConvertedCase([folder / f"{modality}.nii.gz" for modality in modalities], folder / f"{SEG}.nii.gz")
+
+
+def tumour_volume(label: str | os.PathLike) -> float:
+    """Volume of the label values above 0 of a NIfTI label map, in ml by the voxel size in its header."""
+    voxel = float(np.prod(nib.load(label).header.get_zooms()[:3]))
+    return float(np.count_nonzero(decode_nifti(label) > 0)) * voxel / 1000
 
 
 @dataclass(frozen=True)
@@ -56,9 +102,15 @@ class Layout:
         labels: names by label value.
         discover: (source, modalities) → cases and problems. A problem names the case folder and the expected file;
             a case with a problem is not among the cases.
-        read: (case, modality or ``"seg"``) → 3-D volume. Used for conversion only.
+        read: (case, modality or ``"seg"``) → 3-D volume. Used for the conversion of volumes only.
         nifti: files can be used where they lie; otherwise they are always converted.
         channels: names of the channels where one file holds all of them, else empty.
+        task: task of the data list.
+        label_type: of the data list, see :mod:`bundle.data.datalist`.
+        volumes: cases are volumes, whose modalities and labels can be chosen and whose voxels can be changed.
+        convert: (layout, case, modalities, options) → the files of the case, converted.
+        measure: (path of the label map) → size of a case, for the summary and for sites by size; 0 is warned about.
+        size: what `measure` gives.
     """
 
     name: str
@@ -69,6 +121,12 @@ class Layout:
     read: Callable[[CaseFiles, str], sitk.Image] = field(default=read_default)
     nifti: bool = True
     channels: tuple[str, ...] = ()
+    task: str = "brats"
+    label_type: str = "classes"
+    volumes: bool = True
+    convert: Callable[[Layout, CaseFiles, Sequence[str], PrepareOptions], ConvertedCase] = convert_volumes
+    measure: Callable[[str], float] = tumour_volume
+    size: str = "tumour volume (ml)"
 
 
 # Visit numbers end the names of BraTS 2017-2019 (institution, patient, visit) and of 2023 onwards (patient, visit).
@@ -76,7 +134,7 @@ _BRATS = re.compile(r"brats\d{2}_(?P<institution>[a-z0-9]+)_[a-z0-9]+(?=_\d+$)",
 _BRATS_2023 = re.compile(r"brats-[a-z]+-\d+(?=-\d+$)", re.IGNORECASE)
 # https://docs.gdc.cancer.gov/Encyclopedia/pages/TCGA_Barcode/: project, tissue source site, participant
 _TCGA = re.compile(r"TCGA[-_](?P<institution>[A-Z0-9]{2})[-_][A-Z0-9]{4}")
-_PHANTOM = re.compile(r"Phantom_(?P<institution>\w+?)_\d+")
+_PHANTOM = re.compile(r"Phantom(?:Tile)?_(?P<institution>\w+?)_\d+")
 
 
 def parse_name(case: str) -> tuple[str, str | None]:
@@ -102,7 +160,7 @@ def case_folders(source: Path) -> list[Path]:
     if not source.is_dir():
         raise DataError(f"{source}: no such folder, expected one with a folder per case")
     folders = sorted(folder for folder in source.iterdir() if folder.is_dir() and not folder.name.startswith("."))
-    written = ("datalist.json", "*/conversion.json", "volumes/*/conversion.json")
+    written = ("datalist.json", "*/conversion.json", "volumes/*/conversion.json", "tiles/*/conversion.json")
     return [folder for folder in folders if not any(any(folder.glob(pattern)) for pattern in written)]
 
 
