@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bundle.data.nuclei_phantoms import write_nuclei_phantoms
 from bundle.data.phantoms import write_brats_phantoms
 from bundle.data.preparation import PrepareOptions, prepare
 
@@ -20,6 +21,20 @@ def phantom_dir(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("phantoms")
     table = write_brats_phantoms(folder, ("A", "B"), cases_per_site=2, test_cases_per_site=1, shape=(32, 32, 8))
     prepare(PrepareOptions("brats", folder, folder, sites="table", table=table, name="phantoms"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def nuclei_dir(tmp_path_factory) -> Path:
+    """
+    Phantom tiles of 90×90 pixels with their ``datalist.json``: read only, copy it to change it.
+
+    Sites breast and liver, each with two training tiles and one test tile, and one test tile of another organ.
+    """
+    folder = tmp_path_factory.mktemp("nuclei")
+    source = folder / "published"
+    write_nuclei_phantoms(source, ("breast", "liver"), 2, 1, size=90, other_cases=1)
+    prepare(PrepareOptions("multi_organ", source, folder, sites="table", table=source / "cases.csv", name="tiles"))
     return folder
 
 

@@ -48,7 +48,7 @@ def prepare_case(item: Mapping, transform: Callable, name: str) -> dict:
 
 class HeldOutDataset(Dataset):
     """
-    Whole cases for evaluation, prepared when they are asked for.
+    Whole cases for evaluation, prepared when they are asked for. The ``site`` of a case of no site is ``""``.
 
     Args:
         data: items of a data list.
@@ -68,7 +68,9 @@ class HeldOutDataset(Dataset):
         return len(self.data)
 
     def __getitem__(self, index: int) -> dict:
-        return prepare_case(self.data[index], self.transform, "held-out cases")
+        item = self.data[index]
+        # a case of no site: None cannot be collated, and no site is called ""
+        return prepare_case({**item, "site": item.get("site") or ""}, self.transform, "held-out cases")
 
 
 class WholeImage:

@@ -8,8 +8,8 @@ from bundle.engines.handlers import (
     TrainingRecord,
     WeightsSaver,
 )
-from bundle.engines.images import write_nifti_slice
-from bundle.engines.inferer import AutocastInferer
+from bundle.engines.images import write_nifti_slice, write_png
+from bundle.engines.inferer import AutocastInferer, PaddedInferer
 from bundle.engines.lr import LinearDecay, num_epochs
 from bundle.engines.synthetic import SyntheticWriter
 from bundle.engines.trainer import DistributedGanTrainer, losses_by_tag, mean_losses, mixture_weights
@@ -20,6 +20,7 @@ __all__ = [
     "CaseMetricsSaver",
     "DistributedGanTrainer",
     "LinearDecay",
+    "PaddedInferer",
     "Progress",
     "Resume",
     "SyntheticWriter",
@@ -30,4 +31,5 @@ __all__ = [
     "mixture_weights",
     "num_epochs",
     "write_nifti_slice",
+    "write_png",
 ]

@@ -194,36 +194,57 @@ class CaseMetricsSaver:
     Args:
         path: file to write.
         metrics: names of the metrics to write; None for all.
+        groups: cases that are also averaged apart, by name of the group: whether an item of the batch belongs to it.
+            Every metric is then written as ``METRIC/GROUP`` as well, unless the group is empty.
         content: what else to write.
     """
 
     def __init__(
-        self, path: str, metrics: Sequence[str] | None = None, content: Mapping[str, Any] | None = None
+        self,
+        path: str,
+        metrics: Sequence[str] | None = None,
+        groups: Mapping[str, Callable[[Mapping], bool]] | None = None,
+        content: Mapping[str, Any] | None = None,
     ) -> None:
         self.path = path
         self.metrics = metrics
+        self.groups = {} if groups is None else dict(groups)
         self.content = {} if content is None else dict(content)
         self._cases: list[str] = []
+        self._members: dict[str, set[str]] = {}
 
     def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.STARTED, lambda _: self._cases.clear())
+        engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._note)
         engine.add_event_handler(Events.COMPLETED, self)
 
+    def _start(self, engine: Engine) -> None:
+        self._cases = []
+        self._members = {group: set() for group in self.groups}
+
     def _note(self, engine: Engine) -> None:
-        self._cases += [item["case"] for item in engine.state.batch]
+        for item in engine.state.batch:
+            self._cases.append(item["case"])
+            for group, belongs in self.groups.items():
+                if belongs(item):
+                    self._members[group].add(item["case"])
 
     def __call__(self, engine: Engine) -> None:
-        written = {}
+        written, grouped = {}, {}
         for name in self.metrics or engine.state.metrics:
             details = torch.as_tensor(engine.state.metric_details[name]).float()
             values = details.reshape(len(self._cases), -1).mean(dim=1).tolist()
-            finite = [value for value in values if math.isfinite(value)]
-            written[name] = {
-                "mean": sum(finite) / len(finite) if finite else None,
-                "per_case": {
-                    case: value if math.isfinite(value) else None
-                    for case, value in zip(self._cases, values, strict=True)
-                },
-            }
-        write_json(self.path, self.content | {"metrics": written})
+            scores = dict(zip(self._cases, values, strict=True))
+            written[name] = _summary(scores)
+            for group, cases in self._members.items():
+                if cases:
+                    grouped[f"{name}/{group}"] = _summary({case: scores[case] for case in scores if case in cases})
+        write_json(self.path, self.content | {"metrics": written | grouped})
+
+
+def _summary(scores: Mapping[str, float]) -> dict:
+    finite = [value for value in scores.values() if math.isfinite(value)]
+    return {
+        "mean": sum(finite) / len(finite) if finite else None,
+        "per_case": {case: value if math.isfinite(value) else None for case, value in scores.items()},
+    }

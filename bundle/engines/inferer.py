@@ -1,4 +1,4 @@
-"""Mixed precision where networks are called."""
+"""How networks are called: in mixed precision, on inputs of any size."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from monai.inferers import Inferer, SimpleInferer
 
-__all__ = ["AutocastInferer"]
+__all__ = ["AutocastInferer", "PaddedInferer"]
 
 
 class AutocastInferer(Inferer):
@@ -34,3 +35,29 @@ class AutocastInferer(Inferer):
         with torch.autocast(inputs.device.type, dtype=self.dtype, enabled=self.amp):
             outputs = self.inferer(inputs, network, *args, **kwargs)
         return [o.float() for o in outputs] if isinstance(outputs, list | tuple) else outputs.float()
+
+
+class PaddedInferer(Inferer):
+    """
+    Calls a network on the whole of an input of any size: padded by reflection to what it can take, cropped afterwards.
+
+    A generator with instance norm draws a large tile seamlessly in one piece. Windows of it have statistics of their
+    own: where they are blended, one sees them.
+
+    Args:
+        divisor: of the spatial sizes that the network takes.
+
+    Input B×C×H×W; the padding must be shorter than the sides.
+    """
+
+    def __init__(self, divisor: int) -> None:
+        super().__init__()
+        self.divisor = divisor
+
+    def __call__(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
+        missing = [-size % self.divisor for size in inputs.shape[2:]]
+        before = [count // 2 for count in missing]
+        padding = [n for low, count in reversed(list(zip(before, missing, strict=True))) for n in (low, count - low)]
+        outputs = network(F.pad(inputs, padding, mode="reflect"), *args, **kwargs)
+        inside = [slice(low, low + size) for low, size in zip(before, inputs.shape[2:], strict=True)]
+        return outputs[(..., *inside)]

@@ -22,8 +22,8 @@ class SyntheticWriter:
 
     Everything goes to a folder of a temporary name, which becomes ``folder`` when the evaluator has completed, so the
     data set is there whole or not at all. Labels are the classes of the conditions, in the label values of the real
-    data (the first value of each group); images are stored as the generator makes them, in [-1, 1], and the data list
-    says so (``intensity_range``), so that they are not scaled a second time.
+    data (the first value of each group); images are stored with the generator's [-1, 1] as ``intensity_range``, and
+    the data list says so, so that they are not scaled as raw images are.
 
     The evaluator's batch has the items of :class:`bundle.federation.ConditionBank`, its output ``pred`` the images
     C×H×W.
@@ -35,6 +35,7 @@ class SyntheticWriter:
         task: task of the data list.
         writer: writes an array C×H×W to a path, such as :func:`bundle.engines.write_nifti_slice`.
         suffix: suffix of the files.
+        intensity_range: what -1 and 1 are stored as.
         reference: what made the images; kept in the data list.
     """
 
@@ -46,6 +47,7 @@ class SyntheticWriter:
         task: str,
         writer: Callable[[Path, np.ndarray], None],
         suffix: str = ".nii.gz",
+        intensity_range: Sequence[float] = (-1.0, 1.0),
         reference: str = "",
     ) -> None:
         self.folder = Path(folder)
@@ -54,6 +56,7 @@ class SyntheticWriter:
         self.task = task
         self.writer = writer
         self.suffix = suffix
+        self.intensity_range = tuple(float(value) for value in intensity_range)
         self.reference = reference
         self._writing = ExitStack()
         self._items: list[dict] = []
@@ -75,9 +78,7 @@ class SyntheticWriter:
             case = f"{item['site']}_{int(item['index']):05d}_{int(item['copy'])}"
             classes = label_from_condition(torch.as_tensor(item["image"]), len(self.groups)).numpy()
             values = np.array([0] + [group[0] for group in self.groups.values()], dtype=np.uint8)
-            self.writer(
-                self._partial / "images" / (case + self.suffix), torch.as_tensor(output["pred"]).float().cpu().numpy()
-            )
+            self.writer(self._partial / "images" / (case + self.suffix), self._stored(output["pred"]))
             self.writer(self._partial / "labels" / (case + self.suffix), values[classes])
             self._items.append(
                 {
@@ -86,9 +87,15 @@ class SyntheticWriter:
                     "case": case,
                     "patient": case,
                     "site": str(item["site"]),
-                    "intensity_range": [-1.0, 1.0],
+                    "intensity_range": list(self.intensity_range),
                 }
             )
+
+    def _stored(self, image: torch.Tensor) -> np.ndarray:
+        image = torch.as_tensor(image).float().cpu().numpy()
+        low, high = self.intensity_range
+        # [-1, 1] is stored bit for bit
+        return image if (low, high) == (-1.0, 1.0) else low + (image + 1) * ((high - low) / 2)
 
     def _finish(self, engine: Engine) -> None:
         datalist = {

@@ -2,7 +2,7 @@
 
 from bundle.federation.base import Federation
 from bundle.federation.codec import Codec, WireLedger
-from bundle.federation.conditions import ConditionBank, ConditionCollector
+from bundle.federation.conditions import ConditionBank, ConditionCollector, read_conditions
 from bundle.federation.local import LocalFederation
 from bundle.federation.site import Site, make_sites
 
@@ -15,4 +15,5 @@ __all__ = [
     "Site",
     "WireLedger",
     "make_sites",
+    "read_conditions",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from bundle.federation.messages import ConditionRequest
 from bundle.files import atomic_path
 from bundle.seeding import derive_seed
 
-__all__ = ["ConditionBank", "ConditionCollector"]
+__all__ = ["ConditionBank", "ConditionCollector", "read_conditions"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,8 @@ class ConditionCollector:
 
     Args:
         federation: the sites.
-        path: file to write: NumPy's ``.npz``, per site one N×X×H×W uint8 array. Nothing is asked for when it is there.
+        path: file to write: NumPy's ``.npz``, one X×H×W uint8 array ``SITE/NUMBER`` for each condition. Nothing is
+            asked for when it is there.
         chunk: conditions per request.
     """
 
@@ -45,19 +47,44 @@ class ConditionCollector:
     def __call__(self, engine: Engine) -> None:
         if self.path.exists():
             return
-        conditions = {site: self._collect(site) for site in self.federation.sites}
+        conditions = {
+            f"{site}/{number}": condition
+            for site in self.federation.sites
+            for number, condition in enumerate(self._collect(site))
+        }
         with atomic_path(self.path) as temporary:
             np.savez_compressed(temporary, **conditions)
-        logger.info("%d conditions for generation in %s", sum(map(len, conditions.values())), self.path)
+        logger.info("%d conditions for generation in %s", len(conditions), self.path)
 
-    def _collect(self, site: str) -> np.ndarray:
-        batches: list[np.ndarray] = []
-        while not batches or len(batches[-1]) == self.chunk:
-            start = self.chunk * len(batches)
-            batches.append(
-                self.federation.conditions(ConditionRequest(site, start, start + self.chunk)).conditions.numpy()
-            )
-        return np.concatenate([batch for batch in batches if len(batch)])
+    def _collect(self, site: str) -> list[np.ndarray]:
+        found: list[np.ndarray] = []
+        while True:
+            request = ConditionRequest(site, len(found), len(found) + self.chunk)
+            batch = self.federation.conditions(request).conditions.numpy()
+            if not len(batch):
+                return found
+            found += list(batch)
+
+
+def read_conditions(path: str | PathLike) -> dict[str, list[np.ndarray]]:
+    """
+    Args:
+        path: file of a :class:`ConditionCollector`.
+
+    Returns:
+        Conditions X×H×W uint8 by site, in the order of the site's samples.
+
+    Raises:
+        FileNotFoundError: without the file.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no conditions at {path}: train.yaml writes them at the start of a training")
+    conditions: dict[str, list[np.ndarray]] = {}
+    with np.load(path, allow_pickle=False) as stored:
+        places = sorted((site, int(number)) for site, _, number in (name.rpartition("/") for name in stored.files))
+        for site, number in places:
+            conditions.setdefault(site, []).append(stored[f"{site}/{number}"])
+    return conditions
 
 
 class ConditionBank(Dataset):
@@ -84,10 +111,7 @@ class ConditionBank(Dataset):
     ) -> None:
         if copies > 1 and augmentation is None:
             raise ValueError(f"copies={copies} needs an augmentation: without one the copies would be the same image")
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"no conditions at {path}: train.yaml writes them at the start of a training")
-        with np.load(path, allow_pickle=False) as stored:
-            self.conditions = {site: stored[site] for site in sorted(stored.files)}
+        self.conditions = read_conditions(path)
         self.augmentation = augmentation
         self.seed = seed
         self.data = [

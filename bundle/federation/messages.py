@@ -84,7 +84,8 @@ class ConditionBatch(Message):
 
     Args:
         start: number of the first condition.
-        conditions: B×X×H×W uint8; fewer than asked for where the site's samples end, and then none.
+        conditions: B×X×H×W uint8; fewer than asked for where the next has another shape or the site's samples end,
+            and none after the last.
     """
 
     start: int

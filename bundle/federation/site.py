@@ -112,9 +112,19 @@ class Site:
         return SiteReply(self.name, synthetic.step, gradient, losses, self._draw(synthetic.step + 1)["condition"])
 
     def conditions(self, request: ConditionRequest) -> ConditionBatch:
-        """Conditions of the site's samples in their order, for generation."""
+        """
+        Conditions of the site's samples in their order, for generation.
+
+        A message holds conditions of one shape: where the samples' differ, fewer than asked for are returned, up to the
+        first of another shape.
+        """
         indices = range(request.start, min(request.stop, len(self.samples)))
-        chosen = [self.samples[i]["condition"] for i in indices]
+        found = (self.samples[i]["condition"] for i in indices)
+        chosen: list[torch.Tensor] = []
+        for condition in found:
+            if chosen and condition.shape != chosen[0].shape:
+                break
+            chosen.append(condition)
         conditions = torch.stack(chosen) if chosen else torch.empty(0, dtype=torch.uint8)
         return ConditionBatch(self.name, request.start, conditions)
 

@@ -104,11 +104,8 @@ def _image_rgb(image: np.ndarray) -> np.ndarray:
     return np.clip((np.moveaxis(array, 0, -1) + 1) / 2, 0, 1)
 
 
-def _condition_rgb(condition: np.ndarray) -> np.ndarray:
-    """``CxHxW`` in {0, 1} → ``HxWx3`` in [0, 1]: the last channel in grey, the others in colours on top of it.
-
-    A condition of one channel has no outline to set it off from: it is drawn in the first label colour.
-    """
+def _condition_rgb(condition: np.ndarray, outline: bool) -> np.ndarray:
+    """``CxHxW`` in {0, 1} → ``HxWx3`` in [0, 1]: channels in colours, an outline (the last) in grey below them."""
     array = np.asarray(condition, dtype=float)
     if array.ndim == 2:
         array = array[None]
@@ -116,7 +113,7 @@ def _condition_rgb(condition: np.ndarray) -> np.ndarray:
         raise ValueError(f"a condition has shape {np.shape(condition)}, expected CxHxW")
     drawn = np.zeros((*array.shape[1:], 3))
     labels = array
-    if len(array) > 1:
+    if outline:
         drawn[array[-1] > 0.5] = OUTLINE_GREY
         labels = array[:-1]
     for number, channel in enumerate(labels):
@@ -166,6 +163,7 @@ def synthesis_grid(
     path: str | os.PathLike[str],
     *,
     labels: Sequence[str] | None = None,
+    outline: bool = False,
     triplets_per_line: int | None = None,
 ) -> None:
     """For every site, triplets *condition · synthetic · real*.
@@ -173,10 +171,11 @@ def synthesis_grid(
     Args:
         rows: one mapping per site: ``{"site": str, "samples": [{"condition": CxHxW in {0, 1},
             "synthetic": CxHxW in [-1, 1], "real": CxHxW in [-1, 1]}, ...]}``. Images of three channels are
-            RGB, of any other number the first channel is shown in grey. The last channel of a condition
-            is its outline. An image that is missing or None leaves an empty place.
+            RGB, of any other number the first channel is shown in grey. An image that is missing or None leaves an
+            empty place.
         path: PNG file to write.
-        labels: what the channels of the condition mean, the outline last, for a legend; None: no legend.
+        labels: what the channels of the condition mean, for a legend; None: no legend.
+        outline: whether the last channel of a condition is an outline that contains the others, drawn in grey.
         triplets_per_line: triplets beside each other; None: 3 where the samples divide by 3, else at most 2.
 
     Raises:
@@ -224,13 +223,15 @@ def synthesis_grid(
             for part, key in enumerate(parts):
                 left = margin + column * (triplet + triplet_gap) + part * (panel + gap)
                 array = sample.get(key)
-                draw = _condition_rgb if key == "condition" else _image_rgb
                 axes = _axes(figure, left, top + line * (tall + gap), panel, tall)
-                _draw(axes, None if array is None else draw(array))
+                if array is None:
+                    _draw(axes, None)
+                else:
+                    _draw(axes, _condition_rgb(array, outline) if key == "condition" else _image_rgb(array))
         top += block + block_gap
     if labels:
         colours = [LABEL_COLOURS[number % len(LABEL_COLOURS)] for number in range(len(labels))]
-        if len(labels) > 1:
+        if outline:
             colours[-1] = str(OUTLINE_GREY)
         patches = [Patch(facecolor=c, label=_literal(str(t))) for c, t in zip(colours, labels, strict=True)]
         figure.legend(handles=patches, loc="lower center", ncols=min(len(labels), 4), frameon=False, fontsize=10)
@@ -332,9 +333,20 @@ def _literal(text: str) -> str:
     return text.replace("$", r"\$")
 
 
+def _separated(instances: np.ndarray) -> np.ndarray:
+    """The objects of an instance map as a mask, with a line of background between those that touch."""
+    mask = instances > 0
+    for axis in (0, 1):
+        here, there = (np.delete(instances, place, axis) for place in (-1, 0))
+        touching = (here != there) & (here > 0) & (there > 0)
+        mask[tuple(slice(0, n) for n in touching.shape)][touching] = False
+    return mask
+
+
 def _outline(axes: Axes, mask: np.ndarray, colour: str, width: float) -> None:
-    """Contour of a mask with a thin dark edge; around small objects, which that would fill, thin and plain."""
-    mask = np.asarray(mask, dtype=bool)
+    """Contour of a mask, or of every object of an instance map, with a thin dark edge; around small objects, which that
+    would fill, thin and plain."""
+    mask = _separated(np.asarray(mask))
     if not mask.any():
         return
     # A frame of background closes the contours of what touches the edge of the image.
@@ -363,8 +375,9 @@ def segmentation_panel(
     """Segmentations of some cases: image, reference, then one panel per setting, a row for each case.
 
     Args:
-        cases: mappings ``{"case": str, "image": HxW or 3xHxW in [-1, 1], "truth": HxW bool,
-            "predictions": {setting: HxW bool}, "scores": {setting: float}}``. Settings are in the order of
+        cases: mappings ``{"case": str, "image": HxW or 3xHxW in [-1, 1], "truth": HxW,
+            "predictions": {setting: HxW}, "scores": {setting: float}}``. Masks are bool, or instance maps whose
+            objects are outlined each. Settings are in the order of
             the table; one that a case lacks leaves an empty place, a missing score a dash.
         path: PNG file to write.
         score_name: what the scores are.

@@ -55,6 +55,7 @@ METRICS: dict[str, Metric] = {
     "dice": Metric("Dice"),
     "dice_tumor_slices": Metric("Dice, tumour slices"),
     "aji": Metric("AJI"),
+    "pq": Metric("PQ"),
     "sensitivity": Metric("Sensitivity"),
     # Background is most of an image, so specificity only differs in its later digits.
     "specificity": Metric("Specificity", spec=".4f"),
@@ -96,10 +97,13 @@ def get_metric(name: str, results: Mapping[str, Any] | None = None) -> Metric:
     The registered metric, or for an unknown name one that shows the name and claims no direction.
 
     Args:
-        name: name of the metric.
+        name: name of the metric, or ``METRIC/GROUP`` for its mean over a group of cases.
         results: contents of results.json, whose block ``units`` (unit by metric) wins over the registered unit.
     """
+    name, _, group = name.partition("/")
     metric = METRICS.get(name, Metric(name, better=""))
+    if group:
+        metric = replace(metric, label=f"{metric.label}, {group}")
     unit = ((results or {}).get("units") or {}).get(name)
     return metric if unit is None else replace(metric, unit=str(unit))
 
@@ -149,13 +153,20 @@ def order_settings(results: Mapping[str, Any]) -> list[str]:
 
 
 def metric_names(results: Mapping[str, Any]) -> list[str]:
-    """Names of the metrics that at least one setting has: registered ones first, in registry order."""
+    """Names of the metrics that at least one setting has: registered ones first, in registry order; groups last."""
     found: dict[str, None] = {}
     for block in _settings(results).values():
         for name, entry in block.items():
             if isinstance(entry, Mapping) and ("mean" in entry or "per_seed" in entry):
                 found[name] = None
-    return [name for name in METRICS if name in found] + [name for name in found if name not in METRICS]
+    rank = {name: number for number, name in enumerate(METRICS)}
+    # groups come after all that is of every case, in the order in which they were found
+    groups = {
+        name: number for number, name in enumerate(dict.fromkeys(["", *(name.partition("/")[2] for name in found)]))
+    }
+    return sorted(
+        found, key=lambda name: (groups[name.partition("/")[2]], rank.get(name.partition("/")[0], len(METRICS)))
+    )
 
 
 def key_metric(results: Mapping[str, Any]) -> str | None:

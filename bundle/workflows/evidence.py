@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from monai.transforms import LoadImage, ScaleIntensityRangePercentiles
+from monai.bundle import ConfigParser
 
 from bundle.data import items_by_site, load_datalist
+from bundle.federation import read_conditions
 from bundle.report import (
     display_name,
     key_metric,
@@ -25,7 +26,8 @@ from bundle.workflows.experiment import Experiment
 
 __all__ = ["make_report"]
 
-_load = LoadImage(image_only=True, ensure_channel_first=True)
+OUTLINE = "outline"
+"""What a task calls the channel of a condition that contains the others."""
 _CASES_PER_SITE = 3
 
 
@@ -55,7 +57,8 @@ def make_report(experiment: Experiment, results: Mapping) -> Path:
         caption = "Condition, the generator's image of it, and the real image that the condition was drawn from."
         path = add(f"synthesis_{setting}.png", f"Synthetic images, {display_name(setting)}", caption)
         parser = experiment.workflow("train", setting, experiment.seeds[0]).parser
-        synthesis_grid(grid, path, labels=parser.get_parsed_content("condition_labels"))
+        labels = parser.get_parsed_content("condition_labels")
+        synthesis_grid(grid, path, labels=labels, outline=bool(labels) and labels[-1] == OUTLINE)
     if key is not None:
         cases = segmentation_cases(experiment, results, key)
         caption = (
@@ -79,46 +82,48 @@ def synthesis_rows(experiment: Experiment, setting: str, samples_per_site: int =
     """
     Conditions, synthetic and real images of some samples of every site, for :func:`bundle.report.synthesis_grid`.
 
-    The n-th condition of a site in the generator's folder is that of the n-th sample of the site's data. Where an image
-    has several modalities, each has a row of its own.
+    The n-th condition of a site in the generator's folder is that of the n-th sample of the site's data. Where the
+    channels of an image are no colours, each has a row of its own.
     """
     seed = experiment.seeds[0]
     output_dir = experiment.output_dir(setting, seed)
     parser = experiment.workflow("train", setting, seed).parser
-    turns = parser.get_parsed_content("display_rot90")
     make_samples = parser.get_parsed_content("samples_def")
     num_classes = len(parser.get_parsed_content("label_groups"))
-    synthetic = {item["case"]: item["image"] for item in load_datalist(output_dir / "synthetic").training}
+    modalities = parser.get_parsed_content("modalities")
+    synthetic = {item["case"]: item for item in load_datalist(output_dir / "synthetic", modalities).training}
+    conditions = read_conditions(output_dir / "gan" / "conditions.npz")
     rows = []
-    with np.load(output_dir / "gan" / "conditions.npz", allow_pickle=False) as conditions:
-        for site, items in items_by_site(experiment.datalist, setting).items():
-            # samples are in the order of the cases: the first cases have the first samples
-            real = make_samples(data=items[:_CASES_PER_SITE], name=f"figures, {site}")
-            # conditions without any class, where the task has such, are the less telling ones
-            telling = [i for i in range(len(real)) if conditions[site][i][:num_classes].any()] or range(len(real))
-            places = np.linspace(0, len(telling) - 1, samples_per_site + 2).round().astype(int)[1:-1]
-            chosen = [telling[place] for place in places]
-            samples = [
-                {
-                    "condition": _upright(conditions[site][i], turns),
-                    "synthetic": _upright(_plane(_load(synthetic[f"{site}_{i:05d}_0"])), turns),
-                    "real": _upright(real[i]["image"].numpy(), turns),
-                }
-                for i in chosen
-            ]
-            rows += _by_modality(site, samples, parser.get_parsed_content("modalities"))
+    for site, items in items_by_site(experiment.datalist, setting).items():
+        # samples are in the order of the cases: the first cases have the first samples
+        real = make_samples(data=items[:_CASES_PER_SITE], name=f"figures, {site}")
+        # conditions without any class, where the task has such, are the less telling ones
+        telling = [i for i in range(len(real)) if conditions[site][i][:num_classes].any()] or range(len(real))
+        places = ((np.arange(samples_per_site) + 0.5) * len(telling) / samples_per_site).astype(int)
+        chosen = [telling[place] for place in dict.fromkeys(places.tolist())]
+        # read as a training reads them
+        drawn = make_samples(data=[synthetic[f"{site}_{i:05d}_0"] for i in chosen], name=f"figures, {setting}")
+        samples = [
+            {
+                "condition": _picture(conditions[site][i], parser),
+                "synthetic": _picture(drawn[place]["image"].numpy(), parser),
+                "real": _picture(real[i]["image"].numpy(), parser),
+            }
+            for place, i in enumerate(chosen)
+        ]
+        rows += _by_channel(site, samples, [""] if parser.get_parsed_content("display_rgb") else modalities)
     return rows
 
 
-def _by_modality(site: str, samples: list[dict], modalities: list[str]) -> list[dict]:
-    if len(modalities) == 1:
+def _by_channel(site: str, samples: list[dict], channels: list[str]) -> list[dict]:
+    if len(channels) == 1:
         return [{"site": site, "samples": samples}]
     return [
         {
-            "site": f"{site} · {modality}",
-            "samples": [s | {key: s[key][[channel]] for key in ("synthetic", "real")} for s in samples],
+            "site": f"{site} · {channel}",
+            "samples": [s | {key: s[key][[number]] for key in ("synthetic", "real")} for s in samples],
         }
-        for channel, modality in enumerate(modalities)
+        for number, channel in enumerate(channels)
     ]
 
 
@@ -130,26 +135,28 @@ def segmentation_cases(experiment: Experiment, results: Mapping, metric: str) ->
     ranked = sorted(scores, key=scores.get)
     chosen = dict.fromkeys([ranked[0], ranked[len(ranked) // 2], ranked[-1]])
     parser = experiment.workflow("evaluate", last, seed).parser
-    turns = parser.get_parsed_content("display_rot90")
-    modalities = parser.get_parsed_content("modalities")
-    items = {item["case"]: item for item in load_datalist(experiment.dataset_dir, modalities).test}
+    load = parser.get_parsed_content("display_preprocessing")
+    rgb = parser.get_parsed_content("display_rgb")
+    suffix = parser.get_parsed_content("prediction_suffix")
+    items = {item["case"]: item for item in experiment.datalist.test}
     rows = []
     for case in chosen:
-        item = items[case]
-        truth = np.asarray(_load(item["label"]))[0] > 0
-        place = (..., int(truth.sum(axis=(0, 1)).argmax())) if truth.ndim == 3 else (...,)
-        image = ScaleIntensityRangePercentiles(0, 99.5, -1, 1, clip=True)(_load(item["image"]))
+        shown = load({key: items[case][key] for key in ("image", "label")})
+        image, truth = np.asarray(shown["image"]), np.asarray(shown["label"])[0]
+        place = (..., int((truth > 0).sum(axis=(0, 1)).argmax())) if truth.ndim == 3 else (...,)
         files = {
-            setting: experiment.output_dir(setting, seed) / "evaluation" / "predictions" / f"{case}.nii.gz"
+            setting: experiment.output_dir(setting, seed) / "evaluation" / "predictions" / f"{case}{suffix}"
             for setting in results["settings"]
         }
         rows.append(
             {
                 "case": case,
-                "image": _upright(np.asarray(image)[place], turns),
-                "truth": _upright(truth[place], turns),
+                "image": _picture(image[place] if rgb else image[:1][place], parser),
+                "truth": _picture(_mask(truth[place], parser), parser),
                 "predictions": {
-                    s: _upright(np.asarray(_load(f))[0][place] > 0, turns) for s, f in files.items() if f.exists()
+                    s: _picture(_mask(np.asarray(load({"label": str(f)})["label"])[0][place], parser), parser)
+                    for s, f in files.items()
+                    if f.exists()
                 },
                 "scores": {s: results["settings"][s][metric]["per_case"][case][0] for s in results["settings"]},
             }
@@ -157,12 +164,20 @@ def segmentation_cases(experiment: Experiment, results: Mapping, metric: str) ->
     return rows
 
 
-def _plane(image: np.ndarray) -> np.ndarray:
-    """C×H×W of an image that may be stored as a volume of one slice."""
-    image = np.asarray(image)
-    return image[..., 0] if image.ndim == 4 else image
+def _mask(label: np.ndarray, parser: ConfigParser) -> np.ndarray:
+    """An instance map as it is; of classes, what is not background."""
+    return label.astype(int) if parser.get_parsed_content("display_instances") else label > 0
 
 
-def _upright(image: np.ndarray, turns: int) -> np.ndarray:
-    """Array axes to picture rows and columns."""
-    return np.rot90(image, turns, axes=(-2, -1))
+def _picture(image: np.ndarray, parser: ConfigParser) -> np.ndarray:
+    """
+    Array axes to the rows and columns of a picture: x runs to the right, y downwards or, if the task says so, upwards.
+
+    Of an image larger than the task's ``display_size`` the middle is shown.
+    """
+    size = parser.get_parsed_content("display_size")
+    if size is not None:
+        starts = [max(0, (n - size) // 2) for n in image.shape[-2:]]
+        image = image[..., starts[0] : starts[0] + size, starts[1] : starts[1] + size]
+    rows = np.swapaxes(image, -1, -2)
+    return rows[..., ::-1, :] if parser.get_parsed_content("display_y_up") else rows

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from monai.transforms import Compose, RandFlipd
+from monai.transforms import Compose, RandFlipd, RandSpatialCropd
 from torch.utils.data import DataLoader
 
 from bundle.data import AxialSlices, DataError, DrawSampler, HeldOutDataset, SampleDataset, WholeImage
@@ -69,6 +69,34 @@ def test_memory_and_disk_give_the_same_samples(tmp_path):
     for i in range(len(in_memory)):
         assert torch.equal(in_memory[i]["image"], on_disk[i]["image"])
         assert torch.equal(in_memory[i]["label"], on_disk[i]["label"])
+
+
+@pytest.mark.parametrize("cache_rate", [0.0, 1.0])
+def test_draws_are_crops_that_fit_each_other_and_the_whole_stays_as_it_is(cache_rate):
+    def tile(item):
+        image = np.arange(2 * 40 * 30, dtype=np.float32).reshape(2, 40, 30)
+        return {"image": image, "label": image[:1].astype(np.int64)}
+
+    keys = ["image", "label"]
+    crop = Compose([RandSpatialCropd(keys, (8, 8), random_size=False), RandFlipd(keys, prob=0.5, spatial_axis=0)])
+    tiles = dataset(1, transform=tile, select=WholeImage(), augmentation=crop, cache_rate=cache_rate)
+    corners = set()
+    for seed in range(20):
+        sample = tiles[Draw(0, seed)]
+        assert sample["image"].shape == (2, 8, 8)
+        assert torch.equal(sample["image"][:1].long(), sample["label"])
+        assert torch.equal(sample["image"], tiles[Draw(0, seed)]["image"])
+        corners.add(int(sample["label"].min()))
+        sample["image"].zero_()
+    assert len(corners) > 15
+    assert tiles[0]["image"].shape == (2, 40, 30)
+    np.testing.assert_array_equal(tiles[0]["image"], tile(None)["image"])
+
+
+def test_a_held_out_case_of_no_site_can_be_collated():
+    items = [{"number": 0, "case": "a", "site": None}, {"number": 1, "case": "b", "site": "A"}]
+    held_out = HeldOutDataset(items, lambda item: {"case": item["case"], "site": item["site"]})
+    assert [batch["site"] for batch in DataLoader(held_out)] == [[""], ["A"]]
 
 
 def test_a_case_is_prepared_once_however_often_it_is_drawn():

@@ -201,7 +201,7 @@ def evaluate(path, values, cases, **arguments):
         engine.state.metrics = dict.fromkeys(values, 0.0)
         engine.state.metric_details = values
 
-    engine.run([[{"case": case} for case in batch] for batch in cases])
+    engine.run([[{"case": case, "site": case.upper()} for case in batch] for batch in cases])
     return engine
 
 
@@ -225,3 +225,16 @@ def test_chosen_metrics_and_a_second_evaluation_starts_anew(tmp_path):
     assert json.loads(path.read_text(encoding="utf-8"))["metrics"] == {
         "dice": {"mean": 1.0, "per_case": {"a": 1.0, "b": 1.0}}
     }
+
+
+def test_groups_of_cases_are_also_averaged_apart(tmp_path):
+    path = tmp_path / "metrics.json"
+    groups = {"here": lambda item: item["site"] in "AB", "elsewhere": lambda item: False, "c": lambda item: True}
+    scores = torch.tensor([[0.25], [0.75], [float("nan")]])
+    engine = evaluate(path, {"aji": scores}, [["a", "b"], ["c"]], groups=groups)
+    metrics = json.loads(path.read_text(encoding="utf-8"))["metrics"]
+    assert list(metrics) == ["aji", "aji/here", "aji/c"]  # a group without cases has no mean
+    assert metrics["aji/here"] == {"mean": 0.5, "per_case": {"a": 0.25, "b": 0.75}}
+    assert metrics["aji/c"] == metrics["aji"]
+    engine.run([[{"case": name, "site": "Z"}] for name in "abc"])
+    assert list(json.loads(path.read_text(encoding="utf-8"))["metrics"]) == ["aji", "aji/c"]

@@ -7,9 +7,10 @@ import pytest
 import torch
 from ignite.engine import Engine, Events
 from monai.transforms import LoadImage
+from PIL import Image
 
 from bundle.data import load_datalist
-from bundle.engines import SyntheticWriter, write_nifti_slice
+from bundle.engines import SyntheticWriter, write_nifti_slice, write_png
 
 GROUPS = {"core": [1, 4], "edema": [2]}
 
@@ -50,6 +51,41 @@ def test_images_labels_and_data_list_agree(tmp_path):
     assert label[1, 2].item() == 1
     assert label[3, 4].item() == 2
     np.testing.assert_allclose(image, 0.1, rtol=1e-6)
+
+
+def test_pictures_are_written_in_their_own_range_and_upright(tmp_path):
+    folder = tmp_path / "synthetic"
+    channels = ["red", "green", "blue"]
+    handler = SyntheticWriter(str(folder), GROUPS, channels, "nuclei", write_png, ".png", intensity_range=(0, 255))
+
+    def step(engine, batch):
+        image = torch.linspace(-1, 1, 256).reshape(1, 32, 8).repeat(3, 1, 1)
+        image[1] = -1
+        return [{"pred": image} for _ in batch]
+
+    engine = Engine(step)
+    handler.attach(engine)
+    wide = item(0) | {"image": torch.nn.functional.pad(item(0)["image"], (0, 0, 0, 24))}
+    engine.run([[wide]])
+    (case,) = load_datalist(folder).training
+    assert case["intensity_range"] == [0.0, 255.0]
+    picture = np.asarray(Image.open(case["image"]))
+    assert picture.shape == (8, 32, 3)  # the first axis runs to the right
+    assert picture[..., 0].T.ravel().tolist() == list(range(256))
+    assert (picture[..., 1] == 0).all()
+    read = np.asarray(LoadImage(image_only=True, ensure_channel_first=True)(case["image"]))
+    np.testing.assert_array_equal(read[0].ravel(), np.arange(256))
+    label = np.asarray(LoadImage(image_only=True)(case["label"]))
+    assert (label[1, 2], label[3, 4], label.sum()) == (1, 2, 3)
+
+
+def test_what_is_no_picture_is_not_written_as_one(tmp_path):
+    with pytest.raises(ValueError, match=r"1 or 3 channels, got shape \(2, 4, 4\)"):
+        write_png(tmp_path / "a.png", np.zeros((2, 4, 4), np.uint8))
+    with pytest.raises(ValueError, match="got int64"):
+        write_png(tmp_path / "a.png", np.zeros((1, 4, 4), np.int64))
+    write_png(tmp_path / "a.png", np.array([[[-3.0, 0.4], [254.6, 300.0]]]))
+    assert np.asarray(Image.open(tmp_path / "a.png")).tolist() == [[0, 255], [0, 255]]
 
 
 def test_a_failed_run_leaves_the_former_data_set_and_the_next_run_replaces_it(tmp_path):

@@ -7,7 +7,7 @@ from monai.data import DataLoader
 from monai.transforms import Compose, RandFlipd
 from small_sites import federation, sites
 
-from bundle.federation import Codec, ConditionBank, ConditionCollector, LocalFederation
+from bundle.federation import Codec, ConditionBank, ConditionCollector, LocalFederation, read_conditions
 from bundle.federation.messages import ConditionRequest, SyntheticBatch
 
 
@@ -97,6 +97,17 @@ def test_the_bank_holds_every_condition_of_every_site_in_order(tmp_path, chunk):
         assert torch.equal(item["image"], by_name[item["site"]].samples.condition[item["index"]])
 
 
+def test_conditions_may_differ_in_shape_and_be_many(tmp_path):
+    (member,) = sites({"A": 12}, batch_size=1)
+    sizes = [4, 4, 6, 4, 4, 4, 5, 5, 5, 5, 5, 5]
+    member.samples = [{"condition": torch.full((2, 3, size), place)} for place, size in enumerate(sizes)]
+    path = tmp_path / "conditions.npz"
+    ConditionCollector(LocalFederation([member]), str(path), chunk=4)(None)
+    found = read_conditions(path)["A"]
+    assert [condition.shape[2] for condition in found] == sizes
+    assert [int(condition[0, 0, 0]) for condition in found] == list(range(12))  # 10 after 9, not after 1
+
+
 def test_conditions_are_asked_for_once(tmp_path):
     path = tmp_path / "conditions.npz"
     local = federation()
@@ -108,7 +119,8 @@ def test_conditions_are_asked_for_once(tmp_path):
 
 def test_copies_are_transformed_reproducibly(tmp_path):
     path = tmp_path / "conditions.npz"
-    np.savez(path, A=np.random.default_rng(0).integers(0, 2, (6, 2, 8, 8), dtype=np.uint8))
+    conditions = np.random.default_rng(0).integers(0, 2, (6, 2, 8, 8), dtype=np.uint8)
+    np.savez(path, **{f"A/{number}": condition for number, condition in enumerate(conditions)})
     flip = Compose([RandFlipd(keys="image", prob=0.5, spatial_axis=0)])
     for first in (0, 1):  # a batch may begin with a copy or with an original
         whole = ConditionBank(str(path), copies=3, augmentation=flip)

@@ -47,7 +47,8 @@ def sample(rng, channels, labels, size=32):
 @pytest.mark.parametrize(("channels", "labels"), [(1, 2), (3, 1), (4, 4)])
 def test_synthesis_grid(tmp_path, rng, channels, labels):
     rows = [{"site": s, "samples": [sample(rng, channels, labels) for _ in range(2)]} for s in ("CS", "a $x$ <site>")]
-    synthesis_grid(rows, tmp_path / "grid.png", labels=[f"label_{n}$" for n in range(labels)])
+    names = [f"label_{n}$" for n in range(labels)]
+    synthesis_grid(rows, tmp_path / "grid.png", labels=names, outline=labels > 1)
     pixels = check_png(tmp_path / "grid.png")
     assert has_colour(pixels, figures.LABEL_COLOURS[max(labels - 2, 0)])
 
@@ -70,10 +71,19 @@ def test_condition_colours():
     condition[2] = 1
     condition[0, 0, 0] = 1
     condition[2, 1, 1] = 0
-    drawn = figures._condition_rgb(condition)
+    drawn = figures._condition_rgb(condition, outline=True)
     np.testing.assert_allclose(drawn[0, 0], figures.to_rgb(figures.LABEL_COLOURS[0]))
     np.testing.assert_allclose(drawn[0, 1], figures.OUTLINE_GREY)
     np.testing.assert_allclose(drawn[1, 1], 0)
+    plain = figures._condition_rgb(condition, outline=False)
+    np.testing.assert_allclose(plain[0, 1], figures.to_rgb(figures.LABEL_COLOURS[2]))
+
+
+def test_objects_that_touch_are_outlined_apart():
+    instances = np.array([[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 0, 2]])
+    assert figures._separated(instances).astype(int).tolist() == [[1, 0, 1, 1], [0, 0, 1, 1], [1, 1, 0, 1]]
+    mask = np.array([[True, True], [False, True]])
+    np.testing.assert_array_equal(figures._separated(mask), mask)
 
 
 def test_images_are_scaled_clipped_and_survive_nan():

@@ -8,6 +8,7 @@ from bundle.report import (
     html_table,
     key_metric,
     markdown_table,
+    metric_names,
     order_settings,
     ratio_to_real_all,
     register_metric,
@@ -180,3 +181,12 @@ def test_register_metric():
         METRICS.pop("novel", None)
     with pytest.raises(ValueError, match="sideways"):
         register_metric("novel", "Novel", better="sideways")
+
+
+def test_scores_of_groups_are_columns_behind_those_of_all_cases(results):
+    for block in results["settings"].values():
+        block |= {"aji/other organs": entry(0.4), "dice/other organs": entry(0.5), "aji": entry(0.6)}
+    assert metric_names(results) == ["dice", "aji", "hd95", "dice/other organs", "aji/other organs"]
+    assert get_metric("aji/other organs").heading == "AJI, other organs ↑"
+    assert get_metric("mystery/other organs").label == "mystery, other organs"
+    assert key_metric(results) == "dice"
