@@ -81,7 +81,7 @@ class Stopwatch:
 
 
 def phantoms(folder: Path) -> str:
-    from bundle.data.phantoms import write_brats_phantoms
+    from bundle.data.brain_phantoms import write_brats_phantoms
     from bundle.data.preparation import PrepareOptions, prepare
 
     table = write_brats_phantoms(folder / "phantoms", cases_per_site=2, test_cases_per_site=0)

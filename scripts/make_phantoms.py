@@ -14,9 +14,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bundle.data.brain_phantoms import STYLES, write_brats_phantoms
 from bundle.data.errors import DataError
 from bundle.data.nuclei_phantoms import TILE_STYLES, write_nuclei_phantoms
-from bundle.data.phantoms import STYLES, write_brats_phantoms
 
 
 def build_parser() -> argparse.ArgumentParser:

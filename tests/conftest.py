@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from bundle.data.brain_phantoms import write_brats_phantoms
 from bundle.data.nuclei_phantoms import write_nuclei_phantoms
-from bundle.data.phantoms import write_brats_phantoms
 from bundle.data.preparation import PrepareOptions, prepare
 
 

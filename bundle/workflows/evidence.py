@@ -63,7 +63,7 @@ def make_report(experiment: Experiment, results: Mapping) -> Path:
         cases = segmentation_cases(experiment, results, key)
         caption = (
             f"The held-out cases with the lowest, the median and the highest {key} of the last setting in the table, "
-            "in the slice with the most foreground."
+            "of a volume in the slice with the most foreground, of a large tile in its middle."
         )
         segmentation_panel(cases, add("segmentations.png", "Segmentations of held-out cases", caption))
         for metric in metric_names(results):

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from bundle.data.brain_phantoms import write_brats_phantoms
 from bundle.data.datalist import load_datalist
 from bundle.data.layouts.multi_organ import PUBLISHED
 from bundle.data.nuclei_phantoms import write_nuclei_phantoms
-from bundle.data.phantoms import write_brats_phantoms
 from bundle.data.tile_conversion import convert_tile
 from bundle.data.tiles import read_pixels
 from scripts import make_phantoms

@@ -7,9 +7,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from bundle.data.brain_phantoms import MODALITIES, STYLES, brain_phantom, site_style, write_brats_phantoms
 from bundle.data.datalist import load_datalist
 from bundle.data.errors import DataError
-from bundle.data.phantoms import MODALITIES, STYLES, brain_phantom, site_style, write_brats_phantoms
 
 SHAPE = (48, 48, 12)
 
