@@ -1,6 +1,6 @@
 """Cases on disk to samples: data lists, splits over sites, samplers, phantoms."""
 
-from bundle.data.datalist import DataList, load_datalist
+from bundle.data.datalist import DataList, load_datalist, write_site_lists
 from bundle.data.errors import DataError
 from bundle.data.samples import AxialSlices, DrawSampler, HeldOutDataset, SampleDataset, WholeImage
 from bundle.data.settings import batch_sizes, check_setting, items_by_site, samples_by_site, training_items
@@ -19,4 +19,5 @@ __all__ = [
     "load_datalist",
     "samples_by_site",
     "training_items",
+    "write_site_lists",
 ]

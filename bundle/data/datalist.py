@@ -177,6 +177,36 @@ def write_datalist(
     return path
 
 
+def write_site_lists(datalist: DataList, folder: str | os.PathLike) -> dict[str, Path]:
+    """Write a data list for every site with its training items alone, as sites on separate machines have them.
+
+    Args:
+        datalist: the list of all sites.
+        folder: every site gets a folder of its name in it.
+
+    Returns:
+        Path of the data list by site.
+
+    Raises:
+        DataError: see :func:`write_datalist`.
+    """
+    paths = {}
+    for site in datalist.sites:
+        place = Path(folder) / site
+        place.mkdir(parents=True, exist_ok=True)
+        paths[site] = write_datalist(
+            place,
+            name=f"{datalist.name}, {site}",
+            task=datalist.task,
+            layout=datalist.layout,
+            modality=datalist.modality,
+            labels=datalist.labels,
+            training=datalist.site_items(site),
+            label_type=datalist.label_type,
+        )
+    return paths
+
+
 def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))

@@ -16,6 +16,7 @@ from ignite.handlers import ProgressBar
 from ignite.handlers.checkpoint import BaseSaveHandler
 from monai.handlers import CheckpointLoader, CheckpointSaver
 
+from bundle.federation.roster import TooFewSites
 from bundle.files import save_torch, write_json
 
 __all__ = ["AtomicCheckpointSaver", "CaseMetricsSaver", "Progress", "Resume", "TrainingRecord", "WeightsSaver"]
@@ -40,6 +41,10 @@ class AtomicCheckpointSaver(CheckpointSaver):
 
     MONAI's writes in place and deletes the old file before the new one is there: a process killed in between has none.
 
+    A run that ends with :class:`bundle.federation.roster.TooFewSites` is saved as well, where it stopped. One that ends
+    with another error is not: what that left half done is not known. Ignite takes an error for handled when a handler
+    saw it and raised none, so this one raises all of them again.
+
     Args:
         save_dir: folder of the checkpoint.
         save_dict: objects with ``state_dict``, by name.
@@ -55,6 +60,13 @@ class AtomicCheckpointSaver(CheckpointSaver):
         # a config cannot name the engine here: the engine's own arguments name this handler
         self._interval_checkpoint.to_save["trainer"] = engine
         super().attach(engine)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self._stopped)
+
+    def _stopped(self, engine: Engine, error: BaseException) -> None:
+        # an error passes here twice, on its way out of the epoch and of the run; the epoch's checkpoint is written once
+        if isinstance(error, TooFewSites):
+            self._interval_checkpoint(engine)
+        raise error
 
 
 class Resume(CheckpointLoader):
@@ -103,7 +115,9 @@ class TrainingRecord:
     """
     Writes what a finished training took as JSON, last of all: the file says that the stage is complete.
 
-    The seconds go through the engine's own state, so those of a training that was interrupted add up.
+    The seconds go through the engine's own state, so those of a training that was interrupted add up. ``sites``, if the
+    engine has them: by site, how many steps it answered and how often it failed
+    (:class:`bundle.federation.roster.Roster`).
 
     Args:
         path: file to write.
@@ -132,12 +146,15 @@ class TrainingRecord:
     def __call__(self, engine: Engine) -> None:
         seconds, steps = engine.state.seconds, engine.state.iteration
         about = {"steps": steps, "seconds": round(seconds, 1), "seconds_per_step": round(seconds / max(steps, 1), 4)}
+        if hasattr(engine.state, "sites"):
+            about["sites"] = engine.state.sites
         write_json(self.path, about | {k: v() if callable(v) else v for k, v in self.content.items()})
 
 
 class Progress:
     """
-    A bar on a terminal, log lines with the time that is left elsewhere.
+    A bar on a terminal, log lines with the time that is left elsewhere; of an engine with sites also how many of them
+    took part in the step, and who did not.
 
     Args:
         name: what the engine does.
@@ -158,13 +175,16 @@ class Progress:
             bar = ProgressBar(desc=self.name, persist=False)
             bar.attach(
                 engine,
-                output_transform=self.output_transform,
+                output_transform=lambda output: self._shown(output) | _attendance(engine),
                 event_name=Events.ITERATION_COMPLETED,
                 closing_event_name=Events.COMPLETED,
             )
             return
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._log)
+
+    def _shown(self, output: Any) -> dict[str, float]:
+        return dict(self.output_transform(output)) if self.output_transform else {}
 
     def _start(self, engine: Engine) -> None:
         self._since, self._first = time.monotonic(), None
@@ -176,11 +196,19 @@ class Progress:
         if done % self.interval and done != total:
             return
         each = (time.monotonic() - self._since) / (done - self._first)
-        shown = self.output_transform(engine.state.output) if self.output_transform else {}
+        shown = self._shown(engine.state.output)
         values = "".join(f" · {name} {value:.4g}" for name, value in shown.items())
+        values = "".join(f" · {text}" for text in _attendance(engine).values()) + values
         self.logger.info(
             "%s %d/%d · %.3g s each · %.0f s left%s", self.name, done, total, each, each * (total - done), values
         )
+
+
+def _attendance(engine: Engine) -> dict[str, str]:
+    sites = getattr(engine.state, "sites", {})
+    away = [site for site, about in sites.items() if about["state"] != "present"]
+    without = f", without {', '.join(away)}" if away else ""
+    return {"sites": f"{len(sites) - len(away)}/{len(sites)} sites{without}"} if sites else {}
 
 
 class CaseMetricsSaver:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from monai.engines import Trainer
 from monai.inferers import Inferer, SimpleInferer
 
-from bundle.federation import Federation
-from bundle.federation.messages import SyntheticBatch
+from bundle.federation.base import Federation
+from bundle.federation.guards import LateReply, Violation, check_info, check_reply
+from bundle.federation.messages import SiteInfo, SiteReply, SyntheticBatch
+from bundle.federation.roster import Roster, TooFewSites
 from bundle.seeding import derive_seed, forked_rng
 
 __all__ = ["DistributedGanTrainer", "losses_by_tag", "mean_losses", "mixture_weights"]
@@ -46,6 +49,11 @@ class DistributedGanTrainer(Trainer):
     Σ_j π_j ∂L_j/∂ŷ_j through G, one update of G. The trainer knows a :class:`bundle.federation.Federation` and not
     where its sites are. Handlers do everything else.
 
+    A site that fails costs its share of a step and no more: the others go on with weights π renormalised over those
+    present, and it is asked to open again later. Whatever a site says is checked before anything is computed with it
+    (:mod:`bundle.federation.guards`); what does not pass is dropped, with the same effect as no answer, and is a strike
+    (:class:`bundle.federation.roster.Roster`). A step that too few sites answered is not done at all.
+
     Args:
         device: where the generator computes.
         max_epochs: number of epochs.
@@ -56,14 +64,23 @@ class DistributedGanTrainer(Trainer):
         inferer: how the generator is called; :class:`bundle.engines.AutocastInferer` for mixed precision.
         mixture: see :func:`mixture_weights`.
         seed: seed of the run, for a generator with random layers.
+        min_sites: how many sites must answer for a step to be done; more than there are means all of them.
+        rejoin_interval: steps after which a site that failed is asked to open again.
+        max_strikes: answers that do not pass the checks after which a site is left out for the rest of the run.
+        max_gradient_norm: what the L2 norm of ∂L_j/∂ŷ_j of one image may be at most; None for no bound.
+        condition_channels: X; None for that of most sites.
         train_data_loader: nothing by default: the server holds no data. MONAI's bundle properties require the key.
         train_handlers: MONAI or Ignite handlers.
 
     After an iteration ``engine.state.output`` is ``{"loss": Σ_j π_j adversarial_j, "losses": {site: {name: value}},
-    "synthetic": {site: B×C×H×W}, "conditions": {site: B×X×H×W}}``.
+    "synthetic": {site: B×C×H×W}, "conditions": {site: B×X×H×W}}`` of the sites that answered; ``engine.state.sites`` is
+    the roster's ``record`` of all of them, and part of the engine's ``state_dict``.
 
     Raises:
-        FloatingPointError: when a site returns a gradient that is not finite.
+        TooFewSites: when fewer than ``min_sites`` answered. Generator, optimiser and ``engine.state.iteration`` are
+            those after the last step that was done then, for a checkpoint that a new engine goes on from.
+        FloatingPointError: when the generator's own images are not finite.
+        ValueError: for another mixture, or numbers out of range.
     """
 
     def __init__(
@@ -77,6 +94,11 @@ class DistributedGanTrainer(Trainer):
         inferer: Inferer | None = None,
         mixture: Literal["proportional", "sum"] = "proportional",
         seed: int = 0,
+        min_sites: int = 1,
+        rejoin_interval: int = 10,
+        max_strikes: int = 3,
+        max_gradient_norm: float | None = None,
+        condition_channels: int | None = None,
         train_data_loader: Iterable | None = None,
         train_handlers: Sequence | None = None,
     ) -> None:
@@ -86,7 +108,13 @@ class DistributedGanTrainer(Trainer):
         self.inferer = SimpleInferer() if inferer is None else inferer
         self.mixture = mixture
         mixture_weights({}, mixture)  # refuses another name now and not at the first step
+        if max_gradient_norm is not None and not max_gradient_norm > 0:
+            raise ValueError(f"max_gradient_norm: expected a number above 0 or None, got {max_gradient_norm!r}")
         self.seed = seed
+        self.roster = Roster(federation.sites, min_sites, rejoin_interval, max_strikes)
+        self.max_gradient_norm = max_gradient_norm
+        self.condition_channels = condition_channels
+        # of the sites that take part; empty until the run has begun
         self._num_samples: dict[str, int] = {}
         self._conditions: dict[str, torch.Tensor] = {}
         super().__init__(
@@ -97,30 +125,35 @@ class DistributedGanTrainer(Trainer):
             handlers=train_handlers,
             decollate=False,
         )
+        self.state.sites = self.roster.record
+        self.state_dict_user_keys.append("sites")
 
     def _iteration(self, engine: DistributedGanTrainer, batchdata: Any) -> dict[str, Any]:
-        step = engine.state.iteration
-        if not self._conditions:
-            # here and not at the start of the run: a checkpoint may have been loaded in between
-            infos = self.federation.open(step)
-            self._num_samples = {site: info.num_samples for site, info in infos.items()}
-            self._conditions = {site: info.conditions for site, info in infos.items()}
-        conditions = self._conditions
+        # batch statistics, if there are any: the generator's only state that changes before the replies are there
+        buffers = {name: buffer.clone() for name, buffer in self.generator.named_buffers()}
+        try:
+            return self._step(engine.state.iteration)
+        except TooFewSites:
+            for name, buffer in self.generator.named_buffers():
+                buffer.copy_(buffers[name])
+            engine.state.iteration -= 1
+            raise
 
+    def _step(self, step: int) -> dict[str, Any]:
+        self._open(step)
+        conditions = self._conditions
         self.generator.train()
         self.optimizer.zero_grad(set_to_none=True)
         synthetic = {site: self._generate(conditions[site], site, step) for site in sorted(conditions)}
-        replies = self.federation.exchange(
-            {site: SyntheticBatch(site, step, images.detach()) for site, images in synthetic.items()}
-        )
+        # the sites would refuse them, each by itself, and that would look as if all of them had failed
+        if not all(torch.isfinite(images).all() for images in synthetic.values()):
+            raise FloatingPointError(f"step {step}: the generator's images are not finite")
+        replies = self._exchange({s: SyntheticBatch(s, step, images.detach()) for s, images in synthetic.items()})
 
         # in the order of names: floating-point sums depend on their order
         present = sorted(replies)
         weights = mixture_weights({site: self._num_samples[site] for site in present}, self.mixture)
-        gradients = [weights[s] * replies[s].image_gradient.to(engine.state.device) for s in present]
-        for site, gradient in zip(present, gradients, strict=True):
-            if not torch.isfinite(gradient).all():
-                raise FloatingPointError(f"step {step}: site {site} returned an image gradient that is not finite")
+        gradients = [weights[s] * replies[s].image_gradient.to(self.state.device) for s in present]
         torch.autograd.backward([synthetic[s] for s in present], gradients)
         self.optimizer.step()
 
@@ -131,6 +164,63 @@ class DistributedGanTrainer(Trainer):
             "synthetic": {s: synthetic[s].detach() for s in present},
             "conditions": {s: conditions[s] for s in present},
         }
+
+    def _open(self, step: int) -> None:
+        """Ask the sites that do not take part to do so from this step on: at first all, then those that are due."""
+        if not self._conditions:
+            # here and not at the start of the run: a checkpoint may have been loaded in between
+            self.roster.start(step, self.state.sites)
+            self.state.sites = self.roster.record
+        due = self.roster.due(step)
+        if due:
+            outcome = self.federation.open(step, due)
+            infos: dict[str, SiteInfo] = {}
+            for site in due:
+                if site not in outcome.messages:
+                    self.roster.failed(site, step, outcome.failures.get(site, "no answer"))
+                elif self._passes(site, step, check_info, outcome.messages[site], site, step):
+                    infos[site] = outcome.messages[site]
+            channels = self._channels(infos)
+            for site, info in infos.items():
+                if self._passes(site, step, check_info, info, site, step, channels):
+                    self.roster.opened(site, step, info.trained)
+                    self._num_samples[site] = info.num_samples
+                    self._conditions[site] = info.conditions
+        self.roster.require(step)
+
+    def _channels(self, infos: Mapping[str, SiteInfo]) -> int | None:
+        """Channels of the conditions: as configured, or else of those who take part, or of most who want to."""
+        if self.condition_channels is not None:
+            return self.condition_channels
+        known = self._conditions or {site: info.conditions for site, info in infos.items()}
+        counted = Counter(conditions.shape[1] for conditions in known.values())
+        return counted.most_common(1)[0][0] if counted else None
+
+    def _exchange(self, batches: Mapping[str, SyntheticBatch]) -> dict[str, SiteReply]:
+        """The replies that passed, of at least ``min_sites`` sites."""
+        outcome = self.federation.exchange(batches)
+        replies = {}
+        for site, batch in batches.items():
+            sent = batch, self._conditions[site], self.max_gradient_norm
+            if site not in outcome.messages:
+                self.roster.failed(site, batch.step, outcome.failures.get(site, "no answer"))
+            elif self._passes(site, batch.step, check_reply, outcome.messages[site], *sent):
+                replies[site] = outcome.messages[site]
+        self.roster.require(self.state.iteration)
+        for site in replies:
+            self.roster.answered(site, self.state.iteration)
+        return replies
+
+    def _passes(self, site: str, step: int, check: Callable[..., None], *message: Any) -> bool:
+        try:
+            check(*message)
+        except LateReply as error:
+            self.roster.late(site, step, str(error))
+        except Violation as error:
+            self.roster.struck(site, step, str(error))
+        else:
+            return True
+        return False
 
     def _generate(self, conditions: torch.Tensor, site: str, step: int) -> torch.Tensor:
         inputs = conditions.to(self.state.device, torch.float32)
@@ -144,6 +234,9 @@ def losses_by_tag(output: dict[str, Any]) -> dict[str, float]:
 
 
 def mean_losses(output: dict[str, Any]) -> dict[str, float]:
-    """The losses of a step by term, averaged over the sites."""
-    by_site = list(output["losses"].values())
-    return {term: sum(losses[term] for losses in by_site) / len(by_site) for term in by_site[0]}
+    """The losses of a step by term, averaged over the sites that answered with it."""
+    by_term: dict[str, list[float]] = {}
+    for losses in output["losses"].values():
+        for term, value in losses.items():
+            by_term.setdefault(term, []).append(value)
+    return {term: sum(values) / len(values) for term, values in by_term.items()}

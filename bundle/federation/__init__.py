@@ -1,10 +1,12 @@
 """The wall between the server and the sites, and what may cross it."""
 
-from bundle.federation.base import Federation
+from bundle.federation.base import Federation, Outcome, SiteUnreachable
 from bundle.federation.codec import Codec, WireLedger
 from bundle.federation.conditions import ConditionBank, ConditionCollector, read_conditions
 from bundle.federation.local import LocalFederation
+from bundle.federation.roster import TooFewSites
 from bundle.federation.site import Site, make_sites
+from bundle.federation.site_store import SiteStore
 
 __all__ = [
     "Codec",
@@ -12,7 +14,11 @@ __all__ = [
     "ConditionCollector",
     "Federation",
     "LocalFederation",
+    "Outcome",
     "Site",
+    "SiteStore",
+    "SiteUnreachable",
+    "TooFewSites",
     "WireLedger",
     "make_sites",
     "read_conditions",

@@ -3,21 +3,44 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 from bundle.federation.codec import WireLedger
-from bundle.federation.messages import ConditionBatch, ConditionRequest, SiteInfo, SiteReply, SyntheticBatch
+from bundle.federation.messages import ConditionBatch, ConditionRequest, Message, SyntheticBatch
 
-__all__ = ["Federation"]
+__all__ = ["Federation", "Outcome", "SiteUnreachable"]
+
+
+class SiteUnreachable(ConnectionError):
+    """A site did not answer; the message names it and says why."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """
+    What came of asking several sites for something. Whoever was asked is in one of the two, and not in both.
+
+    Args:
+        messages: by site, what it answered. Nothing but decoded: :mod:`bundle.federation.guards` judges what it says.
+        failures: by site, why it did not, in words for a log: out of reach, too late, what it refused, what of its
+            answer could not be decoded.
+    """
+
+    messages: dict[str, Message] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
 
 
 class Federation(ABC):
     """
     The sites, as the server sees them.
 
-    ``state_dict`` / ``load_state_dict`` belong to the server's checkpoint: a federation that holds its sites in the
-    same process stores them in it whole, one behind a network stores what it needs to tell its sites which of their own
-    checkpoints to go back to.
+    A site that fails is no error here: :class:`Outcome` tells of it, and the caller decides. Nothing is asked of a site
+    that the caller did not name, so a site that failed hears nothing until it is asked to :meth:`open` again.
+
+    ``state_dict`` / ``load_state_dict`` belong to the server's checkpoint. A federation that holds its sites in the
+    same process stores them in it whole. Behind a network every site keeps its own checkpoints, and ``open`` says which
+    step it is to go back to.
     """
 
     ledger: WireLedger
@@ -25,19 +48,42 @@ class Federation(ABC):
     @property
     @abstractmethod
     def sites(self) -> tuple[str, ...]:
-        """Names of the sites, sorted."""
+        """Names of all the sites that the run is for, sorted, whether or not they can be reached."""
 
     @abstractmethod
-    def open(self, step: int) -> dict[str, SiteInfo]:
-        """Ask every site to take part from ``step`` (from 1) on; by site: n_j and the conditions of that step."""
+    def open(self, step: int, sites: Collection[str] | None = None) -> Outcome:
+        """
+        Ask sites to take part from ``step`` (from 1) on.
+
+        Args:
+            step: the first step that the server is going to ask them for.
+            sites: names; None for all.
+
+        Returns:
+            :class:`bundle.federation.messages.SiteInfo` by site: n_j, the conditions of ``step``, and up to where the
+            site's discriminator is trained.
+        """
 
     @abstractmethod
-    def exchange(self, batches: Mapping[str, SyntheticBatch]) -> dict[str, SiteReply]:
-        """One step: to each site its own synthetic batch and no other; the replies by site."""
+    def exchange(self, batches: Mapping[str, SyntheticBatch]) -> Outcome:
+        """
+        One step: to each site its own synthetic batch and no other.
+
+        It may be called again for the same step, with some of the same batches: a site that has done that step already
+        returns the reply it gave then (:meth:`bundle.federation.Site.step`).
+
+        Returns:
+            :class:`bundle.federation.messages.SiteReply` by site.
+        """
 
     @abstractmethod
     def conditions(self, request: ConditionRequest) -> ConditionBatch:
-        """Conditions of one site, for generation."""
+        """
+        Conditions of one site, for generation.
+
+        Raises:
+            SiteUnreachable: when the site does not answer.
+        """
 
     @abstractmethod
     def state_dict(self) -> dict: ...

@@ -13,7 +13,7 @@ from ignite.engine import Engine, Events
 from monai.transforms import Compose
 from torch.utils.data import Dataset
 
-from bundle.federation.base import Federation
+from bundle.federation.base import Federation, SiteUnreachable
 from bundle.federation.messages import ConditionRequest
 from bundle.files import atomic_path
 from bundle.seeding import derive_seed
@@ -27,7 +27,8 @@ class ConditionCollector:
     """
     Ignite handler: before a training, asks every site for the conditions it releases for generation, and keeps them.
 
-    Generation then needs the generator and this file, and no site: they may be out of reach by then.
+    Generation then needs the generator and this file, and no site: they may be out of reach by then. A site that is out
+    of reach now is left out of it, with a warning.
 
     Args:
         federation: the sites.
@@ -47,11 +48,17 @@ class ConditionCollector:
     def __call__(self, engine: Engine) -> None:
         if self.path.exists():
             return
-        conditions = {
-            f"{site}/{number}": condition
-            for site in self.federation.sites
-            for number, condition in enumerate(self._collect(site))
-        }
+        conditions = {}
+        for site in self.federation.sites:
+            try:
+                found = self._collect(site)
+            except SiteUnreachable as error:
+                # the training can do without, and so can the others' conditions
+                logger.warning("no conditions for generation from site %s: %s", site, error)
+                continue
+            conditions |= {f"{site}/{number}": condition for number, condition in enumerate(found)}
+        if not conditions:
+            raise SiteUnreachable(f"no site released conditions for generation: {', '.join(self.federation.sites)}")
         with atomic_path(self.path) as temporary:
             np.savez_compressed(temporary, **conditions)
         logger.info("%d conditions for generation in %s", len(conditions), self.path)

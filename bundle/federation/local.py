@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from bundle.federation.base import Federation
+from bundle.federation.base import Federation, Outcome
 from bundle.federation.codec import Codec, WireLedger
-from bundle.federation.messages import ConditionBatch, ConditionRequest, Message, SiteInfo, SiteReply, SyntheticBatch
+from bundle.federation.messages import ConditionBatch, ConditionRequest, Message, SyntheticBatch
 from bundle.federation.site import Site
 
 __all__ = ["LocalFederation"]
@@ -18,6 +18,8 @@ class LocalFederation(Federation):
 
     Every message is still encoded and decoded: nothing passes that could not cross a network, what a codec does to
     precision shows here too, and the bytes in the ledger are those that a network would carry.
+
+    No site fails here for reasons of its own: what a site raises is an error of this process, and ends it.
 
     Args:
         sites: the sites.
@@ -41,12 +43,13 @@ class LocalFederation(Federation):
     def site(self, name: str) -> Site:
         return self._sites[name]
 
-    def open(self, step: int) -> dict[str, SiteInfo]:
-        return {name: self._from(site.open(step)) for name, site in self._sites.items()}
+    def open(self, step: int, sites: Collection[str] | None = None) -> Outcome:
+        asked = self.sites if sites is None else sorted(sites)
+        return Outcome({name: self._from(self._sites[name].open(step)) for name in asked})
 
-    def exchange(self, batches: Mapping[str, SyntheticBatch]) -> dict[str, SiteReply]:
+    def exchange(self, batches: Mapping[str, SyntheticBatch]) -> Outcome:
         self.ledger.steps += 1
-        return {name: self._from(self._sites[name].step(self._to(batches[name]))) for name in sorted(batches)}
+        return Outcome({name: self._from(self._sites[name].step(self._to(batches[name]))) for name in sorted(batches)})
 
     def conditions(self, request: ConditionRequest) -> ConditionBatch:
         return self._from(self._sites[request.site].conditions(self._to(request)))

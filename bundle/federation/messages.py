@@ -1,7 +1,8 @@
 """The only types that cross the wall between the server and a site.
 
-Everything that leaves a site, a *release*, is a field of :class:`SiteInfo`, :class:`SiteReply` or
-:class:`ConditionBatch`; everything that enters one is a field of :class:`ConditionRequest` or :class:`SyntheticBatch`.
+Everything that leaves a site, a *release*, is a field of :class:`SiteInfo`, :class:`SiteReply`, :class:`ConditionBatch`
+or :class:`Refusal`; everything that enters one is a field of :class:`OpenRequest`, :class:`SyntheticBatch` or
+:class:`ConditionRequest`.
 A field is a tensor, a string, an integer or a dictionary of numbers by name: nothing that could carry more.
 """
 
@@ -11,7 +12,17 @@ from dataclasses import dataclass
 
 import torch
 
-__all__ = ["MESSAGES", "ConditionBatch", "ConditionRequest", "Message", "SiteInfo", "SiteReply", "SyntheticBatch"]
+__all__ = [
+    "MESSAGES",
+    "ConditionBatch",
+    "ConditionRequest",
+    "Message",
+    "OpenRequest",
+    "Refusal",
+    "SiteInfo",
+    "SiteReply",
+    "SyntheticBatch",
+]
 
 
 @dataclass(frozen=True)
@@ -24,17 +35,21 @@ class Message:
 @dataclass(frozen=True)
 class SiteInfo(Message):
     """
-    Site → server, when a training opens or resumes.
+    Site → server, when a training opens or resumes, or the site takes part again.
 
     Args:
         num_samples: n_j of the mixture weights π_j = n_j / Σ n_i.
         step: the step, from 1, that ``conditions`` are for.
-        conditions: B×X×H×W uint8, the site's first batch of conditions x.
+        conditions: B×X×H×W uint8, 0 or 1, the site's first batch of conditions x.
+        trained: number of the last step that the site's discriminator has seen, 0 for none. ``step`` - 1 where nothing
+            was missed; less where the site was away or went back to an older checkpoint of its own; ``step`` where it
+            has done that step already and will return the reply it gave.
     """
 
     num_samples: int
     step: int
     conditions: torch.Tensor
+    trained: int
 
 
 @dataclass(frozen=True)
@@ -59,8 +74,8 @@ class SiteReply(Message):
     Args:
         step: the step that is answered.
         image_gradient: B×C×H×W float32, ∂L_j/∂ŷ.
-        losses: scalar losses of this step by name.
-        conditions: B×X×H×W uint8, the conditions of step + 1.
+        losses: scalar losses of this step by name, ``adversarial`` among them.
+        conditions: B×X×H×W uint8, 0 or 1, the conditions of step + 1.
     """
 
     step: int
@@ -92,6 +107,31 @@ class ConditionBatch(Message):
     conditions: torch.Tensor
 
 
+@dataclass(frozen=True)
+class OpenRequest(Message):
+    """
+    Server → site: take part from a step on. Behind a network; in one process the site is simply called.
+
+    Args:
+        step: the first step that the server is going to ask for, from 1.
+    """
+
+    step: int
+
+
+@dataclass(frozen=True)
+class Refusal(Message):
+    """
+    Site → server, in place of any answer. Behind a network; in one process the error itself is raised.
+
+    Args:
+        reason: in words that name nothing of the site's: no file, no case, no text of an error.
+    """
+
+    reason: str
+
+
 MESSAGES: dict[str, type[Message]] = {
-    cls.__name__: cls for cls in (SiteInfo, SyntheticBatch, SiteReply, ConditionRequest, ConditionBatch)
+    cls.__name__: cls
+    for cls in (OpenRequest, SiteInfo, SyntheticBatch, SiteReply, ConditionRequest, ConditionBatch, Refusal)
 }

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from typing import Protocol
 
 import torch
 from monai.inferers import Inferer, SimpleInferer
 
+from bundle.federation import guards
 from bundle.federation.messages import ConditionBatch, ConditionRequest, SiteInfo, SiteReply, SyntheticBatch
+from bundle.federation.site_store import SiteStore
 from bundle.losses import SiteLoss
 from bundle.seeding import Draw, derive_seed, draw, forked_rng, seeded
 
 __all__ = ["Samples", "Site", "make_sites"]
+
+logger = logging.getLogger(__name__)
 
 
 class Samples(Protocol):
@@ -31,6 +37,8 @@ class Site:
     step ``s - 1`` and the real images that it sets against the answer are drawn from the same place, without a memory
     of what was issued.
 
+    ``trained`` is the number of the last step that the discriminator has seen, 0 for none.
+
     Args:
         name: name of the site.
         samples: the site's data; see :class:`Samples`.
@@ -42,6 +50,7 @@ class Site:
         device: where the site computes.
         inferer: how the discriminator is called; :class:`bundle.engines.AutocastInferer` for mixed precision.
         lr_schedule: factor on the optimiser's learning rate as a function of the steps done; None for a constant rate.
+        store: where the site keeps checkpoints of its own; None where somebody else keeps its ``state_dict``.
 
     Raises:
         ValueError: when the batch size is below 1, or the site has fewer samples.
@@ -59,6 +68,7 @@ class Site:
         device: torch.device | str = "cpu",
         inferer: Inferer | None = None,
         lr_schedule: Callable[[int], float] | None = None,
+        store: SiteStore | None = None,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"site {name}: expected a batch_size of at least 1, got {batch_size}")
@@ -77,39 +87,67 @@ class Site:
         self.device = torch.device(device)
         self.inferer = SimpleInferer() if inferer is None else inferer
         self.lr_schedule = lr_schedule
+        self.store = store
+        self.trained = 0
         self._base_rates = [group["lr"] for group in optimizer.param_groups]
         self._batch: tuple[int, dict[str, torch.Tensor]] | None = None
+        # gradient and losses of the reply to the step `trained`, to give again when asked again
+        self._answer: tuple[torch.Tensor, dict[str, float]] | None = None
+        self._initial = deepcopy(self.state_dict())
 
     def open(self, step: int) -> SiteInfo:
-        """Take part from ``step`` (from 1) on."""
-        return SiteInfo(self.name, len(self.samples), step, self._draw(step)["condition"])
+        """
+        Take part from ``step`` (from 1) on, with the newest state of at most ``step`` - 1 that the site has: the one it
+        is in, one of its checkpoints, or its initial weights. A site that has done ``step`` already stays as it is and
+        returns the same reply again: the server has lost it.
+
+        Raises:
+            ValueError: when the step is below 1, or the newest checkpoint is of another site or seed.
+        """
+        if step < 1:
+            raise ValueError(f"site {self.name}: steps are counted from 1, got {step}")
+        if self.trained != step - 1 and not (self.trained == step and self._answer):
+            self._go_to(step - 1)
+        return SiteInfo(self.name, len(self.samples), step, self._draw(step)["condition"], self.trained)
 
     def step(self, synthetic: SyntheticBatch) -> SiteReply:
         """
         Update D_j on (x, y) against (x, ŷ), then return ∂L_j/∂ŷ from the updated D_j.
 
+        Asked again for the step that it did last, the site returns the reply it gave then, whatever ŷ is this time: D_j
+        is not updated twice, and nobody learns more of y by asking twice.
+
         Raises:
-            ValueError: when the batch is for another site, or of another shape than the site's images.
+            ValueError: when the batch is not what :func:`bundle.federation.guards.check_synthetic` expects, or of a
+                step before the last one done. D_j is as before then.
         """
-        batch = self._draw(synthetic.step)
+        guards.check_addressee(synthetic, self.name)
+        step = synthetic.step
+        if step == self.trained and self._answer:
+            return self._reply()
+        if step <= self.trained:
+            raise ValueError(f"site {self.name} has done step {self.trained}: step {step} is past until it is opened")
+        batch = self._draw(step)
+        guards.check_synthetic(synthetic, self.name, batch["image"].shape)
         image = batch["image"].to(self.device)
-        if synthetic.site != self.name or synthetic.images.shape != image.shape:
-            raise ValueError(
-                f"site {self.name} expected its own synthetic images of shape {tuple(image.shape)} for step "
-                f"{synthetic.step}, got those of {synthetic.site} with shape {tuple(synthetic.images.shape)}"
-            )
         condition = batch["condition"].to(self.device, image.dtype)
         # a leaf of its own: the gradient ends at the synthetic image, where the wall stands
         fake = synthetic.images.to(self.device).requires_grad_(True)
 
-        with forked_rng(derive_seed(self.seed, "site", self.name, synthetic.step), self.device):
-            losses = {"discriminator": self._update_discriminator(condition, image, fake.detach(), synthetic.step)}
+        before = self.trained
+        with forked_rng(derive_seed(self.seed, "site", self.name, step), self.device):
+            losses = {"discriminator": self._update_discriminator(condition, image, fake.detach(), step)}
+            # from here on the step is done, whatever becomes of its answer
+            self.trained, self._answer = step, None
             self.discriminator.requires_grad_(False)
-            total, terms = self.loss.generator(self._logits(condition, fake), fake, image)
-            (gradient,) = torch.autograd.grad(total, fake)
-            self.discriminator.requires_grad_(True)
-        losses |= {name: value.item() for name, value in terms.items()}
-        return SiteReply(self.name, synthetic.step, gradient, losses, self._draw(synthetic.step + 1)["condition"])
+            try:
+                total, terms = self.loss.generator(self._logits(condition, fake), fake, image)
+                (gradient,) = torch.autograd.grad(total, fake)
+            finally:
+                self.discriminator.requires_grad_(True)
+        self._answer = gradient, losses | {name: value.item() for name, value in terms.items()}
+        self._keep(before)
+        return self._reply()
 
     def conditions(self, request: ConditionRequest) -> ConditionBatch:
         """
@@ -129,11 +167,60 @@ class Site:
         return ConditionBatch(self.name, request.start, conditions)
 
     def state_dict(self) -> dict:
-        return {"discriminator": self.discriminator.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return {
+            "discriminator": self.discriminator.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "trained": self.trained,
+            "answer": self._answer and {"gradient": self._answer[0], "losses": self._answer[1]},
+        }
 
     def load_state_dict(self, state: dict) -> None:
         self.discriminator.load_state_dict(state["discriminator"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.trained = state["trained"]
+        answer = state["answer"]
+        self._answer = answer and (answer["gradient"], answer["losses"])
+
+    def _reply(self) -> SiteReply:
+        gradient, losses = self._answer
+        return SiteReply(self.name, self.trained, gradient, dict(losses), self._draw(self.trained + 1)["condition"])
+
+    def _keep(self, before: int) -> None:
+        if self.store is None or not self.store.due(before, self.trained):
+            return
+        try:
+            self.store.save(self.trained, self.state_dict() | {"site": self.name, "seed": self.seed})
+        except OSError as error:
+            # a full disk costs this site what it would go back to, not everybody the training
+            logger.error("site %s could not keep its checkpoint of step %d: %s", self.name, self.trained, error)
+
+    def _go_to(self, step: int) -> None:
+        """Take the newest state of at most this step."""
+        before = self.trained
+        ahead = before > step
+        stored = iter(()) if self.store is None else self.store.load(step, above=-1 if ahead else before)
+        _, state = next(stored, (0, None))
+        if state is not None:
+            if (state["site"], state["seed"]) != (self.name, self.seed):
+                raise ValueError(
+                    f"{self.store.folder} holds checkpoints of site {state['site']!r} with seed {state['seed']}, "
+                    f"not of {self.name!r} with {self.seed}"
+                )
+            self.load_state_dict(state)
+        elif ahead:
+            self.load_state_dict(deepcopy(self._initial))
+        logger.log(
+            # with the very state that the server left off with, nothing is lost
+            logging.INFO if self.trained == step else logging.WARNING,
+            "site %s was trained to step %d and goes on after step %d %s",
+            self.name,
+            before,
+            step,
+            "as it is" if self.trained == before else f"with its {self._which()}",
+        )
+
+    def _which(self) -> str:
+        return f"checkpoint of step {self.trained}" if self.trained else "initial weights: it has no such checkpoint"
 
     def _update_discriminator(
         self, condition: torch.Tensor, image: torch.Tensor, fake: torch.Tensor, step: int
@@ -172,6 +259,7 @@ def make_sites(
     device: torch.device | str = "cpu",
     inferer: Inferer | None = None,
     lr_schedule: Callable[[int], float] | None = None,
+    store: Callable[[str], SiteStore] | None = None,
 ) -> list[Site]:
     """
     One :class:`Site` per entry of ``samples``, each with a discriminator and an optimiser of its own.
@@ -181,6 +269,7 @@ def make_sites(
         discriminator: makes a discriminator; its weights are drawn from (seed, name of the site).
         optimizer: makes an optimiser from parameters.
         batch_size: of every site, or by name of the site.
+        store: makes the store of a site from its name; None for none.
 
     Other arguments as for :class:`Site`.
 
@@ -204,6 +293,7 @@ def make_sites(
                 device,
                 inferer,
                 lr_schedule,
+                None if store is None else store(name),
             )
         )
     return sites

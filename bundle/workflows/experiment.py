@@ -148,6 +148,7 @@ class Experiment:
             "training_cases": {site: len(self.datalist.site_items(site)) for site in self.datalist.sites},
             "test_cases": len(self.datalist.test),
             "losses": None,
+            "sites": None,
             "train": self._training(),
             # what an earlier start has finished belongs to the run as well
             "settings": {setting: self._scores(setting) for setting in self._all_settings()},
@@ -159,7 +160,7 @@ class Experiment:
         results["settings"] = {setting: scores for setting, scores in results["settings"].items() if scores}
         asyndgan = self._records("asyndgan", "gan/record.json")
         if asyndgan:
-            results["losses"], results["wire"] = asyndgan[0]["losses"], asyndgan[0]["wire"]
+            results |= {key: asyndgan[0].get(key) for key in ("losses", "wire", "sites")}
         results["seconds"] = self._seconds()
         results = {key: value for key, value in results.items() if value is not None}
         write_json(Path(self.run_dir) / "results.json", results)

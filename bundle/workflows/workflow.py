@@ -29,7 +29,11 @@ __all__ = ["CheckedWorkflow", "DistributedGANWorkflow", "SegmentationWorkflow"]
 logger = logging.getLogger(__name__)
 
 # where a run lies and what computes it may change between its start and its resumption
-MOVABLE_KEYS = {"bundle_root", "dataset_dir", "run_dir", "output_dir", "device", "cache_dir", "cache_rate", "imports"}
+MOVABLE_KEYS = {
+    *("bundle_root", "dataset_dir", "run_dir", "output_dir", "device", "cache_dir", "cache_rate", "imports"),
+    # how a run deals with sites that fail
+    *("min_sites", "rejoin_interval", "max_strikes", "max_gradient_norm", "step_timeout", "open_timeout"),
+}
 INPUT_DIGESTS = "sha256 of inputs"
 
 

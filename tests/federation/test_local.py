@@ -60,7 +60,10 @@ def test_no_real_image_crosses():
 
 def test_a_site_that_is_left_out_is_not_asked():
     local = federation()
-    assert list(local.exchange(batches("A"))) == ["A"]
+    outcome = local.exchange(batches("A"))
+    assert (list(outcome.messages), outcome.failures) == (["A"], {})
+    assert list(local.open(2, ["B"]).messages) == ["B"]
+    assert list(local.open(2).messages) == ["A", "B"]
 
 
 def test_checkpoints_are_for_the_same_sites():
@@ -69,7 +72,7 @@ def test_checkpoints_are_for_the_same_sites():
     other = federation()
     # optimisers take tensors of a state as they are: a checkpoint is a copy
     other.load_state_dict(deepcopy(local.state_dict()))
-    one, two = local.exchange(batches("AB", 2)), other.exchange(batches("AB", 2))
+    one, two = local.exchange(batches("AB", 2)).messages, other.exchange(batches("AB", 2)).messages
     assert all(torch.equal(one[s].image_gradient, two[s].image_gradient) for s in "AB")
     assert other.ledger.summary() == local.ledger.summary()
     with pytest.raises(ValueError, match=r"\['A', 'B'\], not \['A', 'C'\]"):
@@ -100,7 +103,9 @@ def test_the_bank_holds_every_condition_of_every_site_in_order(tmp_path, chunk):
 def test_conditions_may_differ_in_shape_and_be_many(tmp_path):
     (member,) = sites({"A": 12}, batch_size=1)
     sizes = [4, 4, 6, 4, 4, 4, 5, 5, 5, 5, 5, 5]
-    member.samples = [{"condition": torch.full((2, 3, size), place)} for place, size in enumerate(sizes)]
+    member.samples = [
+        {"condition": torch.full((2, 3, size), place, dtype=torch.uint8)} for place, size in enumerate(sizes)
+    ]
     path = tmp_path / "conditions.npz"
     ConditionCollector(LocalFederation([member]), str(path), chunk=4)(None)
     found = read_conditions(path)["A"]

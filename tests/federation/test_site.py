@@ -1,9 +1,12 @@
+from copy import deepcopy
+
 import pytest
 import torch
 from small_sites import RandomSamples, adam, discriminator, sites
 
 from bundle.federation import Site
 from bundle.federation.messages import SyntheticBatch
+from bundle.federation.site_store import SiteStore
 from bundle.losses import AdversarialLoss, SiteLoss
 
 
@@ -94,13 +97,156 @@ def test_discriminators_differ_by_site_and_seed_and_not_by_who_else_takes_part()
     assert not torch.equal(alone["A"], weights(sites({"A": 3}, seed=1)[0].discriminator))
 
 
-def test_foreign_and_misshapen_batches_are_refused():
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"site": "B"}, "is for site 'B', not 'A'"),
+        ({"images": torch.zeros(2, 1, 4, 4)}, r"shape \(2, 1, 8, 8\), got torch.float32 \(2, 1, 4, 4\)"),
+        ({"images": torch.zeros(2, 1, 8, 8, dtype=torch.float64)}, "expected torch.float32 .* got torch.float64"),
+        ({"images": torch.full((2, 1, 8, 8), float("nan"))}, "from nan to nan"),
+        ({"images": torch.full((2, 1, 8, 8), float("inf"))}, "from inf to inf"),
+        ({"images": torch.full((2, 1, 8, 8), -1.01)}, r"from -1.01 to -1.01, expected \[-1, 1\]"),
+        ({"images": [0.0]}, "got a list"),
+        ({"step": 0}, "step is 0"),
+        ({"step": True}, "step is True"),
+    ],
+)
+def test_what_a_server_may_not_send_is_refused_without_touching_the_discriminator(change, message):
     (site,) = sites({"A": 3})
     before = weights(site.discriminator)
-    for batch in (SyntheticBatch("B", 1, torch.zeros(2, 1, 8, 8)), SyntheticBatch("A", 1, torch.zeros(2, 1, 4, 4))):
-        with pytest.raises(ValueError, match=r"site A expected its own synthetic images of shape \(2, 1, 8, 8\)"):
-            site.step(batch)
+    with pytest.raises(ValueError, match=message):
+        site.step(SyntheticBatch(**{"site": "A", "step": 1, "images": torch.zeros(2, 1, 8, 8)} | change))
     assert torch.equal(weights(site.discriminator), before)
+    assert (site.trained, site.optimizer.state) == (0, {})
+
+
+def batch(step, value=0.1):
+    return SyntheticBatch("A", step, torch.full((2, 1, 8, 8), value))
+
+
+def train(site, steps):
+    return [site.step(batch(step, 0.1 * (step % 7))) for step in steps]
+
+
+def same(one, two):
+    return (
+        torch.equal(one.image_gradient, two.image_gradient)
+        and torch.equal(one.conditions, two.conditions)
+        and (one.site, one.step, one.losses) == (two.site, two.step, two.losses)
+    )
+
+
+def test_a_step_that_is_asked_for_again_is_answered_again_and_not_done_again():
+    (site,) = sites({"A": 3})
+    train(site, range(1, 3))
+    reply, before = site.step(batch(3)), weights(site.discriminator)
+    # with other images it is no other reply: each would tell a little more of the same real images
+    assert all(same(site.step(batch(3, value)), reply) for value in (0.1, -0.5))
+    assert torch.equal(weights(site.discriminator), before)
+    # nor after a restart
+    (other,) = sites({"A": 3})
+    other.load_state_dict(deepcopy(site.state_dict()))
+    assert other.open(3).trained == 3
+    assert same(other.step(batch(3)), reply)
+    assert same(other.step(batch(4)), site.step(batch(4)))
+    with pytest.raises(ValueError, match="site A has done step 4: step 3 is past"):
+        site.step(batch(3))
+
+
+def test_a_step_whose_answer_failed_is_not_done_twice():
+    """Out of memory after the discriminator's update, say: opened for the same step, the site goes back before it."""
+    (site,), (twin,) = sites({"A": 3}), sites({"A": 3})
+    generator, site.loss.generator = site.loss.generator, None
+    with pytest.raises(TypeError):
+        site.step(batch(1))
+    assert all(p.requires_grad for p in site.discriminator.parameters())
+    site.loss.generator = generator
+    with pytest.raises(ValueError, match="has done step 1"):
+        site.step(batch(1))
+    assert site.open(1).trained == 0
+    assert same(site.step(batch(1)), twin.step(batch(1)))
+
+
+def stored(folder, interval=2):
+    return sites({"A": 3}, store=lambda name: SiteStore(folder / name, interval=interval))[0]
+
+
+def test_a_site_goes_back_to_its_own_checkpoint_of_the_step(tmp_path, caplog):
+    caplog.set_level("INFO", "bundle")
+    replies = train(stored(tmp_path), range(1, 8))
+    assert [p.name for p in sorted((tmp_path / "A").iterdir())] == ["step_000000004.pt", "step_000000006.pt"]
+    for killed in (False, True):
+        site = stored(tmp_path)
+        if not killed:
+            train(site, range(1, 8))
+        caplog.clear()
+        # the server was killed at step 7 and goes back to its checkpoint of step 4
+        info = site.open(5)
+        assert info.trained == 4
+        assert f"was trained to step {0 if killed else 7} and goes on after step 4 with its checkpoint" in caplog.text
+        assert torch.equal(info.conditions, site._draw(5)["condition"])
+        assert all(same(a, b) for a, b in zip(train(site, range(5, 8)), replies[4:], strict=True))
+
+
+def test_a_site_takes_the_newest_of_what_it_has(tmp_path, caplog):
+    site = stored(tmp_path, interval=3)
+    train(site, range(1, 6))
+    assert site.open(6).trained == 5
+    assert not caplog.records
+    # away for a while: what it is in is newer than its checkpoint
+    assert site.open(9).trained == 5
+    assert "goes on after step 8 as it is" in caplog.text
+    assert site.open(5).trained == 5  # it still knows its reply to step 5
+    assert site.open(4).trained == 3
+    # nothing as old as that: all over again
+    assert site.open(2).trained == 0
+    assert "initial weights" in caplog.text
+    (fresh,) = sites({"A": 3})
+    assert torch.equal(weights(site.discriminator), weights(fresh.discriminator))
+    assert same(train(site, [2])[0], train(fresh, [2])[0])
+    assert stored(tmp_path).open(9).trained == 3
+    with pytest.raises(ValueError, match="counted from 1"):
+        site.open(0)
+
+
+def test_checkpoints_of_an_abandoned_course_go_with_the_next_that_is_kept(tmp_path):
+    site = stored(tmp_path)
+    train(site, range(1, 9))
+    site.open(7)
+    train(site, [7])
+    assert len(list((tmp_path / "A").iterdir())) == 2
+    site.open(4)  # 8 and 6 are ahead, and there is none of at most 3
+    train(site, range(4, 6))
+    assert [p.name for p in (tmp_path / "A").iterdir()] == ["step_000000004.pt"]
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path, caplog):
+    train(stored(tmp_path), range(1, 8))
+    newest = tmp_path / "A/step_000000006.pt"
+    newest.write_bytes(newest.read_bytes()[:-100])
+    assert stored(tmp_path).open(8).trained == 4
+    assert "step_000000006.pt cannot be read, an older one has to do" in caplog.text
+
+
+def test_checkpoints_of_another_run_are_refused(tmp_path):
+    train(stored(tmp_path), range(1, 3))
+    (other,) = sites({"A": 3}, seed=1, store=lambda name: SiteStore(tmp_path / name))
+    with pytest.raises(ValueError, match="checkpoints of site 'A' with seed 0, not of 'A' with 1"):
+        other.open(3)
+
+
+def test_a_full_disk_at_a_site_does_not_stop_it(tmp_path, monkeypatch, caplog):
+    site = stored(tmp_path)
+    monkeypatch.setattr(site.store, "save", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    train(site, range(1, 4))
+    assert site.trained == 3
+    assert "could not keep its checkpoint of step 2: [Errno 28] No space left" in caplog.text
+
+
+@pytest.mark.parametrize("arguments", [{"keep": 1}, {"interval": 0}])
+def test_a_store_keeps_what_a_server_may_go_back_to(tmp_path, arguments):
+    with pytest.raises(ValueError, match="at least 2 checkpoints"):
+        SiteStore(tmp_path, **arguments)
 
 
 def test_a_site_needs_as_many_samples_as_its_batch():

@@ -1,0 +1,163 @@
+"""What is checked of a message before anything is computed with it, at the server and at a site.
+
+A codec says that a message has the fields of its type; here is what they must say. One bad number that gets through
+stays in the weights for good, and at the server it comes from somebody else's machine.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from bundle.federation.messages import Message, SiteInfo, SiteReply, SyntheticBatch
+
+__all__ = ["LateReply", "Violation", "check_addressee", "check_info", "check_reply", "check_synthetic"]
+
+MAX_LOSSES = 32
+LOSS_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # becomes a part of TensorBoard's tags
+MAX_LOSS = 1e30  # below what a float holds: weighted and summed it stays finite
+TOLERANCE = 1e-3  # of the range [-1, 1]: a codec may round
+
+
+class Violation(ValueError):
+    """A message that says what none of its kind can say; the message of the error tells what."""
+
+
+class LateReply(Violation):
+    """A reply to an earlier step: nothing is wrong with it but its time."""
+
+
+def check_info(info: Message, site: str, step: int, channels: int | None = None) -> None:
+    """
+    Check what a site said when it was asked to take part.
+
+    Args:
+        info: the message.
+        site: the site that was asked.
+        step: the step that it was asked for.
+        channels: X of the conditions that the generator takes; None for any.
+
+    Raises:
+        Violation: when it is not a :class:`SiteInfo` of this site and step, with n_j >= 1 samples, trained to a step
+            >= 0, and conditions B×X×H×W uint8 of 0 and 1, B >= 1.
+    """
+    _check_origin(info, SiteInfo, site)
+    _check_whole(info.num_samples, "num_samples", 1)
+    _check_whole(info.trained, "trained", 0)
+    _check_whole(info.step, "step", 1)
+    if info.step != step:
+        raise Violation(f"it is for step {info.step}, not {step}")
+    _check_conditions(info.conditions)
+    if channels is not None and info.conditions.shape[1] != channels:
+        raise Violation(f"conditions of {info.conditions.shape[1]} channels, not {channels}")
+
+
+def check_reply(
+    reply: Message, batch: SyntheticBatch, conditions: torch.Tensor, max_gradient_norm: float | None = None
+) -> None:
+    """
+    Check what a site returned for a batch.
+
+    Args:
+        reply: the message.
+        batch: what the site was sent, B×C×H×W.
+        conditions: B×X×H×W uint8, what the batch was made from.
+        max_gradient_norm: what the L2 norm of one image's gradient may be at most; None for no bound.
+
+    Raises:
+        LateReply: when it answers an earlier step.
+        Violation: when it is not a :class:`SiteReply` of this site and step; when its gradient has another shape or
+            dtype than the batch, is not finite or too large; when its losses are not up to 32 finite numbers by name
+            with ``adversarial`` among them; when its conditions are not uint8 of 0 and 1 in the shape of those before.
+    """
+    _check_origin(reply, SiteReply, batch.site)
+    _check_whole(reply.step, "step", 1)
+    if reply.step < batch.step:
+        raise LateReply(f"it answers step {reply.step}, not {batch.step}")
+    if reply.step > batch.step:
+        raise Violation(f"it answers step {reply.step}, which is yet to come after {batch.step}")
+    _check_tensor(reply.image_gradient, "image gradient", batch.images.dtype, batch.images.shape)
+    # in float64, where no sum of squares of finite float32 numbers overflows: not finite means that one of them is not
+    largest = torch.linalg.vector_norm(reply.image_gradient.flatten(1), dim=1, dtype=torch.float64).max().item()
+    if not math.isfinite(largest):
+        raise Violation("image gradient that is not finite")
+    if max_gradient_norm is not None and largest > max_gradient_norm:
+        raise Violation(f"image gradient of norm {largest:.3g}, above {max_gradient_norm:g}")
+    _check_losses(reply.losses)
+    _check_conditions(reply.conditions, conditions.shape)
+
+
+def check_addressee(batch: Message, site: str) -> None:
+    """
+    The part of :func:`check_synthetic` that needs none of the site's data.
+
+    Raises:
+        Violation: when it is not a :class:`SyntheticBatch` for this site and a step >= 1.
+    """
+    _check_origin(batch, SyntheticBatch, site, "is for")
+    _check_whole(batch.step, "step", 1)
+
+
+def check_synthetic(batch: Message, site: str, shape: Sequence[int]) -> None:
+    """
+    Check what the server sent to a site.
+
+    Args:
+        batch: the message.
+        site: the site that received it.
+        shape: B×C×H×W of the site's real images of that step.
+
+    Raises:
+        Violation: when it is not a :class:`SyntheticBatch` for this site and a step >= 1, with float32 images of that
+            shape, all finite and in [-1, 1].
+    """
+    check_addressee(batch, site)
+    _check_tensor(batch.images, f"step {batch.step}: synthetic images", torch.float32, shape)
+    # a NaN is in no order: neither comparison may be turned round
+    if not (batch.images.min() >= -1 - TOLERANCE and batch.images.max() <= 1 + TOLERANCE):
+        low, high = batch.images.min().item(), batch.images.max().item()
+        raise Violation(f"step {batch.step}: synthetic images from {low:.4g} to {high:.4g}, expected [-1, 1]")
+
+
+def _check_origin(message: Any, expected: type[Message], site: str, verb: str = "is of") -> None:
+    if type(message) is not expected:
+        raise Violation(f"expected a {expected.__name__}, got a {type(message).__name__}")
+    if message.site != site:
+        raise Violation(f"the {expected.__name__} {verb} site {message.site!r}, not {site!r}")
+
+
+def _check_whole(value: Any, what: str, least: int) -> None:
+    # True is an int to Python
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise Violation(f"{what} is {value!r:.40}, expected a whole number of at least {least}")
+
+
+def _check_tensor(value: Any, what: str, dtype: torch.dtype, shape: Sequence[int]) -> None:
+    if not isinstance(value, torch.Tensor) or value.dtype != dtype or value.shape != torch.Size(shape):
+        got = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, torch.Tensor) else f"a {type(value).__name__}"
+        raise Violation(f"{what}: expected {dtype} of shape {tuple(shape)}, got {got}")
+
+
+def _check_conditions(value: Any, shape: Sequence[int] | None = None) -> None:
+    if shape is None:
+        if not isinstance(value, torch.Tensor) or value.ndim != 4 or not value.numel():
+            raise Violation("conditions: expected a B×X×H×W tensor that is not empty")
+        shape = value.shape
+    _check_tensor(value, "conditions", torch.uint8, shape)
+    if value.max() > 1:
+        raise Violation(f"conditions: expected 0 and 1, got {value.max().item()}")
+
+
+def _check_losses(losses: Any) -> None:
+    if not isinstance(losses, dict) or "adversarial" not in losses or len(losses) > MAX_LOSSES:
+        raise Violation(f"losses: expected up to {MAX_LOSSES} numbers by name, 'adversarial' among them")
+    for name, value in losses.items():
+        if not isinstance(name, str) or not LOSS_NAME.fullmatch(name):
+            raise Violation(f"losses: {name!r:.40} is no name of a loss")
+        # compared and not converted: an integer may have more digits than a float holds, and a NaN is below nothing
+        if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < MAX_LOSS:
+            raise Violation(f"losses: {name} is {value!r:.40}, expected a finite number")

@@ -1,0 +1,159 @@
+"""What a job of a federation says, and what its participants say for themselves.
+
+A job names configs that every participant has installed and overrides keys with plain values: it carries no code, no
+expression and no path. Everything that is a participant's own business stands in a file at its place: ``site.yaml`` at
+a site, ``server.yaml`` at the server.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+__all__ = ["SERVER_KEYS", "SITE_KEYS", "Job", "JobError", "read_local"]
+
+SITE_KEYS = frozenset(
+    {
+        "batch_size",
+        "cache_dir",
+        "cache_rate",
+        "checkpoint_dir",
+        "dataset_dir",
+        "device",
+        "num_threads",
+        "perceptual_weights_path",
+    }
+)
+"""Keys that a site, and nobody else, sets."""
+SERVER_KEYS = frozenset({"device", "num_threads", "run_dir"})
+"""Keys that the server sets for itself; runs of the same job may differ in them."""
+# what ConfigParser would evaluate, look up or replace
+_MARKS = ("$", "@", "%")
+
+
+class JobError(ValueError):
+    """A job or a local file that cannot be used; the message names the key and what was expected."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """
+    A training, as its participants are asked for it.
+
+    Attributes:
+        config_files: names of configs, in their order, of the folder that every participant has.
+        overrides: plain values by key of the configs; nothing that is evaluated, nothing that is a participant's own.
+        version: of this package.
+        digest: of the contents of the configs.
+    """
+
+    config_files: tuple[str, ...]
+    overrides: dict[str, Any] = field(default_factory=dict)
+    version: str = ""
+    digest: str = ""
+
+    @classmethod
+    def make(cls, config_files: Sequence[str], overrides: Mapping[str, Any], folder: Path, version: str) -> Job:
+        """
+        Args:
+            config_files: names of configs in ``folder``.
+            overrides: see :class:`Job`.
+            folder: the configs of this package.
+            version: of this package.
+
+        Raises:
+            JobError: a config that is not in the folder, an override that is no plain value or not the job's to make.
+        """
+        job = cls(tuple(config_files), dict(overrides), version, _digest(config_files, folder))
+        job.check(folder, version)
+        return job
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Job:
+        """The inverse of :meth:`to_dict`."""
+        try:
+            return cls(**{**content, "config_files": tuple(content["config_files"])})
+        except (KeyError, TypeError) as error:
+            raise JobError(f"not a job: expected config_files, overrides, version and digest ({error})") from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nothing but what JSON knows."""
+        return asdict(self) | {"config_files": list(self.config_files)}
+
+    @property
+    def identity(self) -> str:
+        """Names this training among others, at a site that keeps checkpoints of several."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+
+    def check(self, folder: Path, version: str) -> None:
+        """
+        Args:
+            folder: the configs of this participant.
+            version: of this participant's package.
+
+        Raises:
+            JobError: another version, other configs, or overrides that a job must not make.
+        """
+        if self.version != version:
+            raise JobError(f"the job is for version {self.version!r} of this package, here is {version!r}")
+        if _digest(self.config_files, folder) != self.digest:
+            raise JobError(f"the configs {', '.join(self.config_files)} are not those that the job was made with")
+        for key, value in self.overrides.items():
+            name = key.lstrip("+").replace("#", "::").split("::")[0]
+            if name in SITE_KEYS | SERVER_KEYS:
+                raise JobError(f"override {key}: each participant sets it in its own file, a job cannot")
+            if "_target_" in key or not _is_plain(value):
+                raise JobError(f"override {key}: expected a plain value, nothing that is evaluated, got {value!r}")
+
+    def files(self, folder: Path) -> list[str]:
+        return [str(folder / name) for name in self.config_files]
+
+
+def read_local(path: Path, keys: frozenset[str]) -> dict[str, Any]:
+    """
+    A participant's own file.
+
+    Args:
+        path: YAML.
+        keys: that it may hold: :data:`SITE_KEYS` or :data:`SERVER_KEYS`.
+
+    Raises:
+        JobError: no such file, no mapping, or other keys.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise JobError(f"{path}: unreadable, expected YAML with some of {', '.join(sorted(keys))} ({error})") from error
+    if not isinstance(content, dict):
+        raise JobError(f"{path}: holds a {type(content).__name__}, expected keys and values")
+    unknown = sorted(str(key) for key in content.keys() - keys)
+    if unknown:
+        raise JobError(f"{path}: unknown key {', '.join(unknown)}, expected some of {', '.join(sorted(keys))}")
+    return content
+
+
+def _digest(names: Sequence[str], folder: Path) -> str:
+    digest = hashlib.sha256()
+    for name in names:
+        path = folder / name
+        if Path(name).name != name or not path.is_file():
+            raise JobError(f"config {name!r}: expected the name of a file in {folder}")
+        content = path.read_bytes()
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(isinstance(k, str) and k != "_target_" and _is_plain(v) for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return all(_is_plain(item) for item in value)
+    if isinstance(value, str):
+        return not value.startswith(_MARKS)
+    return value is None or isinstance(value, bool | int | float)
