@@ -66,7 +66,8 @@ def make_report(experiment: Experiment, results: Mapping) -> Path:
             "of a volume in the slice with the most foreground, of a large tile in its middle."
         )
         segmentation_panel(cases, add("segmentations.png", "Segmentations of held-out cases", caption))
-        for metric in metric_names(results):
+        # the points of a group of cases are among those of all
+        for metric in (name for name in metric_names(results) if "/" not in name):
             caption = "One point per held-out case (mean over seeds)."
             metric_boxplot(results, metric, add(f"cases_{metric}.png", f"{metric} per case", caption))
     curves = {

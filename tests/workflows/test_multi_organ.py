@@ -130,7 +130,16 @@ def test_pictures_show_condition_and_images_the_same_way_up(finished, nuclei_dir
         np.testing.assert_allclose(np.moveaxis((first["synthetic"] + 1) * 127.5, 0, -1), pixels(drawn), atol=1e-3)
     page = make_report(experiment, results)
     assert "AJI, other organs" in page.read_text(encoding="utf-8")
-    assert (page.parent / "figures" / "segmentations.png").is_file()
+    figures = sorted(path.name for path in (page.parent / "figures").iterdir())
+    assert figures == [
+        "cases_aji.png",
+        "cases_dice.png",
+        "cases_pq.png",
+        "losses.png",
+        "segmentations.png",
+        "synthesis_asyndgan.png",
+        "synthesis_syn_all.png",
+    ]
 
 
 def test_stains_can_be_normalised_on_the_way(nuclei_dir, tiny_sizes, tmp_path):
