@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := runs/demo
 DEMO_NUCLEI := runs/demo-nuclei
 
-.PHONY: setup demo demo-nuclei test benchmark lint clean
+.PHONY: setup demo demo-nuclei test test-federation benchmark lint clean
 
 # the mark comes last: an interrupted installation must not look like a finished one
 $(VENV)/.installed: requirements.txt
@@ -32,6 +32,9 @@ demo-nuclei: $(VENV)/.installed
 
 test: lint
 	$(BIN)/python -m pytest
+
+test-federation: $(VENV)/.installed
+	$(BIN)/python -m pytest -m federation
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

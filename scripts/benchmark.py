@@ -77,7 +77,8 @@ class Stopwatch:
             with self.part(name):
                 return inner(*args, **kwargs)
 
-        setattr(owner, method, timed)
+        # also of a codec, which is frozen
+        object.__setattr__(owner, method, timed)
 
 
 def phantoms(folder: Path) -> str:

@@ -14,6 +14,7 @@ from monai.transforms import Compose
 from torch.utils.data import Dataset
 
 from bundle.federation.base import Federation, SiteUnreachable
+from bundle.federation.guards import Violation, check_released
 from bundle.federation.messages import ConditionRequest
 from bundle.files import atomic_path
 from bundle.seeding import derive_seed
@@ -22,13 +23,16 @@ __all__ = ["ConditionBank", "ConditionCollector", "read_conditions"]
 
 logger = logging.getLogger(__name__)
 
+MAX_CONDITIONS = 2**20
+"""Of one site; one that released more and more would keep the server for ever."""
+
 
 class ConditionCollector:
     """
     Ignite handler: before a training, asks every site for the conditions it releases for generation, and keeps them.
 
     Generation then needs the generator and this file, and no site: they may be out of reach by then. A site that is out
-    of reach now is left out of it, with a warning.
+    of reach now, or releases what are no conditions, is left out of it, with a warning.
 
     Args:
         federation: the sites.
@@ -52,7 +56,7 @@ class ConditionCollector:
         for site in self.federation.sites:
             try:
                 found = self._collect(site)
-            except SiteUnreachable as error:
+            except (SiteUnreachable, Violation) as error:
                 # the training can do without, and so can the others' conditions
                 logger.warning("no conditions for generation from site %s: %s", site, error)
                 continue
@@ -67,10 +71,13 @@ class ConditionCollector:
         found: list[np.ndarray] = []
         while True:
             request = ConditionRequest(site, len(found), len(found) + self.chunk)
-            batch = self.federation.conditions(request).conditions.numpy()
-            if not len(batch):
+            batch = self.federation.conditions(request)
+            check_released(batch, request)
+            if not len(batch.conditions):
                 return found
-            found += list(batch)
+            found += list(batch.conditions.numpy())
+            if len(found) > MAX_CONDITIONS:
+                raise Violation(f"more than {MAX_CONDITIONS} conditions")
 
 
 def read_conditions(path: str | PathLike) -> dict[str, list[np.ndarray]]:

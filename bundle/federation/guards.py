@@ -13,9 +13,24 @@ from typing import Any
 
 import torch
 
-from bundle.federation.messages import Message, SiteInfo, SiteReply, SyntheticBatch
+from bundle.federation.messages import (
+    ConditionBatch,
+    ConditionRequest,
+    Message,
+    SiteInfo,
+    SiteReply,
+    SyntheticBatch,
+)
 
-__all__ = ["LateReply", "Violation", "check_addressee", "check_info", "check_reply", "check_synthetic"]
+__all__ = [
+    "LateReply",
+    "Violation",
+    "check_addressee",
+    "check_info",
+    "check_released",
+    "check_reply",
+    "check_synthetic",
+]
 
 MAX_LOSSES = 32
 LOSS_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # becomes a part of TensorBoard's tags
@@ -89,6 +104,33 @@ def check_reply(
         raise Violation(f"image gradient of norm {largest:.3g}, above {max_gradient_norm:g}")
     _check_losses(reply.losses)
     _check_conditions(reply.conditions, conditions.shape)
+
+
+def check_released(batch: Message, request: ConditionRequest) -> None:
+    """
+    Check what a site released for generation.
+
+    Args:
+        batch: the message.
+        request: what the site was asked for.
+
+    Raises:
+        Violation: when it is not a :class:`ConditionBatch` of this site from the same number on, with conditions
+            B×X×H×W uint8, no more than were asked for, or with none.
+    """
+    _check_origin(batch, ConditionBatch, request.site)
+    _check_whole(batch.start, "start", 0)
+    if batch.start != request.start:
+        raise Violation(f"conditions from {batch.start} on, not {request.start}")
+    conditions = batch.conditions
+    if not isinstance(conditions, torch.Tensor) or conditions.dtype != torch.uint8:
+        raise Violation("conditions: expected uint8")
+    if not conditions.numel():
+        return
+    if conditions.ndim != 4:
+        raise Violation(f"conditions: expected B×X×H×W, got {tuple(conditions.shape)}")
+    if len(conditions) > request.stop - request.start:
+        raise Violation(f"{len(conditions)} conditions, asked for {request.stop - request.start}")
 
 
 def check_addressee(batch: Message, site: str) -> None:

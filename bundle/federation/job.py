@@ -33,6 +33,8 @@ SITE_KEYS = frozenset(
 """Keys that a site, and nobody else, sets."""
 SERVER_KEYS = frozenset({"device", "num_threads", "run_dir"})
 """Keys that the server sets for itself; runs of the same job may differ in them."""
+# where things lie is each participant's own, and a site's name what it was certified by
+_GIVEN_KEYS = frozenset({"bundle_root", "site_name"})
 # what ConfigParser would evaluate, look up or replace
 _MARKS = ("$", "@", "%")
 
@@ -48,7 +50,8 @@ class Job:
 
     Attributes:
         config_files: names of configs, in their order, of the folder that every participant has.
-        overrides: plain values by key of the configs; nothing that is evaluated, nothing that is a participant's own.
+        overrides: plain values by top-level key of the configs, of keys that hold such; nothing that is evaluated,
+            nothing that is a participant's own.
         version: of this package.
         digest: of the contents of the configs.
     """
@@ -104,12 +107,16 @@ class Job:
             raise JobError(f"the job is for version {self.version!r} of this package, here is {version!r}")
         if _digest(self.config_files, folder) != self.digest:
             raise JobError(f"the configs {', '.join(self.config_files)} are not those that the job was made with")
+        declared = _plain_keys(self.config_files, folder)
         for key, value in self.overrides.items():
             name = key.lstrip("+").replace("#", "::").split("::")[0]
             if name in SITE_KEYS | SERVER_KEYS:
                 raise JobError(f"override {key}: each participant sets it in its own file, a job cannot")
             if "_target_" in key or not _is_plain(value):
                 raise JobError(f"override {key}: expected a plain value, nothing that is evaluated, got {value!r}")
+            # parts of components are none: sites::batch_size and samples_def::cache_dir are a site's own as well
+            if key not in declared:
+                raise JobError(f"override {key}: expected a key of the configs that holds a plain value")
 
     def files(self, folder: Path) -> list[str]:
         return [str(folder / name) for name in self.config_files]
@@ -147,6 +154,14 @@ def _digest(names: Sequence[str], folder: Path) -> str:
         content = path.read_bytes()
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()
+
+
+def _plain_keys(names: Sequence[str], folder: Path) -> set[str]:
+    """Top-level keys of the configs that hold plain values: no component, and nothing that is evaluated."""
+    merged: dict[str, Any] = {}
+    for name in names:
+        merged |= yaml.safe_load((folder / name).read_text(encoding="utf-8")) or {}
+    return {key for key, value in merged.items() if _is_plain(value)} - _GIVEN_KEYS
 
 
 def _is_plain(value: Any) -> bool:

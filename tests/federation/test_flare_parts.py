@@ -1,0 +1,563 @@
+"""Both ends of the FLARE transport without its processes: proxies that are functions, participants in one process."""
+
+import re
+import threading
+from dataclasses import replace
+
+import pytest
+import torch
+from flaky_sites import flaky
+from ignite.engine import Events
+from small_sites import federation, generator, sites
+
+pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
+
+from wired_sites import Collab, Gate, at, ends, federate, flare_site, write_local
+
+from bundle import __version__
+from bundle.data import load_datalist, write_site_lists
+from bundle.engines import DistributedGanTrainer
+from bundle.federation import Codec, SiteUnreachable, conditions, flare
+from bundle.federation.job import SITE_KEYS, Job, JobError
+from bundle.federation.messages import (
+    ConditionBatch,
+    ConditionRequest,
+    OpenRequest,
+    Refusal,
+    SiteInfo,
+    SiteReply,
+    SyntheticBatch,
+)
+from bundle.installation import config_dir
+
+CODEC = Codec()
+# small as sent, large as decoded
+BOMB = Codec(compression="zstd").encode(SyntheticBatch("B", 1, torch.zeros(1, 1, 1024, 1024)))
+FILES = ["train.yaml", "brats.yaml", "demo.yaml", "flare.yaml"]
+
+
+def batches(names, step=1):
+    return {name: SyntheticBatch(name, step, torch.full((2, 1, 8, 8), 0.1 * len(name))) for name in names}
+
+
+def refuse(site, reason="no"):
+    return lambda data: CODEC.encode(Refusal(site, reason))
+
+
+def fail(error):
+    def answer(data):
+        raise error
+
+    return answer
+
+
+def weights(network):
+    return torch.cat([p.detach().flatten() for p in network.parameters()])
+
+
+# the server's end
+
+
+def test_every_site_is_sent_its_own_bytes_in_one_call_and_answers_as_in_one_process(monkeypatch):
+    fed, proxies = federate(monkeypatch, ends(sites()))
+    local = federation()
+    assert fed.sites == ("A", "B")
+    pairs = [(fed.open(1).messages, local.open(1).messages)]
+    for step in (1, 2):
+        pairs.append(tuple(f.exchange(batches("AB", step)).messages for f in (fed, local)))
+    for theirs, ours in pairs:
+        assert theirs.keys() == ours.keys() == {"A", "B"}
+        assert all(CODEC.encode(theirs[site]) == CODEC.encode(ours[site]) for site in "AB")
+    for site, proxy in proxies.items():
+        messages = [CODEC.decode(data) for data in proxy.received]
+        assert [type(message) for message in messages] == [OpenRequest, SyntheticBatch, SyntheticBatch]
+        assert {message.site for message in messages} == {site}
+    summary, same = fed.ledger.summary(), local.ledger.summary()
+    opened = sum(len(proxy.received[0]) for proxy in proxies.values())
+    assert summary["bytes_to_sites"] == same["bytes_to_sites"] + opened
+    assert summary["bytes_from_sites"] == same["bytes_from_sites"]
+    # one round trip for each site and step, and one to open
+    assert (summary["messages_to_sites"], summary["messages_from_sites"], summary["steps"]) == (6, 6, 2)
+
+
+def test_a_site_that_is_not_named_hears_nothing(monkeypatch):
+    fed, proxies = federate(monkeypatch, ends(sites()))
+    assert list(fed.open(3, ["B"]).messages) == ["B"]
+    assert list(fed.exchange(batches("B", 3)).messages) == ["B"]
+    assert proxies["A"].received == []
+
+
+def test_opening_may_take_longer_than_a_step_but_only_at_first(monkeypatch):
+    deadlines, wait = [], flare.wait
+
+    def watched(futures, timeout):
+        deadlines.append(timeout)
+        return wait(futures, 60)
+
+    monkeypatch.setattr(flare, "wait", watched)
+    fed, proxies = federate(monkeypatch, ends(sites()), step_timeout=7, open_timeout=70)
+    fed.open(1)
+    fed.exchange(batches("A"))
+    fed.open(2, ["A"])
+    fed.conditions(ConditionRequest("A", 0, 1))
+    assert deadlines == [70, 7, 7, 70]
+    # FLARE's own are no shorter, or they would be the deadline
+    assert all(given >= deadline for given, deadline in zip(proxies["A"].timeouts, deadlines, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (fail(RuntimeError("the line is dead")), "the line is dead"),
+        (fail(TimeoutError()), ""),
+        (refuse("B", "see the log"), "refused: see the log"),
+        (refuse("A"), "answered in another site's name"),
+        (lambda data: CODEC.encode(SiteInfo("A", 1, 1, torch.zeros(1, 1, 1, 1).byte(), 0)), "another site's name"),
+        (lambda data: None, "answered with a NoneType, expected bytes"),
+        (lambda data: Refusal("B", "no"), "answered with a Refusal, expected bytes"),
+        (lambda data: bytearray(data), "answered with a bytearray, expected bytes"),
+        (lambda data: b"", "not a message"),
+        (lambda data: data[:-1], "not a message"),
+        (lambda data: bytes(2**20 + 1), "at most 1048576 bytes, got 1048577"),
+        (lambda data: BOMB, "a compressed message of"),
+    ],
+)
+def test_a_site_that_does_not_answer_as_it_should_does_not_keep_the_others(monkeypatch, answer, reason):
+    fed, proxies = federate(monkeypatch, ends(sites()) | {"B": answer}, max_message_bytes=2**20)
+    for ask in (lambda: fed.open(1), lambda: fed.exchange(batches("AB"))):
+        outcome = ask()
+        assert list(outcome.messages) == ["A"]
+        assert list(outcome.failures) == ["B"]
+        assert reason in outcome.failures["B"]
+        assert len(outcome.failures["B"]) < 500
+    assert len(proxies["B"].received) == 2
+
+
+def test_a_site_that_sends_the_wrong_kind_is_found_by_the_guards(monkeypatch):
+    """The federation only decodes; what a message says is judged where it is used."""
+    echo = {"B": lambda data: data}
+    fed, _ = federate(monkeypatch, ends(sites()) | echo)
+    network = generator()
+    trainer = DistributedGanTrainer("cpu", 1, 2, fed, network, torch.optim.Adam(network.parameters()), max_strikes=1)
+    trainer.run()
+    assert trainer.state.sites["B"]["state"] == "left out"
+    assert trainer.state.sites["A"]["answered"] == 2
+
+
+def test_a_step_ends_at_its_deadline_without_the_slow_one_which_is_asked_nothing_until_it_has_answered(monkeypatch):
+    gates, answers = {}, ends(sites())
+    counted = threading.Event()
+
+    class Watched(flare.FlareFederation):
+        def _count_late(self, site, future):
+            super()._count_late(site, future)
+            counted.set()
+
+    monkeypatch.setattr(flare, "FlareFederation", Watched)
+    fed, proxies = federate(monkeypatch, answers, step_timeout=60)
+    fed.open(1)
+    gate = gates["B"] = Gate(answers["B"])
+    proxies["B"].answer = gate
+    # not a wait that has to be right: A's answer is there long before, and B answers only when it is let
+    fed.step_timeout = 0.5
+    try:
+        outcome = fed.exchange(batches("B", 1))
+        assert not gate.opened.is_set()
+        assert (outcome.messages, outcome.failures) == ({}, {"B": "no answer within 0.5 s"})
+        assert gate.entered.wait(60)
+        fed.step_timeout = 60
+        sent = fed.ledger.summary()
+        again = fed.exchange(batches("AB", 1))
+        assert list(again.messages) == ["A"]
+        assert again.failures == {"B": "has not answered the call before"}
+        assert fed.open(2, ["B"]).failures == {"B": "has not answered the call before"}
+        with pytest.raises(SiteUnreachable, match="has not answered the call before"):
+            fed.conditions(ConditionRequest("B", 0, 4))
+        assert len(proxies["B"].received) == 2
+        assert fed.ledger.to_sites["B"] == sent["per_site"]["B"]["to"]
+        assert fed.late == {}
+    finally:
+        gate.opened.set()
+    # what comes now is dropped: neither this call nor a later one returns it
+    assert counted.wait(60)
+    assert fed.late == {"B": 1}
+    proxies["B"].answer = answers["B"]
+    outcome = fed.open(2, ["B"])
+    assert outcome.messages["B"].trained == 1
+    assert type(outcome.messages["B"]) is SiteInfo
+    assert [message.step for message in fed.exchange(batches("AB", 2)).messages.values()] == [2, 2]
+    state = fed.state_dict()
+    fed.late = {}
+    fed.load_state_dict(state)
+    assert fed.late == {"B": 1}
+
+
+def test_a_slow_site_costs_the_others_nothing_of_a_training(monkeypatch):
+    """The generator's bits are those of a training in which the slow site's reply of that step was lost."""
+    answers = ends(sites())
+    fed, proxies = federate(monkeypatch, answers)
+    gate = Gate(answers["B"])
+    # the deadline of step 2, without a clock: it is over as soon as A has answered
+    wait, late = flare.wait, []
+
+    def deadline(futures, timeout):
+        if not late:
+            return wait(futures, 60)
+        late.clear()
+        return wait(futures, 60, return_when="FIRST_COMPLETED")
+
+    def run(fed, before_step):
+        torch.manual_seed(0)
+        network = generator()
+        optimizer = torch.optim.Adam(network.parameters())
+        trainer = DistributedGanTrainer("cpu", 3, 2, fed, network, optimizer, rejoin_interval=2)
+        trainer.add_event_handler(Events.ITERATION_STARTED, lambda engine: before_step(engine.state.iteration))
+        trainer.run()
+        return trainer
+
+    def before_step(step):
+        if step == 2:
+            proxies["B"].answer = gate
+            late.append("B")
+        if step == 3:
+            gate.opened.set()
+            wait(fed._running.values(), 60)
+            proxies["B"].answer = answers["B"]
+
+    monkeypatch.setattr(flare, "wait", deadline)
+    try:
+        one = run(fed, before_step)
+    finally:
+        gate.opened.set()
+    two = run(flaky({("B", 2): "lost"}), lambda step: None)
+    assert one.state.sites["B"]["failures"] == 1
+    assert one.state.sites == two.state.sites
+    assert torch.equal(weights(one.generator), weights(two.generator))
+
+
+def test_conditions_of_a_site_that_refuses(monkeypatch):
+    fed, _ = federate(monkeypatch, ends(sites()) | {"B": refuse("B", "see the log")})
+    found = fed.conditions(ConditionRequest("A", 1, 9))
+    assert isinstance(found, ConditionBatch)
+    assert len(found.conditions) == 2
+    with pytest.raises(SiteUnreachable, match="site B released no conditions: refused: see the log"):
+        fed.conditions(ConditionRequest("B", 0, 9))
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        lambda batch: SiteInfo("B", 1, 1, torch.ones(1, 2, 8, 8).byte(), 0),
+        lambda batch: replace(batch, start=batch.start + 1),
+        lambda batch: replace(batch, conditions=torch.ones(5, 2, 8, 8).byte()),
+        lambda batch: replace(batch, conditions=torch.ones(1, 2, 8, 8)),
+        lambda batch: replace(batch, conditions=torch.ones(8, 8).byte()),
+        # one after the other, without an end
+        lambda batch: replace(batch, conditions=torch.ones(4, 2, 8, 8).byte()),
+    ],
+)
+def test_what_are_no_conditions_is_not_kept_and_not_asked_for_without_end(monkeypatch, tmp_path, nonsense, caplog):
+    monkeypatch.setattr(conditions, "MAX_CONDITIONS", 20)
+    answers = ends(sites())
+    spoilt = {"B": lambda data: CODEC.encode(nonsense(CODEC.decode(answers["B"](data))))}
+    fed, _ = federate(monkeypatch, answers | spoilt)
+    conditions.ConditionCollector(fed, str(tmp_path / "c.npz"), chunk=4)(None)
+    assert {site: len(found) for site, found in conditions.read_conditions(tmp_path / "c.npz").items()} == {"A": 3}
+    assert "no conditions for generation from site B" in caplog.text
+
+
+def test_a_checkpoint_of_the_server_counts_on(monkeypatch):
+    fed, _ = federate(monkeypatch, ends(sites()))
+    fed.open(1)
+    fed.exchange(batches("AB"))
+    other, _ = federate(monkeypatch, ends(sites()))
+    other.load_state_dict(fed.state_dict())
+    assert other.ledger.summary() == fed.ledger.summary()
+    # the sites keep their own: nothing of theirs is in it
+    assert fed.state_dict().keys() == {"ledger", "late"}
+
+
+def test_a_job_that_is_ended_blames_no_site(monkeypatch):
+    """Every call fails then; a training that went on would find nobody and strike everybody."""
+    fed, _ = federate(monkeypatch, dict.fromkeys("AB", fail(RuntimeError("aborted"))))
+    monkeypatch.setattr(flare.collab, "is_aborted", True)
+    with pytest.raises(RuntimeError, match="the job was ended"):
+        fed.exchange(batches("AB"))
+
+
+# a site's end
+
+
+@pytest.fixture
+def site_end(monkeypatch):
+    monkeypatch.setattr(flare, "collab", Collab())
+    (site,) = sites({"A": 3})
+    return flare_site(site)
+
+
+def receive(end, data, caller="server"):
+    with at("A", caller):
+        return end.receive(data)
+
+
+def ask(end, message):
+    return CODEC.decode(receive(end, CODEC.encode(message)))
+
+
+def test_a_site_answers_the_three_questions(site_end):
+    info = ask(site_end, OpenRequest("A", 1))
+    assert (info.num_samples, info.step, info.trained) == (3, 1, 0)
+    reply = ask(site_end, batches("A")["A"])
+    assert (type(reply), reply.step) == (SiteReply, 1)
+    assert len(ask(site_end, ConditionRequest("A", 0, 2)).conditions) == 2
+    assert ask(site_end, OpenRequest("A", 2)).trained == 1
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        OpenRequest("B", 1),
+        OpenRequest("A", 0),
+        ConditionRequest("B", 0, 4),
+        SyntheticBatch("B", 1, torch.zeros(2, 1, 8, 8)),
+        SyntheticBatch("A", 1, torch.zeros(2, 1, 4, 4)),
+        SyntheticBatch("A", 1, torch.full((2, 1, 8, 8), 7.0)),
+        SyntheticBatch("A", 0, torch.zeros(2, 1, 8, 8)),
+        SiteInfo("A", 1, 1, torch.zeros(1, 2, 8, 8).byte(), 0),
+        SiteReply("A", 1, torch.zeros(2, 1, 8, 8), {"adversarial": 1.0}, torch.zeros(2, 2, 8, 8).byte()),
+        ConditionBatch("A", 0, torch.zeros(1, 2, 8, 8).byte()),
+        Refusal("A", "no"),
+    ],
+    ids=lambda message: f"{type(message).__name__} {message.site}",
+)
+def test_what_is_not_for_this_site_is_refused_and_changes_nothing(site_end, message, caplog):
+    before = weights(site_end._site.discriminator)
+    refusal = ask(site_end, message)
+    assert refusal == Refusal("A", f"{type(message).__name__}: see the site's log")
+    assert torch.equal(weights(site_end._site.discriminator), before)
+    assert site_end._site.trained == 0
+    assert f"{type(message).__name__} of the server was refused" in caplog.text
+
+
+@pytest.mark.parametrize("data", [b"", b"\x80\x04K\x01.", bytes(100), CODEC.encode(OpenRequest("A", 1))[:-1]])
+def test_what_is_no_message_is_refused(site_end, data):
+    assert CODEC.decode(receive(site_end, data)) == Refusal("A", "the message could not be read")
+
+
+def test_nobody_but_the_server_is_answered(site_end):
+    answer = CODEC.decode(receive(site_end, CODEC.encode(batches("A")["A"]), caller="B"))
+    assert answer == Refusal("A", "only the server may ask")
+    assert site_end._site.trained == 0
+
+
+@pytest.mark.parametrize("data", [None, 7, ["x"], {"a": 1}, "text", bytearray(b"x")])
+def test_nothing_is_raised_to_flare_which_would_send_the_text_and_the_traceback_on(site_end, data):
+    assert CODEC.decode(receive(site_end, data)) == Refusal("A", "the message could not be read")
+    site_end._site.open = fail(RuntimeError("/archive/Doe_Jane.dcm"))
+    assert b"Doe" not in receive(site_end, CODEC.encode(OpenRequest("A", 1)))
+
+
+def test_two_calls_at_a_time_are_answered_one_after_the_other(site_end):
+    """A late call of the server may overlap with the next: a step is done once all the same."""
+    step, site = site_end._site.step, site_end._site
+    inside, both = threading.Semaphore(1), threading.Event()
+
+    def watched(batch):
+        if not inside.acquire(blocking=False):
+            both.set()
+            return step(batch)
+        # time for another to come in, if it can
+        both.wait(0.2)
+        try:
+            return step(batch)
+        finally:
+            inside.release()
+
+    site.step = watched
+    answers = {}
+
+    def call(number):
+        answers[number] = receive(site_end, CODEC.encode(batches("A")["A"]))
+
+    threads = [threading.Thread(target=call, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not both.is_set()
+    assert site.trained == 1
+    assert len(answers) == 4
+    assert len(set(answers.values())) == 1
+
+
+# who decides what: the job, a site's own file, the server's own file
+
+
+@pytest.fixture
+def threads_as_before():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, threads_as_before):
+    monkeypatch.setattr(flare, "collab", Collab())
+    monkeypatch.setenv(flare.LOCAL_FILES, str(tmp_path))
+    return tmp_path
+
+
+SIZES = {"image_size": 32, "generator_channels": 8, "generator_blocks": 1, "discriminator_channels": 8, "amp": False}
+
+
+@pytest.fixture(scope="module")
+def lists(phantom_dir, tmp_path_factory):
+    """Folders with the data lists of the sites, by name: each has its own cases and no others."""
+    paths = write_site_lists(load_datalist(phantom_dir), tmp_path_factory.mktemp("lists"))
+    return {site: str(path.parent) for site, path in paths.items()}
+
+
+def make_job(**overrides):
+    return Job.make(FILES, SIZES | overrides, config_dir(), __version__).to_dict()
+
+
+def start(job, name="A", config_dir="/nowhere"):
+    end = flare.FlareSite(job)
+    with at(name, config_dir=config_dir):
+        end.start()
+    return end
+
+
+def refused(caplog, job, message):
+    """A site takes no part, says why in its log, and to the server no more than that it refuses."""
+    end = start(job)
+    assert end._site is None
+    assert re.search(message, caplog.text)
+    assert ask(end, OpenRequest("A", 1)) == Refusal("A", "OpenRequest: see the site's log")
+    return end
+
+
+def test_what_a_site_says_of_itself_wins(folder, lists):
+    job = make_job(seed=3)
+    own = {"checkpoint_dir": str(folder / "kept"), "device": "cpu:0", "num_threads": 1}
+    write_local(folder, "A", "site.yaml", **own, dataset_dir=lists["A"], batch_size=3)
+    write_local(folder, "B", "site.yaml", **own, dataset_dir=lists["B"])
+    site, other = start(job)._site, start(job, "B")._site
+    assert (site.name, site.batch_size, site.seed) == ("A", 3, 3)
+    # torch knows the two apart, and no config says cpu:0
+    assert site.device == torch.device("cpu:0") != torch.device("cpu")
+    assert other.batch_size == 2  # demo.yaml's
+    assert torch.get_num_threads() == 1
+    # checkpoints lie where the site says, and those of trainings of different jobs do not meet
+    assert site.store.folder.is_relative_to(folder / "kept")
+    assert start(make_job(seed=4))._site.store.folder != site.store.folder
+
+
+def test_a_site_goes_by_its_workspace_where_no_folder_is_named(folder, lists, monkeypatch):
+    monkeypatch.delenv(flare.LOCAL_FILES)
+    write_local(folder, "local", "site.yaml", dataset_dir=lists["B"], checkpoint_dir=str(folder), batch_size=1)
+    end = start(make_job(), "B", config_dir=folder / "local")
+    assert (end._site.name, end._site.batch_size) == ("B", 1)
+
+
+@pytest.mark.parametrize("key", sorted(SITE_KEYS))
+def test_a_job_that_sets_what_is_a_sites_own_is_refused_there(folder, lists, key, caplog):
+    """However it was made: the site looks for itself."""
+    write_local(folder, "A", "site.yaml", dataset_dir=lists["A"], checkpoint_dir=str(folder))
+    job = make_job()
+    job["overrides"][key] = 1
+    refused(caplog, job, f"override {key}: each participant sets it in its own file")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("sites::batch_size", 1),
+        ("sites#device", "meta"),
+        ("+sites", {"batch_size": 1}),
+        ("samples_def::cache_dir", "/elsewhere"),
+        ("site_loss_def::perceptual::weights_path", "/etc/passwd"),
+        ("output_dir", "/elsewhere"),
+        ("finished", "/etc/passwd"),
+        ("bundle_root", "/elsewhere"),
+        ("site_name", "B"),
+        ("generator_def", "another"),
+        ("logging_file", "/elsewhere"),
+        ("tracking", "mlflow"),
+        ("run_id", "x"),
+    ],
+)
+def test_a_job_overrides_plain_keys_and_no_part_of_a_component(folder, lists, key, value, caplog):
+    """By its parts a job could set what is a site's own, or where it writes; by MONAI's arguments what it runs."""
+    write_local(folder, "A", "site.yaml", dataset_dir=lists["A"], checkpoint_dir=str(folder))
+    with pytest.raises(JobError, match="expected a key of the configs that holds a plain value"):
+        make_job(**{key: value})
+    job = make_job()
+    job["overrides"][key] = value
+    refused(caplog, job, "expected a key of the configs that holds a plain value")
+
+
+def test_sites_of_one_machine_may_share_folders(folder, phantom_dir):
+    """One data list of all their cases, one folder of checkpoints: each takes and keeps its own."""
+    own = {"dataset_dir": str(phantom_dir), "checkpoint_dir": str(folder / "kept")}
+    for name in "AB":
+        write_local(folder, name, "site.yaml", **own)
+    members = {name: start(make_job(epoch_length=1), name)._site for name in "AB"}
+    assert members["A"].store.folder != members["B"].store.folder
+    for name, site in members.items():
+        assert {item["site"] for item in site.samples.data} == {name}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": "0.0.1"}, r"for version '0\.0\.1' of this package"),
+        ({"digest": "0" * 64}, "not those that the job was made with"),
+        ({"config_files": ["train.yaml", "brats.yaml", "small.yaml", "flare.yaml"]}, "not those that the job was made"),
+        ({"config_files": ["../configs/train.yaml"]}, "expected the name of a file"),
+        ({"overrides": {"num_steps": "$__import__('os').getpid()"}}, "nothing that is evaluated"),
+        ({"code": "import os"}, "not a job"),
+    ],
+)
+def test_both_ends_refuse_a_job_that_is_not_for_what_is_installed(folder, lists, change, message, caplog):
+    write_local(folder, "A", "site.yaml", dataset_dir=lists["A"], checkpoint_dir=str(folder / "kept"))
+    write_local(folder, "server", "server.yaml", run_dir=str(folder / "run"))
+    job = make_job() | change
+    refused(caplog, job, message)
+    with at("server"), pytest.raises(JobError, match=message):
+        flare.FlareServer(job).run()
+    assert not (folder / "kept").exists()
+    assert not (folder / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"dataset_dir": "/data"}, "expected dataset_dir and checkpoint_dir"),
+        ({"dataset_dir": "/data", "checkpoint_dir": "/kept", "l1_weight": 0.0}, "unknown key l1_weight"),
+        ({"dataset_dir": "/data", "checkpoint_dir": "/kept", "run_dir": "/run"}, "unknown key run_dir"),
+    ],
+)
+def test_a_site_file_holds_a_sites_keys(folder, content, message, caplog):
+    write_local(folder, "A", "site.yaml", **content)
+    refused(caplog, make_job(), message)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"device": "cpu"}, "expected run_dir"),
+        ({"run_dir": "/run", "dataset_dir": "/data"}, "unknown key dataset_dir"),
+        ({"run_dir": "/run", "batch_size": 2}, "unknown key batch_size"),
+    ],
+)
+def test_a_server_file_holds_the_servers_keys_and_no_data(folder, content, message):
+    write_local(folder, "server", "server.yaml", **content)
+    with at("server"), pytest.raises(JobError, match=message):
+        flare.FlareServer(make_job()).run()
+
+
+def test_a_site_that_could_not_start_takes_part_once_its_file_is_right(folder, lists, caplog):
+    end = refused(caplog, make_job(), r"site\.yaml: unreadable")
+    write_local(folder, "A", "site.yaml", dataset_dir=lists["A"], checkpoint_dir=str(folder), batch_size=1)
+    assert len(ask(end, OpenRequest("A", 1)).conditions) == 1

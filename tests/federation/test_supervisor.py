@@ -1,0 +1,222 @@
+"""What is submitted again and what is not, against a FLARE server that is a script."""
+
+import sys
+import textwrap
+import time
+
+import pytest
+
+from bundle.federation.supervisor import GivenUp, Participants, Policy, Supervisor
+
+
+def about(step, saved, finished=False, paused=False, **states):
+    sites = {site: {"state": state} for site, state in ({"A": "present", "B": "present"} | states).items()}
+    return {"step": step, "saved": saved, "finished": finished, "paused": paused, "sites": sites}
+
+
+class Server:
+    """Plays for each job a list of (status, progress, what the sites are in); the last stays."""
+
+    def __init__(self, *jobs, connected=("A", "B")):
+        self.scripts, self.connected = [list(job) for job in jobs], list(connected)
+        self.submitted, self.aborted, self.paused, self.down = [], [], [], 0
+
+    def _script(self, job):
+        return self.scripts[self.submitted.index(job)]
+
+    def submit(self, folder):
+        self._answer()
+        self.submitted.append(f"job-{len(self.submitted)}")
+        return self.submitted[-1]
+
+    def status(self, job):
+        self._answer()
+        return "FINISHED:ABORTED" if job in self.aborted else self._script(job)[0][0]
+
+    def progress(self, job, pause=False):
+        script = self._script(job)
+        if pause:
+            self.paused.append(job)
+        found = script[0][1]
+        if len(script) > 1:
+            script.pop(0)
+        return found
+
+    def running(self):
+        return [] if self._script(self.submitted[-1])[0][1:] == (None, "gone") else self.submitted[-1:]
+
+    def sites(self):
+        self._answer()
+        if not self.submitted:
+            return {site: [] for site in self.connected}
+        script = self.scripts[len(self.submitted) - 1]
+        inside = script[0][2] if len(script[0]) > 2 else self.connected
+        return {site: [self.submitted[-1]] if site in inside else [] for site in self.connected}
+
+    def abort(self, job):
+        self.aborted.append(job)
+
+    def _answer(self):
+        if self.down:
+            self.down -= 1
+            raise ConnectionError("down")
+
+
+class Clock:
+    def __init__(self):
+        self.now, self.slept = 0.0, []
+
+    def __call__(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+        self.slept.append(seconds)
+
+
+def supervise(server, tmp_path, clock=None, **kwargs):
+    clock = clock or Clock()
+    kwargs.setdefault("sites", ["A", "B"])
+    return Supervisor(server, tmp_path, clock=clock, sleep=clock.sleep, **kwargs)
+
+
+DONE = ("RUNNING", about(100, 100, finished=True))
+KILLED = ("FINISHED:EXECUTION_EXCEPTION", None)
+
+
+def test_a_job_that_says_that_it_is_finished_is(tmp_path):
+    server = Server([("RUNNING", about(10, 0)), DONE])
+    assert supervise(server, tmp_path).run() == "job-0"
+    assert len(server.submitted) == 1
+
+
+def test_a_job_that_ended_without_success_is_submitted_again(tmp_path, caplog):
+    server = Server([("RUNNING", about(30, 20)), KILLED], [("RUNNING", about(21, 20)), DONE])
+    assert supervise(server, tmp_path).run() == "job-1"
+    assert "ended as FINISHED:EXECUTION_EXCEPTION" in caplog.text
+    assert server.aborted == ["job-1"]  # FLARE would wait for those that are gone
+
+
+def test_without_a_new_checkpoint_it_is_less_and_less_often_and_then_not_at_all(tmp_path):
+    server, clock = Server(*[[KILLED]] * 9), Clock()
+    policy = Policy(max_restarts=3, delay=5, longest_delay=15, interval=1)
+    with pytest.raises(GivenUp, match="4 jobs in a row ended without a new checkpoint"):
+        supervise(server, tmp_path, clock, policy=policy).run()
+    assert len(server.submitted) == 4
+    assert [seconds for seconds in clock.slept if seconds > 1] == [5, 10, 15]
+
+
+def test_a_new_checkpoint_starts_the_count_again(tmp_path):
+    jobs = [[("RUNNING", about(20 * n + 30, 20 * n + 20)), KILLED] for n in range(6)]
+    server = Server(*jobs, [DONE])
+    assert supervise(server, tmp_path, policy=Policy(max_restarts=1)).run() == "job-6"
+
+
+def test_a_job_that_somebody_ended_stays_ended(tmp_path):
+    server = Server([("RUNNING", about(30, 20)), ("FINISHED:ABORTED", None)])
+    with pytest.raises(GivenUp, match="somebody ended it"):
+        supervise(server, tmp_path).run()
+    assert len(server.submitted) == 1
+
+
+def test_a_site_that_is_back_takes_part_after_the_next_checkpoint(tmp_path, caplog):
+    without = ["A"]
+    server = Server(
+        [
+            ("RUNNING", about(30, 20, B="missing"), without),
+            ("RUNNING", about(32, 20, B="missing"), without),
+            ("RUNNING", about(35, 20, B="missing"), without),
+            ("RUNNING", about(40, 40, paused=True, B="missing"), without),
+        ],
+        [DONE],
+    )
+    assert supervise(server, tmp_path).run() == "job-1"
+    assert server.aborted[0] == "job-0"
+    assert set(server.paused) == {"job-0"}
+    assert "site B is there and not in it" in caplog.text
+    assert "ended after step 40" in caplog.text
+
+
+def test_a_site_that_is_late_but_in_the_job_is_left_alone(tmp_path):
+    late = ("RUNNING", about(30, 20, B="missing"), ["A", "B"])
+    server = Server([late, late, late, DONE])
+    assert supervise(server, tmp_path).run() == "job-0"
+    assert server.paused == []
+
+
+def test_too_few_sites_are_waited_for_and_not_for_ever(tmp_path):
+    server = Server([KILLED], connected=["A"])
+    with pytest.raises(GivenUp, match="1 of at least 2 sites are there after 60 s: A"):
+        supervise(server, tmp_path, min_sites=2, policy=Policy(patience=60)).run()
+    assert server.submitted == []
+
+
+def test_it_starts_without_a_site_that_does_not_come_if_there_are_enough(tmp_path, caplog):
+    server, clock = Server([DONE], connected=["A"]), Clock()
+    assert supervise(server, tmp_path, clock, policy=Policy(patience=60)).run() == "job-0"
+    assert clock.now > 60
+    assert "B: the job starts without them" in caplog.text
+
+
+def test_a_server_that_comes_back_is_waited_for(tmp_path, caplog):
+    caplog.set_level("INFO")
+    server = Server([DONE])
+    server.down = 3
+    assert supervise(server, tmp_path).run() == "job-0"
+    assert "the server answers again" in caplog.text
+    server = Server([DONE])
+    server.down = 10**6
+    with pytest.raises(GivenUp, match="the server does not answer since 60 s: down"):
+        supervise(server, tmp_path, policy=Policy(patience=60)).run()
+
+
+def test_a_job_that_the_server_has_forgotten_is_submitted_again(tmp_path, caplog):
+    server = Server([("RUNNING", about(30, 20)), ("RUNNING", None, "gone")], [DONE])
+    assert supervise(server, tmp_path).run() == "job-1"
+    assert "its process at the server is gone" in caplog.text
+
+
+def test_what_can_be_seen_here_counts_more_than_what_flare_says(tmp_path):
+    server, seen = Server([("FINISHED:COMPLETED", None)], [("RUNNING", None)]), iter([False, False, True])
+    assert supervise(server, tmp_path, finished=lambda: next(seen, True)).run() == "job-1"
+
+
+@pytest.fixture
+def kit(tmp_path):
+    """A participant that says a line, starts a process of its own and waits."""
+    script = tmp_path / "A" / "startup" / "sub_start.sh"
+    script.parent.mkdir(parents=True)
+    child = "import time; time.sleep(60)"
+    script.write_text(
+        textwrap.dedent(f"""\
+            #!{sys.executable}
+            import subprocess, sys, time
+            print("here", sys.argv[1:], flush=True)
+            subprocess.Popen([sys.executable, "-c", "{child}", __file__])
+            time.sleep(60)
+            """)
+    )
+    script.chmod(0o755)
+    return tmp_path / "A"
+
+
+def test_participants_are_ended_with_their_jobs_and_started_again_when_they_die(kit, tmp_path, capfd):
+    def until(condition):
+        end = time.monotonic() + 20
+        while not condition() and time.monotonic() < end:
+            time.sleep(0.05)
+        assert condition()
+
+    log = tmp_path / "logs" / "A.log"
+    with Participants({"A": kit}, tmp_path / "logs", {"PATH": "/usr/bin"}, shown=["A"], revive=0.0) as participants:
+        until(lambda: len(participants._of("A")) == 2)
+        process = participants._processes["A"]
+        process.kill()
+        process.wait()
+        participants.look()
+        participants.look()
+        assert participants._processes["A"] is not process
+        until(lambda: log.read_text().count("here ['--once']") == 2)
+        left = participants._of("A")
+    assert not any(one.is_running() and one.status() != "zombie" for one in left)
+    assert "[A] here" in capfd.readouterr().err
