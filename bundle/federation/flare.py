@@ -192,7 +192,8 @@ class FlareFederation(Federation):
                 continue
             data = self.codec.encode(messages[site])
             self.ledger.sent(site, len(data))
-            asked[site] = self._running[site] = self._pool.submit(self._send, site, data, patience or timeout)
+            # FLARE gives up later than the step does: or a late answer would not be seen
+            asked[site] = self._running[site] = self._pool.submit(self._send, site, data, patience or 2 * timeout)
         if asked:
             wait(asked.values(), timeout)
         if collab.is_aborted:

@@ -111,14 +111,17 @@ def test_a_sites_job_process_is_killed_and_the_training_ends_as_in_one_process(t
 
     pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
     run = [sys.executable, str(ROOT / "scripts" / "make_phantoms.py"), "brains", str(tmp_path / "phantoms")]
-    subprocess.run([*run, "--cases_per_site", "2", "--test_cases_per_site", "1", "--size", "32", "32", "8"], check=True)
+    subprocess.run(
+        [*run, "--sites", "A", "B", "--cases_per_site", "2", "--test_cases_per_site", "1", "--size", "32", "32", "8"],
+        check=True,
+    )
     prepare = [sys.executable, str(ROOT / "scripts" / "prepare_data.py"), "brats", str(tmp_path / "phantoms")]
     table = ["--sites", "table", "--table", str(tmp_path / "phantoms" / "cases.csv")]
     data = tmp_path / "data"
     subprocess.run([*prepare, "--output", str(data), *table, "--modalities", "flair"], check=True)
     own = ["--config_file", CONFIGS, "--dataset_dir", str(data), "--num_threads", "1", "--device", "cpu"]
     sizes = ["image_size=32", "generator_channels=4", "generator_blocks=1", "discriminator_channels=4"]
-    steps = ["num_steps=300", "epoch_length=10", "amp=false", "step_timeout=10"]
+    steps = ["num_steps=120", "epoch_length=10", "amp=false", "step_timeout=10"]
 
     def start(command, run_dir):
         script = str(ROOT / "scripts" / "federate.py")
@@ -134,7 +137,7 @@ def test_a_sites_job_process_is_killed_and_the_training_ends_as_in_one_process(t
     said = []
     for line in process.stderr:
         said.append(line)
-        if "step 50 is saved" in line and not any("submitted again" in before for before in said):
+        if "step 30 is saved" in line and not any("submitted again" in before for before in said):
             jobs = [one for one in psutil.process_iter(["cmdline"]) if _is_job_of(one, killed)]
             assert jobs, "no job process of a site"
             os.kill(jobs[0].pid, signal.SIGKILL)
