@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from bundle.data.datalist import DataList, load_datalist
 from bundle.data.errors import DataError
-from bundle.settings import GAN_SETTINGS, check_gan_setting
+from bundle.settings import KINDS, all_settings, check_gan_setting, trains_generator
 
 __all__ = ["POOLED", "batch_sizes", "check_setting", "items_by_site", "samples_by_site", "training_items"]
 
@@ -20,7 +19,7 @@ POOLED = "all"
 def check_setting(setting: str, sites: Iterable[str]) -> str:
     """
     Args:
-        setting: ``real_all``, ``real_subset/SITE``, ``syn_all`` or ``asyndgan``.
+        setting: ``real_all``, ``real_subset/SITE``, ``syn_all``, ``syn_subset/SITE`` or ``asyndgan``.
         sites: names of the sites there are.
 
     Returns:
@@ -29,7 +28,7 @@ def check_setting(setting: str, sites: Iterable[str]) -> str:
     Raises:
         DataError: naming the settings there are.
     """
-    known = ["real_all", *(f"real_subset/{site}" for site in sorted(sites)), *GAN_SETTINGS]
+    known = all_settings(KINDS, sites)
     if setting not in known:
         raise DataError(f"unknown setting {setting!r}: expected one of {', '.join(known)}")
     return setting
@@ -41,19 +40,24 @@ def items_by_site(datalist: DataList, setting: str) -> dict[str, list[dict]]:
 
     Args:
         datalist: the data list.
-        setting: ``asyndgan`` for the sites as they are, ``syn_all`` for one site that holds everything.
+        setting: ``asyndgan`` for the sites as they are, ``syn_all`` for one site that holds everything,
+            ``syn_subset/SITE`` for one of the sites alone.
 
     Raises:
         ValueError: for a setting that trains no generator.
+        DataError: for a site that there is not.
     """
-    if check_gan_setting(setting) == "syn_all":
+    check_setting(check_gan_setting(setting), datalist.sites)
+    if setting == "syn_all":
         return {POOLED: list(datalist.training)}
-    return {site: datalist.site_items(site) for site in datalist.sites}
+    _, _, subset = setting.partition("/")
+    return {site: datalist.site_items(site) for site in ([subset] if subset else datalist.sites)}
 
 
 def batch_sizes(batch_size: int | Mapping[str, int], datalist: DataList, setting: str) -> dict[str, int]:
     """
-    Batch size by site; in the setting ``syn_all`` the sum over the sites, so that a step sees as many images.
+    Batch size by site. Where one site stands for all, in ``syn_all`` and ``syn_subset/SITE``, it is the sum over the
+    sites, so that a step sees as many images in every setting.
 
     Args:
         batch_size: of every site, or by name of the site.
@@ -64,7 +68,9 @@ def batch_sizes(batch_size: int | Mapping[str, int], datalist: DataList, setting
     sizes = dict(batch_size) if isinstance(batch_size, Mapping) else dict.fromkeys(datalist.sites, batch_size)
     if set(sizes) != set(datalist.sites):
         raise DataError(f"batch_size is given for {sorted(sizes)}, but the sites are {list(datalist.sites)}")
-    return {POOLED: sum(sizes.values())} if setting == "syn_all" else sizes
+    if setting == "asyndgan":
+        return sizes
+    return {setting.partition("/")[2] or POOLED: sum(sizes.values())}
 
 
 def samples_by_site(items: Mapping[str, list[dict]], samples: Callable[..., Any]) -> dict[str, Any]:
@@ -83,7 +89,7 @@ def training_items(setting: str, dataset_dir: str, synthetic_dir: str, modalitie
     Args:
         setting: see :func:`check_setting`.
         dataset_dir: folder with the real data's ``datalist.json``.
-        synthetic_dir: folder with the synthetic data's, read in the settings ``syn_all`` and ``asyndgan``.
+        synthetic_dir: folder with the synthetic data's, read in the settings that train a generator.
         modalities: channels of the images.
 
     Raises:
@@ -91,10 +97,9 @@ def training_items(setting: str, dataset_dir: str, synthetic_dir: str, modalitie
     """
     real = load_datalist(dataset_dir, modalities)
     check_setting(setting, real.sites)
-    if subset := re.fullmatch(r"real_subset/(.+)", setting):
-        return real.site_items(subset[1])
-    if setting == "real_all":
-        return list(real.training)
+    if not trains_generator(setting):
+        subset = setting.partition("/")[2]
+        return real.site_items(subset) if subset else list(real.training)
     if not (Path(synthetic_dir) / "datalist.json").is_file():
         raise DataError(f"setting {setting}: no synthetic data set in {synthetic_dir}; generate.yaml writes it")
     return list(load_datalist(synthetic_dir, modalities).training)

@@ -11,10 +11,12 @@ from bundle.engines.handlers import (
 from bundle.engines.images import write_nifti_slice, write_png
 from bundle.engines.inferer import AutocastInferer, PaddedInferer
 from bundle.engines.lr import LinearDecay, num_epochs
+from bundle.engines.quality import OVERALL, QualityRecord
 from bundle.engines.synthetic import SyntheticWriter
 from bundle.engines.trainer import DistributedGanTrainer, losses_by_tag, mean_losses, mixture_weights
 
 __all__ = [
+    "OVERALL",
     "AtomicCheckpointSaver",
     "AutocastInferer",
     "CaseMetricsSaver",
@@ -22,6 +24,7 @@ __all__ = [
     "LinearDecay",
     "PaddedInferer",
     "Progress",
+    "QualityRecord",
     "Resume",
     "SyntheticWriter",
     "TrainingRecord",

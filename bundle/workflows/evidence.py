@@ -21,7 +21,7 @@ from bundle.report import (
     synthesis_grid,
     write_report,
 )
-from bundle.settings import GAN_SETTINGS
+from bundle.settings import all_settings
 from bundle.workflows.experiment import Experiment
 
 __all__ = ["make_report"]
@@ -51,7 +51,11 @@ def make_report(experiment: Experiment, results: Mapping) -> Path:
         return folder / name
 
     key = key_metric(results)
-    trained = [s for s in GAN_SETTINGS if (experiment.output_dir(s, experiment.seeds[0]) / "synthetic").is_dir()]
+    trained = [
+        setting
+        for setting in all_settings(experiment.kinds, experiment.datalist.sites)
+        if (experiment.output_dir(setting, experiment.seeds[0]) / "synthetic").is_dir()
+    ]
     for setting in reversed(trained):
         grid = synthesis_rows(experiment, setting)
         caption = "Condition, the generator's image of it, and the real image that the condition was drawn from."

@@ -20,9 +20,9 @@ import torch
 
 from bundle.data import check_setting, load_datalist
 from bundle.files import write_json
-from bundle.settings import GAN_SETTINGS
+from bundle.settings import all_settings, trains_generator
 from bundle.workflows.checks import ConfigError
-from bundle.workflows.workflow import CheckedWorkflow, DistributedGANWorkflow, SegmentationWorkflow
+from bundle.workflows.workflow import CheckedWorkflow, DistributedGANWorkflow, QualityWorkflow, SegmentationWorkflow
 
 __all__ = ["STAGES", "Experiment"]
 
@@ -33,6 +33,7 @@ STAGES: dict[str, type[CheckedWorkflow]] = {
     "generate": DistributedGANWorkflow,
     "segment": SegmentationWorkflow,
     "evaluate": SegmentationWorkflow,
+    "quality": QualityWorkflow,
 }
 
 
@@ -69,17 +70,22 @@ class Experiment:
 
     def __post_init__(self) -> None:
         self.run_dir = self.run_dir or str(Path(self.config_dir).parent / "runs" / f"{self.task}-{self.profile}")
-        modalities = self.workflow("evaluate", "real_all", self.seeds[0]).parser.get_parsed_content("modalities")
+        parser = self.workflow("quality", "asyndgan", self.seeds[0]).parser
+        modalities = parser.get_parsed_content("modalities")
+        self.stages = tuple(parser.get_parsed_content("stages"))
+        if unknown := [stage for stage in self.stages if stage not in STAGES]:
+            raise ConfigError(f"stages: {unknown[0]!r} is none of {', '.join(STAGES)}")
+        self.kinds = tuple(parser.get_parsed_content("settings"))
         # held-out cases are first read after hours of training: decode everything now
         self.datalist = load_datalist(self.dataset_dir, modalities, deep=True)
-        if not self.datalist.test:
+        if not self.datalist.test and "evaluate" in self.stages:
             logger.warning("%s: the list 'test' is empty, so no segmenter is scored", self.dataset_dir)
         self.settings = list(self.settings or self._all_settings())
         for setting in self.settings:
             check_setting(setting, self.datalist.sites)
 
     def _all_settings(self) -> list[str]:
-        return ["real_all", *(f"real_subset/{site}" for site in self.datalist.sites), *GAN_SETTINGS]
+        return all_settings(self.kinds, self.datalist.sites)
 
     def workflow(self, stage: str, setting: str, seed: int) -> CheckedWorkflow:
         """A stage's workflow, initialized."""
@@ -115,7 +121,7 @@ class Experiment:
 
     def _check_sites(self) -> None:
         """Make the sites before the hours of training that come first: one without enough samples is refused."""
-        trained = [setting for setting in GAN_SETTINGS if setting in self.settings]
+        trained = [setting for setting in self.settings if trains_generator(setting)]
         if not trained:
             return
         # sites that have enough for themselves have enough together
@@ -126,8 +132,10 @@ class Experiment:
         gc.collect()
 
     def _belongs(self, stage: str, setting: str) -> bool:
-        if stage in ("train", "generate"):
-            return setting in GAN_SETTINGS
+        if stage not in self.stages:
+            return False
+        if stage in ("train", "generate", "quality"):
+            return trains_generator(setting)
         return stage == "segment" or bool(self.datalist.test)
 
     def _run_stage(self, stage: str, setting: str, seed: int) -> None:
@@ -152,12 +160,15 @@ class Experiment:
             "train": self._training(),
             # what an earlier start has finished belongs to the run as well
             "settings": {setting: self._scores(setting) for setting in self._all_settings()},
+            # of the synthetic images themselves; the cases are the sites
+            "quality": {setting: self._quality(setting) for setting in self._all_settings()},
             "units": self._units(),
             "wire": None,
             "hardware": hardware(),
             "command": self.command,
         }
-        results["settings"] = {setting: scores for setting, scores in results["settings"].items() if scores}
+        for block in ("settings", "quality"):
+            results[block] = {setting: scores for setting, scores in results[block].items() if scores}
         asyndgan = self._records("asyndgan", "gan/record.json")
         if asyndgan:
             results |= {key: asyndgan[0].get(key) for key in ("losses", "wire", "sites")}
@@ -172,7 +183,7 @@ class Experiment:
 
     def _training(self) -> dict:
         """What the generators took, as a mean over seeds."""
-        found = {setting: self._records(setting, "gan/record.json") for setting in GAN_SETTINGS}
+        found = {setting: self._records(setting, "gan/record.json") for setting in self._all_settings()}
         return {
             setting: {key: mean(r[key] for r in records) for key in ("steps", "seconds", "seconds_per_step")}
             for setting, records in found.items()
@@ -181,15 +192,26 @@ class Experiment:
 
     def _units(self) -> dict | None:
         """Units of the metrics, as the task's config has them."""
-        evaluations = [e for setting in self._all_settings() for e in self._records(setting, "evaluation/metrics.json")]
-        return evaluations[0].get("units") if evaluations else None
+        names = ("evaluation/metrics.json", "quality/metrics.json")
+        found = [record for s in self._all_settings() for name in names for record in self._records(s, name)]
+        return found[0].get("units") if found else None
 
     def _scores(self, setting: str) -> dict:
-        evaluations = [e["metrics"] for e in self._records(setting, "evaluation/metrics.json")]
         segmenters = self._records(setting, "segmenter/record.json")
-        if not evaluations or not segmenters:
+        scores = self._collected(setting, "evaluation/metrics.json")
+        if not scores or not segmenters:
             return {}
+        return scores | {"training_images": segmenters[0]["training_images"]}
+
+    def _quality(self, setting: str) -> dict:
+        return self._collected(setting, "quality/metrics.json")
+
+    def _collected(self, setting: str, name: str) -> dict:
+        """The metrics of a file of every seed, over the seeds."""
+        evaluations = [evaluation["metrics"] for evaluation in self._records(setting, name)]
         scores: dict[str, Any] = {}
+        if not evaluations:
+            return scores
         for metric in evaluations[0]:
             per_seed = [evaluation[metric]["mean"] for evaluation in evaluations]
             known = [value for value in per_seed if value is not None]
@@ -202,7 +224,7 @@ class Experiment:
                     case: [evaluation[metric]["per_case"][case] for evaluation in evaluations] for case in cases
                 },
             }
-        return scores | {"training_images": segmenters[0]["training_images"]}
+        return scores
 
     def _seconds(self) -> float:
         """Time of all trainings, whenever they ran."""

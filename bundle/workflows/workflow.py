@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle.properties import MetaProperties
 from monai.utils import BundleProperty, BundlePropertyConfig, ensure_tuple
 
 from bundle.files import digest, write_text
@@ -24,7 +25,7 @@ from bundle.workflows.checks import (
 )
 from bundle.workflows.lock import exclusive
 
-__all__ = ["CheckedWorkflow", "DistributedGANWorkflow", "SegmentationWorkflow"]
+__all__ = ["CheckedWorkflow", "DistributedGANWorkflow", "QualityWorkflow", "SegmentationWorkflow"]
 
 logger = logging.getLogger(__name__)
 
@@ -218,3 +219,13 @@ class DistributedGANWorkflow(CheckedWorkflow):
 
 class SegmentationWorkflow(CheckedWorkflow):
     """Training a segmenter in one of the settings (``segment.yaml``), and scoring it (``evaluate.yaml``)."""
+
+
+class QualityWorkflow(CheckedWorkflow):
+    """Scoring a synthetic data set itself, against the real one (``quality.yaml``)."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # of MONAI's properties of an inference those of a network are left out: nothing is inferred here
+        own = {"bundle_root", "device", "dataset_dir", *MetaProperties}
+        self.properties = {name: about for name, about in self.properties.items() if name in own}

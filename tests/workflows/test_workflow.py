@@ -11,7 +11,7 @@ from monai.utils import BundleProperty
 
 from bundle.data import DataError
 from bundle.files import digest
-from bundle.workflows import ConfigError, DistributedGANWorkflow, SegmentationWorkflow
+from bundle.workflows import ConfigError, DistributedGANWorkflow, QualityWorkflow, SegmentationWorkflow
 from bundle.workflows.checks import keys_in_use
 from bundle.workflows.lock import exclusive
 from bundle.workflows.workflow import MOVABLE_KEYS
@@ -22,6 +22,7 @@ STAGES = {
     "generate": DistributedGANWorkflow,
     "segment": SegmentationWorkflow,
     "evaluate": SegmentationWorkflow,
+    "quality": QualityWorkflow,
 }
 
 
@@ -140,9 +141,9 @@ def refused(stage, tmp_path, tiny_sizes, **overrides):
 )
 def test_an_unknown_setting_is_named_with_those_there_are(stage, setting, phantom_dir, tmp_path, tiny_sizes):
     message = refused(stage, tmp_path, tiny_sizes, dataset_dir=str(phantom_dir), setting=setting)
-    known = "syn_all or asyndgan"
+    known = "syn_all, syn_subset/SITE or asyndgan"
     if stage in ("segment", "evaluate"):
-        known = "real_all, real_subset/A, real_subset/B, syn_all, asyndgan"
+        known = "real_all, real_subset/A, real_subset/B, syn_all, syn_subset/A, syn_subset/B, asyndgan"
     assert f"setting {setting!r}" in message
     assert message.endswith(f"expected {known}") or message.endswith(f"expected one of {known}")
 
