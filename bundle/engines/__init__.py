@@ -1,5 +1,6 @@
 """Training and evaluation as Ignite engines, and the handlers that go with them."""
 
+from bundle.engines.average import WeightsAverage
 from bundle.engines.handlers import (
     AtomicCheckpointSaver,
     CaseMetricsSaver,
@@ -28,6 +29,7 @@ __all__ = [
     "Resume",
     "SyntheticWriter",
     "TrainingRecord",
+    "WeightsAverage",
     "WeightsSaver",
     "losses_by_tag",
     "mean_losses",

@@ -13,7 +13,7 @@ from monai.inferers import Inferer, SimpleInferer
 from bundle.federation import guards
 from bundle.federation.messages import ConditionBatch, ConditionRequest, SiteInfo, SiteReply, SyntheticBatch
 from bundle.federation.site_store import SiteStore
-from bundle.losses import SiteLoss
+from bundle.losses import DiscriminatorAugmentation, SiteLoss
 from bundle.seeding import Draw, derive_seed, draw, forked_rng, seeded
 
 __all__ = ["Samples", "Site", "make_sites"]
@@ -51,6 +51,7 @@ class Site:
         inferer: how the discriminator is called; :class:`bundle.engines.AutocastInferer` for mixed precision.
         lr_schedule: factor on the optimiser's learning rate as a function of the steps done; None for a constant rate.
         store: where the site keeps checkpoints of its own; None where somebody else keeps its ``state_dict``.
+        augmentation: of all that the discriminator sees; None for none.
 
     Raises:
         ValueError: when the batch size is below 1, or the site has fewer samples.
@@ -69,6 +70,7 @@ class Site:
         inferer: Inferer | None = None,
         lr_schedule: Callable[[int], float] | None = None,
         store: SiteStore | None = None,
+        augmentation: DiscriminatorAugmentation | None = None,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"site {name}: expected a batch_size of at least 1, got {batch_size}")
@@ -88,6 +90,7 @@ class Site:
         self.inferer = SimpleInferer() if inferer is None else inferer
         self.lr_schedule = lr_schedule
         self.store = store
+        self.augmentation = augmentation
         self.trained = 0
         self._base_rates = [group["lr"] for group in optimizer.param_groups]
         self._batch: tuple[int, dict[str, torch.Tensor]] | None = None
@@ -235,6 +238,8 @@ class Site:
         return loss.item()
 
     def _logits(self, condition: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        if self.augmentation is not None:
+            condition, image = self.augmentation(condition, image)
         layers = self.inferer(torch.cat([condition, image], dim=1), self.discriminator)
         return layers[-1] if isinstance(layers, list | tuple) else layers
 
@@ -260,6 +265,7 @@ def make_sites(
     inferer: Inferer | None = None,
     lr_schedule: Callable[[int], float] | None = None,
     store: Callable[[str], SiteStore] | None = None,
+    augmentation: DiscriminatorAugmentation | None = None,
 ) -> list[Site]:
     """
     One :class:`Site` per entry of ``samples``, each with a discriminator and an optimiser of its own.
@@ -294,6 +300,7 @@ def make_sites(
                 inferer,
                 lr_schedule,
                 None if store is None else store(name),
+                augmentation,
             )
         )
     return sites

@@ -49,6 +49,9 @@ class ResnetGenerator(nn.Module):
     residual blocks, transposed convolutions that undo the downsampling, a 7-wide convolution and tanh; reflection
     padding at both ends and in the blocks. With 3→3 channels and the defaults it has 11,378,179 parameters.
 
+    With ``noise_channels`` it is G(x, z): z is drawn anew at every call, standard normal, a value per channel and
+    pixel, from torch's random stream, and goes in beside the condition.
+
     Weights are drawn by :func:`init_weights` from torch's global random stream.
 
     Args:
@@ -61,6 +64,10 @@ class ResnetGenerator(nn.Module):
             Convolutions have biases unless the norm is "BATCH", as in the published code.
         dropout: probability inside the blocks (the 2020 code: 0.5).
         num_downsampling: how often the resolution is halved.
+        upsampling: how it is doubled again: "transposed" for transposed convolutions, as published, or "resize" for
+            bilinear interpolation and a convolution, which leaves no checkerboard (Odena et al. 2016,
+            https://doi.org/10.23915/distill.00003). The weights are of the same number.
+        noise_channels: channels of z; published: 0.
         spatial_dims: 2 or 3.
 
     Shapes: B×in_channels×H×W[×D] float → B×out_channels×H×W[×D] in (-1, 1), of the input's dtype or autocast's.
@@ -80,19 +87,25 @@ class ResnetGenerator(nn.Module):
         norm: str | tuple = "INSTANCE",
         dropout: float = 0.0,
         num_downsampling: int = 2,
+        upsampling: str = "transposed",
+        noise_channels: int = 0,
         spatial_dims: int = 2,
     ) -> None:
         super().__init__()
         if spatial_dims not in (2, 3):
             raise ValueError(f"spatial_dims: expected 2 or 3, got {spatial_dims}")
-        if min(in_channels, out_channels, channels) < 1 or min(num_blocks, num_downsampling) < 0:
+        if min(in_channels, out_channels, channels) < 1 or min(num_blocks, num_downsampling, noise_channels) < 0:
             raise ValueError(
-                "expected in_channels, out_channels, channels >= 1 and num_blocks, num_downsampling >= 0, got "
-                f"{in_channels}, {out_channels}, {channels}, {num_blocks}, {num_downsampling}"
+                "expected in_channels, out_channels, channels >= 1 and num_blocks, num_downsampling, noise_channels "
+                f">= 0, got {in_channels}, {out_channels}, {channels}, {num_blocks}, {num_downsampling}, "
+                f"{noise_channels}"
             )
+        if upsampling not in ("transposed", "resize"):
+            raise ValueError(f"upsampling: expected 'transposed' or 'resize', got {upsampling!r}")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout: expected a probability below 1, got {dropout}")
         self.in_channels = in_channels
+        self.noise_channels = noise_channels
         self.divisor = 2**num_downsampling
         # 2 pixels must be left where the blocks pad by 1, and 4 where the ends pad by 3.
         self.smallest = max(2 * self.divisor, 4)
@@ -103,7 +116,7 @@ class ResnetGenerator(nn.Module):
 
         layers: list[nn.Module] = [
             pad(3),
-            conv(in_channels, channels, kernel_size=7, bias=bias),
+            conv(in_channels + noise_channels, channels, kernel_size=7, bias=bias),
             get_norm_layer(norm, spatial_dims, channels),
             nn.ReLU(inplace=True),
         ]
@@ -117,12 +130,18 @@ class ResnetGenerator(nn.Module):
             width *= 2
         layers += [_ResidualBlock(width, norm, dropout, bias, spatial_dims) for _ in range(num_blocks)]
         for _ in range(num_downsampling):
-            layers += [
+            if upsampling == "transposed":
                 # output_padding makes the size exactly double: without it one row and column would be missing.
-                transposed(width, width // 2, kernel_size=3, stride=2, padding=1, output_padding=1, bias=bias),
-                get_norm_layer(norm, spatial_dims, width // 2),
-                nn.ReLU(inplace=True),
-            ]
+                layers.append(
+                    transposed(width, width // 2, kernel_size=3, stride=2, padding=1, output_padding=1, bias=bias)
+                )
+            else:
+                layers += [
+                    nn.Upsample(scale_factor=2, mode={2: "bilinear", 3: "trilinear"}[spatial_dims]),
+                    pad(1),
+                    conv(width, width // 2, kernel_size=3, bias=bias),
+                ]
+            layers += [get_norm_layer(norm, spatial_dims, width // 2), nn.ReLU(inplace=True)]
             width //= 2
         layers += [pad(3), conv(width, out_channels, kernel_size=7), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
@@ -135,4 +154,7 @@ class ResnetGenerator(nn.Module):
                     f"expected spatial sizes that are multiples of {self.divisor} and at least {self.smallest}, "
                     f"got {size}"
                 )
+        if self.noise_channels > 0:
+            noise = torch.randn_like(x[:, :1].repeat_interleave(self.noise_channels, dim=1))
+            x = torch.cat([x, noise], dim=1)
         return self.layers(x)

@@ -7,7 +7,7 @@ from small_sites import RandomSamples, adam, discriminator, sites
 from bundle.federation import Site
 from bundle.federation.messages import SyntheticBatch
 from bundle.federation.site_store import SiteStore
-from bundle.losses import AdversarialLoss, SiteLoss
+from bundle.losses import AdversarialLoss, DiscriminatorAugmentation, SiteLoss
 
 
 def weights(network):
@@ -54,6 +54,30 @@ def test_what_the_generator_is_told_does_not_reach_the_discriminator():
         assert all(p.requires_grad for p in site.discriminator.parameters())
         ends.append(weights(site.discriminator))
     assert torch.equal(*ends)
+
+
+def test_what_the_discriminator_sees_is_augmented_each_time_it_looks():
+    seen = []
+
+    class Watched(DiscriminatorAugmentation):
+        def forward(self, condition, image):
+            seen.append(image.shape)
+            return super().forward(condition, image)
+
+    ends = []
+    for strength in (0.0, 0.5, 0.5):
+        (site,) = sites({"A": 3}, augmentation=Watched(brightness=strength, cutout=strength))
+        reply = site.step(SyntheticBatch("A", 1, torch.zeros(2, 1, 8, 8)))
+        ends.append((weights(site.discriminator), reply.image_gradient))
+    assert len(seen) == 3 * 3  # real, synthetic, and synthetic for the generator
+    # drawn from (seed, site, step): a step that is done again is the same
+    assert all(torch.equal(*pair) for pair in zip(ends[1], ends[2], strict=True))
+    assert not torch.equal(ends[0][0], ends[1][0])
+    # where a square was cut out, the discriminator has no opinion; the L1 term, which compares whole images, has
+    (site,) = sites({"A": 3}, l1_weight=0.0, augmentation=DiscriminatorAugmentation(cutout=0.9))
+    gradient = site.step(SyntheticBatch("A", 1, torch.zeros(2, 1, 8, 8))).image_gradient
+    assert (gradient == 0).any()
+    assert (gradient != 0).any()
 
 
 def test_conditions_come_one_step_ahead_and_belong_to_the_images():

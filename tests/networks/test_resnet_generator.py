@@ -92,7 +92,45 @@ def test_same_seed_same_weights():
         assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize("options", [{"spatial_dims": 1}, {"channels": 0}, {"num_blocks": -1}, {"dropout": 1.0}])
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_resizing_has_the_weights_of_transposed_convolutions(spatial_dims):
+    networks = [small(upsampling=kind, spatial_dims=spatial_dims) for kind in ("transposed", "resize")]
+    assert count(networks[0]) == count(networks[1])
+    shape = (16, 24, 8)[:spatial_dims]
+    assert networks[1](torch.randn(1, 2, *shape)).shape == (1, 1, *shape)
+
+
+def test_resizing_leaves_no_checkerboard():
+    """Where the condition has no structure, far from the borders, what varies from pixel to pixel is the upsampling."""
+    roughness = {}
+    for kind in ("transposed", "resize"):
+        torch.manual_seed(0)
+        flat = small(upsampling=kind, norm=("GROUP", {"num_groups": 1}))(torch.ones(1, 2, 96, 96))[0, 0, 40:56, 40:56]
+        roughness[kind] = flat.diff(dim=0).abs().mean() + flat.diff(dim=1).abs().mean()
+    assert roughness["resize"] < 1e-6 < 1e-4 < roughness["transposed"]
+
+
+def test_noise_makes_another_image_of_the_same_condition():
+    network, x = small(noise_channels=3), torch.randn(2, 2, 16, 16)
+    torch.manual_seed(0)
+    first, second = network(x), network(x)
+    torch.manual_seed(0)
+    assert torch.equal(network(x), first)
+    assert not torch.equal(first, second)
+    assert count(network) == count(small()) + 3 * 8 * 49
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"upsampling": "nearest"},
+        {"noise_channels": -1},
+        {"spatial_dims": 1},
+        {"channels": 0},
+        {"num_blocks": -1},
+        {"dropout": 1.0},
+    ],
+)
 def test_construction(options):
     with pytest.raises(ValueError, match="expected"):
         small(**options)
