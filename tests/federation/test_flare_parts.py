@@ -12,7 +12,8 @@ from small_sites import federation, generator, sites
 
 pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
 
-from wired_sites import Collab, Gate, at, ends, federate, flare_site, write_local
+import wired_sites
+from wired_sites import Collab, Gate, at, ends, federate, flare_site, see, write_local
 
 from bundle import __version__
 from bundle.data import load_datalist, write_site_lists
@@ -88,13 +89,13 @@ def test_a_site_that_is_not_named_hears_nothing(monkeypatch):
 
 
 def test_opening_may_take_longer_than_a_step_but_only_at_first(monkeypatch):
-    deadlines, wait = [], flare.wait
+    deadlines, wait = [], flare.federation.wait
 
     def watched(futures, timeout):
         deadlines.append(timeout)
         return wait(futures, 60)
 
-    monkeypatch.setattr(flare, "wait", watched)
+    monkeypatch.setattr(flare.federation, "wait", watched)
     fed, proxies = federate(monkeypatch, ends(sites()), step_timeout=7, open_timeout=70)
     fed.open(1)
     fed.exchange(batches("A"))
@@ -153,7 +154,7 @@ def test_a_step_ends_at_its_deadline_without_the_slow_one_which_is_asked_nothing
             super()._count_late(site, future)
             counted.set()
 
-    monkeypatch.setattr(flare, "FlareFederation", Watched)
+    monkeypatch.setattr(wired_sites, "FlareFederation", Watched)
     fed, proxies = federate(monkeypatch, answers, step_timeout=60)
     fed.open(1)
     gate = gates["B"] = Gate(answers["B"])
@@ -198,7 +199,7 @@ def test_a_slow_site_costs_the_others_nothing_of_a_training(monkeypatch):
     fed, proxies = federate(monkeypatch, answers)
     gate = Gate(answers["B"])
     # the deadline of step 2, without a clock: it is over as soon as A has answered
-    wait, late = flare.wait, []
+    wait, late = flare.federation.wait, []
 
     def deadline(futures, timeout):
         if not late:
@@ -224,7 +225,7 @@ def test_a_slow_site_costs_the_others_nothing_of_a_training(monkeypatch):
             wait(fed._running.values(), 60)
             proxies["B"].answer = answers["B"]
 
-    monkeypatch.setattr(flare, "wait", deadline)
+    monkeypatch.setattr(flare.federation, "wait", deadline)
     try:
         one = run(fed, before_step)
     finally:
@@ -280,7 +281,7 @@ def test_a_checkpoint_of_the_server_counts_on(monkeypatch):
 def test_a_job_that_is_ended_blames_no_site(monkeypatch):
     """Every call fails then; a training that went on would find nobody and strike everybody."""
     fed, _ = federate(monkeypatch, dict.fromkeys("AB", fail(RuntimeError("aborted"))))
-    monkeypatch.setattr(flare.collab, "is_aborted", True)
+    monkeypatch.setattr(flare.federation.collab, "is_aborted", True)
     with pytest.raises(RuntimeError, match="the job was ended"):
         fed.exchange(batches("AB"))
 
@@ -290,7 +291,7 @@ def test_a_job_that_is_ended_blames_no_site(monkeypatch):
 
 @pytest.fixture
 def site_end(monkeypatch):
-    monkeypatch.setattr(flare, "collab", Collab())
+    see(monkeypatch, Collab())
     (site,) = sites({"A": 3})
     return flare_site(site)
 
@@ -402,7 +403,7 @@ def threads_as_before():
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch, threads_as_before):
-    monkeypatch.setattr(flare, "collab", Collab())
+    see(monkeypatch, Collab())
     monkeypatch.setenv(flare.LOCAL_FILES, str(tmp_path))
     return tmp_path
 
