@@ -454,6 +454,37 @@ def test_what_a_site_says_of_itself_wins(folder, lists):
     assert start(make_job(seed=4))._site.store.folder != site.store.folder
 
 
+def test_a_site_computes_with_its_own_number_of_threads_whoever_calls(folder, lists):
+    """The bits depend on it, and FLARE calls in one thread or another; torch's number is a thread's own."""
+    own = {"checkpoint_dir": str(folder), "batch_size": 1}
+    for name, number in {"A": 1, "B": 2}.items():
+        write_local(folder, name, "site.yaml", **own, dataset_dir=lists[name], num_threads=number)
+    members, seen = {name: start(make_job(), name) for name in "AB"}, []
+
+    def watched(site):
+        open_site = site.open
+
+        def look(number):
+            seen.append((site.name, torch.get_num_threads()))
+            return open_site(number)
+
+        return look
+
+    for end in members.values():
+        end._site.open = watched(end._site)
+
+    def call():
+        torch.set_num_threads(3)
+        for name in "ABA":
+            with at(name):
+                members[name].receive(CODEC.encode(OpenRequest(name, 1)))
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join(60)
+    assert seen == [("A", 1), ("B", 2), ("A", 1)]
+
+
 def test_a_site_goes_by_its_workspace_where_no_folder_is_named(folder, lists, monkeypatch):
     monkeypatch.delenv(flare.LOCAL_FILES)
     write_local(folder, "local", "site.yaml", dataset_dir=lists["B"], checkpoint_dir=str(folder), batch_size=1)

@@ -6,6 +6,7 @@ import logging
 import threading
 from pathlib import Path
 
+import torch
 from nvflare.collab import collab
 
 from bundle.federation.codec import Codec
@@ -33,6 +34,7 @@ class FlareSite:
         self._local: Path | None = None
         self._site = None
         self._codec = Codec()
+        self._num_threads: int | None = None
 
     @collab.init
     def start(self) -> None:
@@ -54,6 +56,7 @@ class FlareSite:
         workflow = make_workflow(job, local, {"site_name": name})
         self._codec = workflow.make("codec")
         (self._site,) = workflow.make("sites")
+        self._num_threads = torch.get_num_threads()
         logger.info("site %s takes part with %d samples", name, len(self._site.samples))
 
     @collab.publish
@@ -69,6 +72,9 @@ class FlareSite:
             logger.error("site %s asked for something: only the server may", collab.caller)
             return self._codec.encode(Refusal(self._name, "only the server may ask"))
         with self._lock:  # late calls may overlap with the next
+            if self._num_threads is not None:
+                # FLARE calls in threads of its own, and torch's number holds in the thread that it was set in alone
+                torch.set_num_threads(self._num_threads)
             try:
                 message = self._codec.decode(data, max_bytes=2**28)
             except Exception:
