@@ -88,6 +88,7 @@ def federate(monkeypatch, answers, **kwargs):
 def flare_site(member, codec=None):
     """A FlareSite around a site that is there already."""
     end = FlareSite({})
+    end._max_message_bytes = 2**28
     end._name, end._site, end._codec = member.name, member, Codec() if codec is None else codec
     return end
 

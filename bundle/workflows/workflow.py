@@ -33,6 +33,7 @@ MOVABLE_KEYS = {
     *("bundle_root", "dataset_dir", "run_dir", "output_dir", "device", "cache_dir", "cache_rate", "imports"),
     # how a run deals with sites that fail
     *("min_sites", "rejoin_interval", "max_strikes", "max_gradient_norm", "step_timeout", "open_timeout"),
+    "max_message_bytes",
 }
 INPUT_DIGESTS = "sha256 of inputs"
 

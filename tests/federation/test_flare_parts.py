@@ -454,6 +454,36 @@ def test_what_a_site_says_of_itself_wins(folder, lists):
     assert start(make_job(seed=4))._site.store.folder != site.store.folder
 
 
+def test_a_site_takes_no_more_than_its_own_limit_or_that_of_the_configs(folder, lists):
+    own = {"checkpoint_dir": str(folder), "batch_size": 1}
+    write_local(folder, "A", "site.yaml", **own, dataset_dir=lists["A"], max_message_bytes=2**17)
+    write_local(folder, "B", "site.yaml", **own, dataset_dir=lists["B"])
+    said = {}
+    for name in "AB":
+        end = start(make_job(), name)
+        with at(name):
+            for size in (160, 256):  # 102,400 and 262,144 bytes
+                data = CODEC.encode(SyntheticBatch(name, 1, torch.zeros(1, 1, size, size)))
+                said[name, size] = CODEC.decode(end.receive(data)).reason
+    # what is read is refused for its shape
+    read, unread = "SyntheticBatch: see the site's log", "the message could not be read"
+    assert said == {("A", 160): read, ("A", 256): unread, ("B", 160): read, ("B", 256): read}
+
+
+def test_a_site_that_has_not_read_its_configs_takes_what_asks_it_to_open(folder, lists):
+    end = start(make_job())
+    assert ask(end, SyntheticBatch("A", 1, torch.zeros(1, 1, 128, 128))).reason == "the message could not be read"
+    assert ask(end, OpenRequest("A", 1)).reason == "OpenRequest: see the site's log"
+    write_local(folder, "A", "site.yaml", dataset_dir=lists["A"], checkpoint_dir=str(folder))
+    assert type(ask(end, OpenRequest("A", 1))) is SiteInfo
+
+
+@pytest.mark.parametrize("value", ["many", 2**16 - 1, True, 1e9])
+def test_a_limit_is_a_number_of_bytes(folder, lists, value, caplog):
+    write_local(folder, "A", "site.yaml", dataset_dir=lists["A"], checkpoint_dir=str(folder), max_message_bytes=value)
+    refused(caplog, make_job(), "max_message_bytes: expected a whole number of at least 65536, got")
+
+
 def test_a_site_computes_with_its_own_number_of_threads_whoever_calls(folder, lists):
     """The bits depend on it, and FLARE calls in one thread or another; torch's number is a thread's own."""
     own = {"checkpoint_dir": str(folder), "batch_size": 1}

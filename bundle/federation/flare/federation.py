@@ -10,7 +10,7 @@ from typing import Any
 from nvflare.collab import collab
 
 from bundle.federation.base import Federation, Outcome, SiteUnreachable
-from bundle.federation.codec import Codec, WireLedger
+from bundle.federation.codec import Codec, WireLedger, check_limit
 from bundle.federation.job import JobError
 from bundle.federation.messages import (
     ConditionBatch,
@@ -50,6 +50,10 @@ class FlareFederation(Federation):
         open_timeout: seconds that opening waits for them at first, and that they may take to release conditions.
         max_message_bytes: of a message from a site, encoded and decoded; larger ones are refused before they are
             decoded.
+
+    Raises:
+        JobError: when a site is there that the run is not for.
+        ValueError: when ``max_message_bytes`` is no number of bytes.
     """
 
     def __init__(
@@ -63,7 +67,7 @@ class FlareFederation(Federation):
         self.codec = Codec() if codec is None else codec
         self.step_timeout = step_timeout
         self.open_timeout = open_timeout
-        self.max_message_bytes = max_message_bytes
+        self.max_message_bytes = check_limit(max_message_bytes)
         self.ledger = WireLedger()
         self.late: dict[str, int] = {}
         self._proxies = {proxy.name: proxy for proxy in collab.clients}

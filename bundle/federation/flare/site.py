@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from nvflare.collab import collab
 
-from bundle.federation.codec import Codec
+from bundle.federation.codec import MAX_HEADER_BYTES, Codec, check_limit
 from bundle.federation.flare.participant import SERVER, local_folder, make_workflow
 from bundle.federation.job import SITE_KEYS, Job, JobError, read_local
 from bundle.federation.messages import ConditionRequest, Message, OpenRequest, Refusal, SyntheticBatch
@@ -34,6 +34,8 @@ class FlareSite:
         self._local: Path | None = None
         self._site = None
         self._codec = Codec()
+        # enough to be asked to take part, before anything is known of images
+        self._max_message_bytes = MAX_HEADER_BYTES
         self._num_threads: int | None = None
 
     @collab.init
@@ -54,6 +56,7 @@ class FlareSite:
             raise JobError("site.yaml: expected dataset_dir and checkpoint_dir")
         local["checkpoint_dir"] = str(Path(local["checkpoint_dir"]) / job.identity)
         workflow = make_workflow(job, local, {"site_name": name})
+        self._max_message_bytes = check_limit(workflow.make("max_message_bytes"))
         self._codec = workflow.make("codec")
         (self._site,) = workflow.make("sites")
         self._num_threads = torch.get_num_threads()
@@ -76,7 +79,7 @@ class FlareSite:
                 # FLARE calls in threads of its own, and torch's number holds in the thread that it was set in alone
                 torch.set_num_threads(self._num_threads)
             try:
-                message = self._codec.decode(data, max_bytes=2**28)
+                message = self._codec.decode(data, max_bytes=self._max_message_bytes)
             except Exception:
                 logger.exception("a message of the server was refused")
                 return self._codec.encode(Refusal(self._name, "the message could not be read"))
