@@ -26,6 +26,7 @@ SITE_KEYS = frozenset(
         "checkpoint_dir",
         "dataset_dir",
         "device",
+        "keep_conditions",
         "max_message_bytes",
         "num_threads",
         "perceptual_weights_path",

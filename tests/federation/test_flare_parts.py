@@ -245,6 +245,53 @@ def test_conditions_of_a_site_that_refuses(monkeypatch):
         fed.conditions(ConditionRequest("B", 0, 9))
 
 
+def test_conditions_that_may_not_be_kept_are_refused_as_in_one_process(monkeypatch, tmp_path, caplog):
+    """The same file, the same bytes, the same words at both ends, and a training that notices nothing."""
+    caplog.set_level("INFO", "bundle")
+    keep, said, ledgers = {"A": True, "B": False}, [], []
+    fed, proxies = federate(monkeypatch, ends(sites(keep_conditions=keep)))
+    for one in (fed, federation(keep_conditions=keep)):
+        path = tmp_path / f"{len(said)}.npz"
+        network = generator()
+        collector = conditions.ConditionCollector(one, str(path), chunk=2)
+        trainer = DistributedGanTrainer(
+            "cpu", 1, 2, one, network, torch.optim.Adam(network.parameters()), train_handlers=[collector]
+        )
+        collector(None)
+        ledgers.append(one.ledger.summary())
+        trainer.run()
+        assert {site: len(found) for site, found in conditions.read_conditions(path).items()} == {"A": 3}
+        for about in trainer.state.sites.values():
+            assert (about["answered"], about["failures"], about["strikes"]) == (2, 0, 0)
+        said.append([r.getMessage() for r in caplog.records if "keep_conditions: false" in r.getMessage()])
+        caplog.clear()
+    assert ledgers[0] == ledgers[1]
+    reason = "its conditions may not be kept after training (keep_conditions: false)"
+    assert (
+        said[0]
+        == said[1]
+        == [
+            f"site B was asked for conditions to keep, and refused: {reason}",
+            f"no conditions for generation from site B: site B released no conditions: refused: {reason}",
+        ]
+    )
+    assert CODEC.decode(proxies["B"].answered[0]) == Refusal("B", reason)
+
+
+def test_a_training_goes_on_where_no_site_releases_conditions_and_asks_again_when_it_is_resumed(tmp_path, caplog):
+    fed = federation(keep_conditions=False)
+    network = generator()
+    collector = conditions.ConditionCollector(fed, str(tmp_path / "c.npz"))
+    DistributedGanTrainer(
+        "cpu", 1, 2, fed, network, torch.optim.Adam(network.parameters()), train_handlers=[collector]
+    ).run()
+    assert "no site released conditions for generation: it will need a bank" in caplog.text
+    assert list(tmp_path.iterdir()) == []
+    fed.site("A").keep_conditions = True
+    collector(None)
+    assert list(conditions.read_conditions(tmp_path / "c.npz")) == ["A"]
+
+
 @pytest.mark.parametrize(
     "nonsense",
     [
@@ -253,6 +300,7 @@ def test_conditions_of_a_site_that_refuses(monkeypatch):
         lambda batch: replace(batch, conditions=torch.ones(5, 2, 8, 8).byte()),
         lambda batch: replace(batch, conditions=torch.ones(1, 2, 8, 8)),
         lambda batch: replace(batch, conditions=torch.ones(8, 8).byte()),
+        lambda batch: replace(batch, conditions=batch.conditions * 2),
         # one after the other, without an end
         lambda batch: replace(batch, conditions=torch.ones(4, 2, 8, 8).byte()),
     ],
@@ -452,6 +500,26 @@ def test_what_a_site_says_of_itself_wins(folder, lists):
     # checkpoints lie where the site says, and those of trainings of different jobs do not meet
     assert site.store.folder.is_relative_to(folder / "kept")
     assert start(make_job(seed=4))._site.store.folder != site.store.folder
+
+
+def test_a_site_says_in_its_own_file_whether_its_conditions_may_be_kept(folder, lists, caplog):
+    write_local(folder, "A", "site.yaml", dataset_dir=lists["A"], checkpoint_dir=str(folder), keep_conditions=False)
+    write_local(folder, "B", "site.yaml", dataset_dir=lists["B"], checkpoint_dir=str(folder))
+    said = {}
+    for name in "AB":
+        end = start(make_job(), name)
+        with at(name):
+            said[name] = [
+                CODEC.decode(end.receive(CODEC.encode(message)))
+                for message in (OpenRequest(name, 1), ConditionRequest(name, 0, 2))
+            ]
+    assert [type(message) for message in said["B"]] == [SiteInfo, ConditionBatch]
+    # it takes part all the same
+    assert type(said["A"][0]) is SiteInfo
+    assert said["A"][1] == Refusal("A", "its conditions may not be kept after training (keep_conditions: false)")
+    assert "Traceback" not in caplog.text
+    write_local(folder, "A", "site.yaml", dataset_dir=lists["A"], checkpoint_dir=str(folder), keep_conditions="never")
+    refused(caplog, make_job(), "site A: keep_conditions: expected true or false, got 'never'")
 
 
 def test_a_site_takes_no_more_than_its_own_limit_or_that_of_the_configs(folder, lists):

@@ -107,7 +107,7 @@ class FlareFederation(Federation):
     def conditions(self, request: ConditionRequest) -> ConditionBatch:
         outcome = self._ask({request.site: request}, self.open_timeout)
         if request.site in outcome.failures:
-            raise SiteUnreachable(f"site {request.site} released no conditions: {outcome.failures[request.site]}")
+            raise SiteUnreachable.no_conditions(request.site, outcome.failures[request.site])
         return outcome.messages[request.site]
 
     def state_dict(self) -> dict:

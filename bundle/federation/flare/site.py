@@ -13,6 +13,7 @@ from bundle.federation.codec import MAX_HEADER_BYTES, Codec, check_limit
 from bundle.federation.flare.participant import SERVER, local_folder, make_workflow
 from bundle.federation.job import SITE_KEYS, Job, JobError, read_local
 from bundle.federation.messages import ConditionRequest, Message, OpenRequest, Refusal, SyntheticBatch
+from bundle.federation.site import ConditionsWithheld
 
 __all__ = ["FlareSite"]
 
@@ -68,7 +69,7 @@ class FlareSite:
         Answer a message of the server, and of nobody else.
 
         What goes wrong is written to the log here. The server learns no more than that it was refused: the text of an
-        error could name files and patients.
+        error could name files and patients. That conditions may not be kept is said in words that name nothing.
         """
         # nothing is raised: FLARE would send the error's text and its traceback to whoever called
         if collab.caller != SERVER:
@@ -85,6 +86,8 @@ class FlareSite:
                 return self._codec.encode(Refusal(self._name, "the message could not be read"))
             try:
                 return self._codec.encode(self._answer(message))
+            except ConditionsWithheld as error:
+                return self._codec.encode(Refusal(self._name, str(error)))
             except Exception:
                 logger.exception("%s of the server was refused", type(message).__name__)
                 return self._codec.encode(Refusal(self._name, f"{type(message).__name__}: see the site's log"))
