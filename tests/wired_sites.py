@@ -9,7 +9,8 @@ from types import SimpleNamespace
 
 import yaml
 
-from bundle.federation import flare
+from bundle.federation import Codec
+from bundle.federation.flare import FlareFederation, FlareSite, federation, participant, server, site, watch
 
 _context = contextvars.ContextVar("collab")
 
@@ -41,7 +42,7 @@ class Proxy:
 
 
 class Collab:
-    """What the module sees of FLARE's ``collab``: by thread, who is called and by whom."""
+    """What our modules see of FLARE's ``collab``: by thread, who is called and by whom."""
 
     clients: tuple = ()
     is_aborted = False
@@ -69,19 +70,26 @@ def at(site_name, caller="server", config_dir="/nowhere"):
         _context.reset(token)
 
 
+def see(monkeypatch, collab):
+    """Have all modules that use FLARE's ``collab`` see this one."""
+    for module in (federation, participant, server, site, watch):
+        monkeypatch.setattr(module, "collab", collab)
+
+
 def federate(monkeypatch, answers, **kwargs):
     """A FlareFederation whose sites are functions from bytes to bytes; also its proxies by name."""
     proxies = {name: Proxy(name, answer) for name, answer in answers.items()}
     collab = Collab()
     collab.clients = tuple(proxies.values())
-    monkeypatch.setattr(flare, "collab", collab)
-    return flare.FlareFederation(**kwargs), proxies
+    see(monkeypatch, collab)
+    return FlareFederation(**kwargs), proxies
 
 
-def flare_site(site, codec=None):
+def flare_site(member, codec=None):
     """A FlareSite around a site that is there already."""
-    end = flare.FlareSite({})
-    end._name, end._site, end._codec = site.name, site, flare.Codec() if codec is None else codec
+    end = FlareSite({})
+    end._max_message_bytes = 2**28
+    end._name, end._site, end._codec = member.name, member, Codec() if codec is None else codec
     return end
 
 
@@ -95,7 +103,7 @@ def ends(members, codec=None):
 
         return receive
 
-    return {site.name: answer(flare_site(site, codec)) for site in members}
+    return {member.name: answer(flare_site(member, codec)) for member in members}
 
 
 def write_local(folder, name, file, **content):

@@ -15,7 +15,8 @@
 ``image`` is a list when there is one file per modality, a string when one file holds all channels. Paths are
 relative to the folder of the data list or absolute. ``patient`` defaults to ``case``. The ``site`` of a *test* item
 may be null: a case from outside the training sites. With ``label_type`` ``"instances"`` the labels are instance maps:
-0 is background and every other value one object, of the one class that ``labels`` names.
+0 is background and every other value one object, of the one class that ``labels`` names. Items of a synthetic data set
+also have ``intensity_range``, what the files store -1 and 1 as, and ``condition_source``, where the condition is from.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ LABEL_TYPES = ("classes", "instances")
 # Descriptive fields of the Medical Segmentation Decathlon, so that a licence can be named in the list itself.
 DESCRIPTIVE = {"description": str, "reference": str, "licence": str, "license": str, "release": str}
 ITEM_REQUIRED = ("image", "label", "case", "site")
-ITEM_KEYS = (*ITEM_REQUIRED, "patient", "intensity_range")
+ITEM_KEYS = (*ITEM_REQUIRED, "patient", "intensity_range", "condition_source")
 # Cases and sites name folders and participants of a federation.
 NAME = re.compile(r"\w[\w.\- ]*")
 
@@ -90,6 +90,8 @@ def _check_item(where: str, item: Any, channels: int, split: str) -> list[str]:
     for key in ("case", "patient"):
         if not is_name(item.get(key, item["case"])):
             problems.append(f"{where}: {key} is {item[key]!r}, expected a name of letters, digits, '_', '-', '.', ' '")
+    if not isinstance(item.get("condition_source", ""), str):
+        problems.append(f"{where}: condition_source is {item['condition_source']!r}, expected a text")
     if not is_name(item["site"]) and not (split == "test" and item["site"] is None):
         problems.append(f"{where}: site is {item['site']!r}, expected a name of letters, digits, '_', '-', '.', ' '")
     return problems

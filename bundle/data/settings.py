@@ -10,7 +10,15 @@ from bundle.data.datalist import DataList, load_datalist
 from bundle.data.errors import DataError
 from bundle.settings import KINDS, all_settings, check_gan_setting, trains_generator
 
-__all__ = ["POOLED", "batch_sizes", "check_setting", "items_by_site", "samples_by_site", "training_items"]
+__all__ = [
+    "POOLED",
+    "batch_sizes",
+    "check_setting",
+    "items_by_site",
+    "keep_conditions_by_site",
+    "samples_by_site",
+    "training_items",
+]
 
 POOLED = "all"
 """Name of the one site that holds everybody's images in the setting Syn-All."""
@@ -71,6 +79,28 @@ def batch_sizes(batch_size: int | Mapping[str, int], datalist: DataList, setting
     if setting == "asyndgan":
         return sizes
     return {setting.partition("/")[2] or POOLED: sum(sizes.values())}
+
+
+def keep_conditions_by_site(
+    keep_conditions: bool | Mapping[str, bool], datalist: DataList, setting: str
+) -> dict[str, bool]:
+    """
+    Whether the server may keep conditions, by site; in the setting ``syn_all`` only where every site lets it: the one
+    site holds the images of all.
+
+    Args:
+        keep_conditions: of every site, or by name of the site; those that are not named let it.
+
+    Raises:
+        DataError: for a site that there is not, and for anything but true and false.
+    """
+    given = dict(keep_conditions) if isinstance(keep_conditions, Mapping) else {}
+    kept = dict.fromkeys(datalist.sites, True if isinstance(keep_conditions, Mapping) else keep_conditions) | given
+    if set(kept) != set(datalist.sites):
+        raise DataError(f"keep_conditions is given for {sorted(given)}, but the sites are {list(datalist.sites)}")
+    if not all(isinstance(value, bool) for value in kept.values()):
+        raise DataError(f"keep_conditions: expected true or false, for all sites or by site, got {keep_conditions!r}")
+    return {POOLED: all(kept.values())} if setting == "syn_all" else kept
 
 
 def samples_by_site(items: Mapping[str, list[dict]], samples: Callable[..., Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,6 +25,8 @@ class SyntheticWriter:
     data set is there whole or not at all. Labels are the classes of the conditions, in the label values of the real
     data (the first value of each group); images are stored with the generator's [-1, 1] as ``intensity_range``, and
     the data list says so, so that they are not scaled as raw images are.
+
+    Every item says where its condition came from, and ``site_rule`` how many came from where.
 
     The evaluator's batch has the items of :class:`bundle.federation.ConditionBank`, its output ``pred`` the images
     C×H×W.
@@ -88,6 +91,7 @@ class SyntheticWriter:
                     "patient": case,
                     "site": str(item["site"]),
                     "intensity_range": list(self.intensity_range),
+                    "condition_source": str(item["condition_source"]),
                 }
             )
 
@@ -105,7 +109,10 @@ class SyntheticWriter:
             "reference": self.reference,
             "modality": {str(i): name for i, name in enumerate(self.modality)},
             "labels": {"0": "background"} | {str(v): name for name, group in self.groups.items() for v in group[:1]},
-            "site_rule": {"rule": "site that released the condition"},
+            "site_rule": {
+                "rule": "site that released the condition; 'bank' for those of the server's own bank",
+                "condition_source": dict(sorted(Counter(i["condition_source"] for i in self._items).items())),
+            },
             "numTraining": len(self._items),
             "numTest": 0,
             "training": self._items,

@@ -2,7 +2,7 @@
 
 from bundle.federation.base import Federation, Outcome, SiteUnreachable
 from bundle.federation.codec import Codec, WireLedger
-from bundle.federation.conditions import ConditionBank, ConditionCollector, read_conditions
+from bundle.federation.conditions import ConditionBank, ConditionCollector, read_conditions, write_conditions
 from bundle.federation.local import LocalFederation
 from bundle.federation.roster import TooFewSites
 from bundle.federation.site import Site, make_sites
@@ -22,4 +22,5 @@ __all__ = [
     "WireLedger",
     "make_sites",
     "read_conditions",
+    "write_conditions",
 ]

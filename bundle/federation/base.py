@@ -13,7 +13,11 @@ __all__ = ["Federation", "Outcome", "SiteUnreachable"]
 
 
 class SiteUnreachable(ConnectionError):
-    """A site did not answer; the message names it and says why."""
+    """A site did not answer, or refused to; the message names it and says why."""
+
+    @classmethod
+    def no_conditions(cls, site: str, reason: str) -> SiteUnreachable:
+        return cls(f"site {site} released no conditions: {reason}")
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ class Federation(ABC):
         Conditions of one site, for generation.
 
         Raises:
-            SiteUnreachable: when the site does not answer.
+            SiteUnreachable: when the site does not answer, or does not let its conditions be kept.
         """
 
     @abstractmethod

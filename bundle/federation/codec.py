@@ -23,7 +23,7 @@ from bundle.federation.messages import MESSAGES, Message
 from bundle.federation.quantization import PRECISIONS, pack_mask, quantize, restore, restored_size
 from bundle.seeding import derive_seed
 
-__all__ = ["MAX_BYTES", "MAX_HEADER_BYTES", "Codec", "WireLedger"]
+__all__ = ["MAX_BYTES", "MAX_HEADER_BYTES", "Codec", "WireLedger", "check_limit"]
 
 MAX_BYTES = 2**27
 """What a compressed message may grow to unless its receiver says otherwise: 500 float32 images of 256×256."""
@@ -165,6 +165,22 @@ class Codec:
         place = getattr(message, "step", getattr(message, "start", 0))
         precision = self.to_sites if kind in _TO_SITES else self.from_sites
         return quantize(array, precision, lambda: derive_seed(self.seed, "codec", kind, message.site, place, field))
+
+
+def check_limit(max_message_bytes: int) -> int:
+    """
+    Returns:
+        ``max_message_bytes``, what a participant takes at most, for :meth:`Codec.decode`.
+
+    Raises:
+        ValueError: when it is not a whole number of at least ``MAX_HEADER_BYTES``.
+    """
+    value = max_message_bytes
+    if not isinstance(value, int) or isinstance(value, bool) or value < MAX_HEADER_BYTES:
+        raise ValueError(
+            f"max_message_bytes: expected a whole number of at least {MAX_HEADER_BYTES}, got {value!r:.40}"
+        )
+    return value
 
 
 def _to_numpy(tensor: torch.Tensor, name: str) -> np.ndarray:

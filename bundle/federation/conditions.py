@@ -1,9 +1,12 @@
-"""The conditions that sites release for generation: a file at the server, and a data set of it."""
+"""The conditions that a generator draws from after training: a file at the server, and a data set of it."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -19,25 +22,32 @@ from bundle.federation.messages import ConditionRequest
 from bundle.files import atomic_path
 from bundle.seeding import derive_seed
 
-__all__ = ["ConditionBank", "ConditionCollector", "read_conditions"]
+__all__ = ["ConditionBank", "ConditionCollector", "read_conditions", "write_conditions"]
 
 logger = logging.getLogger(__name__)
 
 MAX_CONDITIONS = 2**20
 """Of one site; one that released more and more would keep the server for ever."""
 
+RELEASED = "released by site"
+OWN = "bank of the server"
+"""Where a condition came from, as a synthetic data list says it."""
+
+BANK = "bank"
+"""In the place of a site's name, for conditions of the server's own."""
+
 
 class ConditionCollector:
     """
     Ignite handler: before a training, asks every site for the conditions it releases for generation, and keeps them.
 
-    Generation then needs the generator and this file, and no site: they may be out of reach by then. A site that is out
-    of reach now, or releases what are no conditions, is left out of it, with a warning.
+    Generation then needs the generator and this file, and no site: they may be out of reach by then. A site that does
+    not let its conditions be kept, is out of reach now, or releases what are no conditions, is left out of it, with a
+    warning, and takes part in the training all the same. Where that leaves nothing, no file is written.
 
     Args:
         federation: the sites.
-        path: file to write: NumPy's ``.npz``, one X×H×W uint8 array ``SITE/NUMBER`` for each condition. Nothing is
-            asked for when it is there.
+        path: file to write, see :func:`write_conditions`. Nothing is asked for when it is there.
         chunk: conditions per request.
     """
 
@@ -55,17 +65,15 @@ class ConditionCollector:
         conditions = {}
         for site in self.federation.sites:
             try:
-                found = self._collect(site)
+                conditions[site] = self._collect(site)
             except (SiteUnreachable, Violation) as error:
                 # the training can do without, and so can the others' conditions
                 logger.warning("no conditions for generation from site %s: %s", site, error)
-                continue
-            conditions |= {f"{site}/{number}": condition for number, condition in enumerate(found)}
-        if not conditions:
-            raise SiteUnreachable(f"no site released conditions for generation: {', '.join(self.federation.sites)}")
-        with atomic_path(self.path) as temporary:
-            np.savez_compressed(temporary, **conditions)
-        logger.info("%d conditions for generation in %s", len(conditions), self.path)
+        if not any(conditions.values()):
+            logger.warning("no site released conditions for generation: it will need a bank of the server's own")
+            return
+        write_conditions(self.path, conditions)
+        logger.info("%d conditions for generation in %s", sum(map(len, conditions.values())), self.path)
 
     def _collect(self, site: str) -> list[np.ndarray]:
         found: list[np.ndarray] = []
@@ -80,60 +88,133 @@ class ConditionCollector:
                 raise Violation(f"more than {MAX_CONDITIONS} conditions")
 
 
+def write_conditions(path: str | PathLike, conditions: Mapping[str, Sequence[np.ndarray]]) -> None:
+    """
+    Args:
+        path: file to write: NumPy's ``.npz``, one array ``SITE/NUMBER`` for each condition, numbers from 0.
+        conditions: conditions X×H×W uint8 of 0 and 1 by site, or by any other name of where they are from.
+    """
+    arrays = {f"{site}/{number}": array for site, found in conditions.items() for number, array in enumerate(found)}
+    with atomic_path(path) as temporary:
+        np.savez_compressed(temporary, **arrays)
+
+
 def read_conditions(path: str | PathLike) -> dict[str, list[np.ndarray]]:
     """
     Args:
-        path: file of a :class:`ConditionCollector`.
+        path: file of :func:`write_conditions`.
 
     Returns:
-        Conditions X×H×W uint8 by site, in the order of the site's samples.
+        Conditions X×H×W uint8 of 0 and 1 by site, in the order of their numbers: that of the site's samples.
 
     Raises:
         FileNotFoundError: without the file.
+        ValueError: when it holds anything else.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no conditions at {path}: train.yaml writes them at the start of a training")
     conditions: dict[str, list[np.ndarray]] = {}
-    with np.load(path, allow_pickle=False) as stored:
-        places = sorted((site, int(number)) for site, _, number in (name.rpartition("/") for name in stored.files))
-        for site, number in places:
-            conditions.setdefault(site, []).append(stored[f"{site}/{number}"])
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            names = ((site, number, name) for name in stored.files for site, _, number in [name.rpartition("/")])
+            for site, _, name in sorted((site, int(number), name) for site, number, name in names):
+                condition = stored[name]
+                if condition.ndim != 3 or condition.dtype != np.uint8 or not condition.size or condition.max() > 1:
+                    raise ValueError(f"{name} is {condition.dtype} {condition.shape}")
+                conditions.setdefault(site, []).append(condition)
+    except (ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(
+            f"{path}: expected NumPy's .npz of arrays NAME/NUMBER, each X×H×W uint8 of 0 and 1 ({error})"
+        ) from error
     return conditions
 
 
 class ConditionBank(Dataset):
     """
-    Every condition in a file of :class:`ConditionCollector`, ``copies`` times.
+    Every condition that sites released, or of a bank of the server's own, or of both, ``copies`` times.
 
-    Items: ``{"image": condition X×H×W uint8, "site": str, "index": number of the sample at its site, "copy": int}``;
-    the condition is called ``image`` because it is the network's input, and MONAI's engines look for that key.
+    Items: ``{"image": condition X×H×W uint8, "site": str, "index": number of the condition at its site, "copy": int,
+    "condition_source": "released by site" or "bank of the server"}``; the condition is called ``image`` because it is
+    the network's input, and MONAI's engines look for that key. The ``site`` of the server's own is ``"bank"``.
+    ``conditions`` holds them all by ``site``.
 
     Args:
-        path: file of a :class:`ConditionCollector`.
+        path: file of a :class:`ConditionCollector`; there is none where no site released any. None to leave what sites
+            released.
         copies: synthetic images per condition. Copy 0 is made from the condition as it is, the others from randomly
             transformed ones: a generator without noise would give the same image again.
         augmentation: random MONAI transforms of ``image`` for copies 1, 2, …; needed when ``copies`` > 1.
         seed: seed of the transforms, together with site, index and copy.
+        bank: file of :func:`write_conditions` with conditions of the server's own; None for none.
+        channels: X that the generator takes; None for any.
+        batch_size: conditions that are to fit into one array.
 
     Raises:
-        FileNotFoundError: without the file.
-        ValueError: when copies are asked for without an augmentation.
+        FileNotFoundError: when there are no conditions at all, or no such bank.
+        ValueError: when copies are asked for without an augmentation; when a file holds no conditions, or of other
+            channels, or of different sizes for one batch.
     """
 
     def __init__(
-        self, path: str, copies: int = 1, augmentation: Compose | Callable | None = None, seed: int = 0
+        self,
+        path: str | None,
+        copies: int = 1,
+        augmentation: Compose | Callable | None = None,
+        seed: int = 0,
+        bank: str | None = None,
+        channels: int | None = None,
+        batch_size: int = 1,
     ) -> None:
         if copies > 1 and augmentation is None:
             raise ValueError(f"copies={copies} needs an augmentation: without one the copies would be the same image")
-        self.conditions = read_conditions(path)
+        self.conditions = read_conditions(path) if path is not None and Path(path).is_file() else {}
+        if bank is not None:
+            self._add_bank(bank)
+        if not self.conditions:
+            missing = "those of the sites are left out" if path is None else f"{path} is missing or empty"
+            raise FileNotFoundError(
+                f"no conditions to generate from: {missing}. train.yaml writes what sites release when a training "
+                "begins (keep_conditions: true lets a site release them); or name a bank of the server's own "
+                "(condition_bank: FILE, scripts/make_bank.py makes one)"
+            )
+        self._check(channels, batch_size)
         self.augmentation = augmentation
         self.seed = seed
         self.data = [
-            {"site": site, "index": index, "copy": copy}
+            {
+                "site": site,
+                "index": index,
+                "copy": copy,
+                "condition_source": OWN if bank is not None and site == BANK else RELEASED,
+            }
             for site, conditions in self.conditions.items()
             for index in range(len(conditions))
             for copy in range(copies)
         ]
+
+    def _add_bank(self, bank: str) -> None:
+        if not Path(bank).is_file():
+            raise FileNotFoundError(f"condition_bank: no file {bank}; scripts/make_bank.py makes one")
+        if BANK in self.conditions:
+            raise ValueError(f"a site is called {BANK!r}, which stands for the bank of the server")
+        # whatever groups it has: they are no sites of this run
+        own = [condition for found in read_conditions(bank).values() for condition in found]
+        if not own:
+            raise ValueError(f"condition_bank: {bank} holds no conditions")
+        self.conditions[BANK] = own
+
+    def _check(self, channels: int | None, batch_size: int) -> None:
+        shapes = {site: Counter(condition.shape for condition in found) for site, found in self.conditions.items()}
+        for site, counted in shapes.items():
+            for shape in counted:
+                if channels is not None and shape[0] != channels:
+                    raise ValueError(f"conditions of {site}: {shape[0]} channels, the generator takes {channels}")
+        if batch_size > 1 and len(set().union(*shapes.values())) > 1:
+            found = ", ".join(f"{site} {h}×{w}" for site, counted in shapes.items() for _, h, w in counted)
+            raise ValueError(
+                f"conditions of different sizes do not fit into one batch of {batch_size}: {found}. "
+                "Make the bank with the configs of the training, or set generation_batch_size to 1"
+            )
 
     def __len__(self) -> int:
         return len(self.data)

@@ -116,7 +116,7 @@ def check_released(batch: Message, request: ConditionRequest) -> None:
 
     Raises:
         Violation: when it is not a :class:`ConditionBatch` of this site from the same number on, with conditions
-            B×X×H×W uint8, no more than were asked for, or with none.
+            B×X×H×W uint8 of 0 and 1, no more than were asked for, or with none.
     """
     _check_origin(batch, ConditionBatch, request.site)
     _check_whole(batch.start, "start", 0)
@@ -131,6 +131,7 @@ def check_released(batch: Message, request: ConditionRequest) -> None:
         raise Violation(f"conditions: expected B×X×H×W, got {tuple(conditions.shape)}")
     if len(conditions) > request.stop - request.start:
         raise Violation(f"{len(conditions)} conditions, asked for {request.stop - request.start}")
+    _check_conditions(conditions)
 
 
 def check_addressee(batch: Message, site: str) -> None:

@@ -26,12 +26,14 @@ SITE_KEYS = frozenset(
         "checkpoint_dir",
         "dataset_dir",
         "device",
+        "keep_conditions",
+        "max_message_bytes",
         "num_threads",
         "perceptual_weights_path",
     }
 )
 """Keys that a site, and nobody else, sets."""
-SERVER_KEYS = frozenset({"device", "num_threads", "run_dir"})
+SERVER_KEYS = frozenset({"device", "max_message_bytes", "num_threads", "run_dir"})
 """Keys that the server sets for itself; runs of the same job may differ in them."""
 # where things lie is each participant's own, and a site's name what it was certified by
 _GIVEN_KEYS = frozenset({"bundle_root", "site_name"})

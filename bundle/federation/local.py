@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from bundle.federation.base import Federation, Outcome
+from bundle.federation.base import Federation, Outcome, SiteUnreachable
 from bundle.federation.codec import Codec, WireLedger
-from bundle.federation.messages import ConditionBatch, ConditionRequest, Message, SyntheticBatch
-from bundle.federation.site import Site
+from bundle.federation.messages import ConditionBatch, ConditionRequest, Message, Refusal, SyntheticBatch
+from bundle.federation.site import ConditionsWithheld, Site
 
 __all__ = ["LocalFederation"]
 
@@ -19,7 +19,8 @@ class LocalFederation(Federation):
     Every message is still encoded and decoded: nothing passes that could not cross a network, what a codec does to
     precision shows here too, and the bytes in the ledger are those that a network would carry.
 
-    No site fails here for reasons of its own: what a site raises is an error of this process, and ends it.
+    No site fails here for reasons of its own: what a site raises is an error of this process, and ends it. A site that
+    does not let its conditions be kept refuses them here as it does anywhere.
 
     Args:
         sites: the sites.
@@ -52,7 +53,12 @@ class LocalFederation(Federation):
         return Outcome({name: self._from(self._sites[name].step(self._to(batches[name]))) for name in sorted(batches)})
 
     def conditions(self, request: ConditionRequest) -> ConditionBatch:
-        return self._from(self._sites[request.site].conditions(self._to(request)))
+        try:
+            return self._from(self._sites[request.site].conditions(self._to(request)))
+        except ConditionsWithheld as error:
+            # it costs the bytes that it costs behind a network, and says the same
+            refusal = self._from(Refusal(request.site, str(error)))
+            raise SiteUnreachable.no_conditions(request.site, f"refused: {refusal.reason}") from None
 
     def state_dict(self) -> dict:
         return {

@@ -96,7 +96,7 @@ class Roster:
         about = self.record[site]
         about["failures"] += 1
         # one that stays away is asked again and again: that it has failed is news once
-        level = logging.WARNING if about["state"] == PRESENT or self._reasons.get(site) != reason else logging.INFO
+        level = logging.WARNING if about["state"] == PRESENT or self._reasons.get(site) != reason else logging.DEBUG
         about["state"] = MISSING
         self._reasons[site] = reason
         self._next_open[site] = step + self.rejoin_interval

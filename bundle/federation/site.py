@@ -16,9 +16,16 @@ from bundle.federation.site_store import SiteStore
 from bundle.losses import DiscriminatorAugmentation, SiteLoss
 from bundle.seeding import Draw, derive_seed, draw, forked_rng, seeded
 
-__all__ = ["Samples", "Site", "make_sites"]
+__all__ = ["ConditionsWithheld", "Samples", "Site", "make_sites"]
 
 logger = logging.getLogger(__name__)
+
+
+class ConditionsWithheld(RuntimeError):
+    """The site does not let its conditions be kept. The text names nothing of the site's and may be sent."""
+
+    def __init__(self) -> None:
+        super().__init__("its conditions may not be kept after training (keep_conditions: false)")
 
 
 class Samples(Protocol):
@@ -52,9 +59,11 @@ class Site:
         lr_schedule: factor on the optimiser's learning rate as a function of the steps done; None for a constant rate.
         store: where the site keeps checkpoints of its own; None where somebody else keeps its ``state_dict``.
         augmentation: of all that the discriminator sees; None for none.
+        keep_conditions: whether the server may keep conditions of this site, to generate from them after training. The
+            conditions of every step go to it in any case.
 
     Raises:
-        ValueError: when the batch size is below 1, or the site has fewer samples.
+        ValueError: when the batch size is below 1, the site has fewer samples, or ``keep_conditions`` is no boolean.
     """
 
     def __init__(
@@ -71,7 +80,11 @@ class Site:
         lr_schedule: Callable[[int], float] | None = None,
         store: SiteStore | None = None,
         augmentation: DiscriminatorAugmentation | None = None,
+        keep_conditions: bool = True,
     ) -> None:
+        # any text is true to Python, "no" as well
+        if not isinstance(keep_conditions, bool):
+            raise ValueError(f"site {name}: keep_conditions: expected true or false, got {keep_conditions!r}")
         if batch_size < 1:
             raise ValueError(f"site {name}: expected a batch_size of at least 1, got {batch_size}")
         if len(samples) < batch_size:
@@ -91,6 +104,7 @@ class Site:
         self.lr_schedule = lr_schedule
         self.store = store
         self.augmentation = augmentation
+        self.keep_conditions = keep_conditions
         self.trained = 0
         self._base_rates = [group["lr"] for group in optimizer.param_groups]
         self._batch: tuple[int, dict[str, torch.Tensor]] | None = None
@@ -158,7 +172,14 @@ class Site:
 
         A message holds conditions of one shape: where the samples' differ, fewer than asked for are returned, up to the
         first of another shape.
+
+        Raises:
+            ConditionsWithheld: when they may not be kept.
         """
+        if not self.keep_conditions:
+            error = ConditionsWithheld()
+            logger.warning("site %s was asked for conditions to keep, and refused: %s", self.name, error)
+            raise error
         indices = range(request.start, min(request.stop, len(self.samples)))
         found = (self.samples[i]["condition"] for i in indices)
         chosen: list[torch.Tensor] = []
@@ -266,6 +287,7 @@ def make_sites(
     lr_schedule: Callable[[int], float] | None = None,
     store: Callable[[str], SiteStore] | None = None,
     augmentation: DiscriminatorAugmentation | None = None,
+    keep_conditions: bool | Mapping[str, bool] = True,
 ) -> list[Site]:
     """
     One :class:`Site` per entry of ``samples``, each with a discriminator and an optimiser of its own.
@@ -276,14 +298,16 @@ def make_sites(
         optimizer: makes an optimiser from parameters.
         batch_size: of every site, or by name of the site.
         store: makes the store of a site from its name; None for none.
+        keep_conditions: of every site, or by name of the site.
 
     Other arguments as for :class:`Site`.
 
     Raises:
-        ValueError: when ``batch_size`` lacks a site or names one that there is not.
+        ValueError: when ``batch_size`` or ``keep_conditions`` lacks a site or names one that there is not.
     """
-    if isinstance(batch_size, Mapping) and set(batch_size) != set(samples):
-        raise ValueError(f"batch_size is given for {sorted(batch_size)}, but the sites are {sorted(samples)}")
+    for key, value in {"batch_size": batch_size, "keep_conditions": keep_conditions}.items():
+        if isinstance(value, Mapping) and set(value) != set(samples):
+            raise ValueError(f"{key} is given for {sorted(value)}, but the sites are {sorted(samples)}")
     sites = []
     for name in sorted(samples):
         network = seeded(discriminator, seed, "discriminator", name).to(device)
@@ -301,6 +325,7 @@ def make_sites(
                 lr_schedule,
                 None if store is None else store(name),
                 augmentation,
+                keep_conditions[name] if isinstance(keep_conditions, Mapping) else keep_conditions,
             )
         )
     return sites

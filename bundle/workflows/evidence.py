@@ -9,7 +9,7 @@ import numpy as np
 from monai.bundle import ConfigParser
 
 from bundle.data import items_by_site, load_datalist
-from bundle.federation import read_conditions
+from bundle.federation.conditions import RELEASED
 from bundle.report import (
     display_name,
     key_metric,
@@ -58,7 +58,7 @@ def make_report(experiment: Experiment, results: Mapping) -> Path:
     ]
     for setting in reversed(trained):
         grid = synthesis_rows(experiment, setting)
-        caption = "Condition, the generator's image of it, and the real image that the condition was drawn from."
+        caption = "Condition, the generator's image of it, and the real image that a site's condition was drawn from."
         path = add(f"synthesis_{setting}.png", f"Synthetic images, {display_name(setting)}", caption)
         parser = experiment.workflow("train", setting, experiment.seeds[0]).parser
         labels = parser.get_parsed_content("condition_labels")
@@ -87,8 +87,9 @@ def synthesis_rows(experiment: Experiment, setting: str, samples_per_site: int =
     """
     Conditions, synthetic and real images of some samples of every site, for :func:`bundle.report.synthesis_grid`.
 
-    The n-th condition of a site in the generator's folder is that of the n-th sample of the site's data. Where the
-    channels of an image are no colours, each has a row of its own.
+    The n-th condition that a site released is that of the n-th sample of its data; conditions of the server's own bank
+    have no real image here, and a site that released none has no row. Where the channels of an image are no colours,
+    each has a row of its own.
     """
     seed = experiment.seeds[0]
     output_dir = experiment.output_dir(setting, seed)
@@ -97,22 +98,29 @@ def synthesis_rows(experiment: Experiment, setting: str, samples_per_site: int =
     num_classes = len(parser.get_parsed_content("label_groups"))
     modalities = parser.get_parsed_content("modalities")
     synthetic = {item["case"]: item for item in load_datalist(output_dir / "synthetic", modalities).training}
-    conditions = read_conditions(output_dir / "gan" / "conditions.npz")
+    # what the images were made from: conditions of sites, of the server's own bank, or both
+    made_from = experiment.workflow("generate", setting, seed).make("dataset")
+    released = {item["site"] for item in made_from.data if item["condition_source"] == RELEASED}
+    items_of = items_by_site(experiment.datalist, setting)
     rows = []
-    for site, items in items_by_site(experiment.datalist, setting).items():
-        # samples are in the order of the cases: the first cases have the first samples
-        real = make_samples(data=items[:_CASES_PER_SITE], name=f"figures, {site}")
+    for site, conditions in made_from.conditions.items():
+        if site in released:
+            # samples are in the order of the cases: the first cases have the first samples
+            real = make_samples(data=items_of[site][:_CASES_PER_SITE], name=f"figures, {site}")
+            known = range(len(real))
+        else:
+            real, known = None, range(len(conditions))
         # conditions without any class, where the task has such, are the less telling ones
-        telling = [i for i in range(len(real)) if conditions[site][i][:num_classes].any()] or range(len(real))
+        telling = [i for i in known if conditions[i][:num_classes].any()] or known
         places = ((np.arange(samples_per_site) + 0.5) * len(telling) / samples_per_site).astype(int)
         chosen = [telling[place] for place in dict.fromkeys(places.tolist())]
         # read as a training reads them
         drawn = make_samples(data=[synthetic[f"{site}_{i:05d}_0"] for i in chosen], name=f"figures, {setting}")
         samples = [
             {
-                "condition": _picture(conditions[site][i], parser),
+                "condition": _picture(conditions[i], parser),
                 "synthetic": _picture(drawn[place]["image"].numpy(), parser),
-                "real": _picture(real[i]["image"].numpy(), parser),
+                "real": None if real is None else _picture(real[i]["image"].numpy(), parser),
             }
             for place, i in enumerate(chosen)
         ]
@@ -126,7 +134,9 @@ def _by_channel(site: str, samples: list[dict], channels: list[str]) -> list[dic
     return [
         {
             "site": f"{site} · {channel}",
-            "samples": [s | {key: s[key][[number]] for key in ("synthetic", "real")} for s in samples],
+            "samples": [
+                s | {key: s[key][[number]] for key in ("synthetic", "real") if s[key] is not None} for s in samples
+            ],
         }
         for number, channel in enumerate(channels)
     ]

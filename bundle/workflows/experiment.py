@@ -18,8 +18,8 @@ import monai
 import psutil
 import torch
 
-from bundle.data import check_setting, load_datalist
-from bundle.files import write_json
+from bundle.data import check_setting, keep_conditions_by_site, load_datalist
+from bundle.files import require_file, write_json
 from bundle.settings import all_settings, trains_generator
 from bundle.workflows.checks import ConfigError
 from bundle.workflows.workflow import CheckedWorkflow, DistributedGANWorkflow, QualityWorkflow, SegmentationWorkflow
@@ -124,12 +124,28 @@ class Experiment:
         trained = [setting for setting in self.settings if trains_generator(setting)]
         if not trained:
             return
+        for setting in trained:
+            self._check_conditions(setting)
         # sites that have enough for themselves have enough together
         workflow = self.workflow("train", trained[-1], self.seeds[0])
         if not workflow.finished:
             workflow.make("sites")
         del workflow
         gc.collect()
+
+    def _check_conditions(self, setting: str) -> None:
+        """There will be something to generate from."""
+        bank = self.workflow("generate", setting, self.seeds[0]).make("condition_bank")
+        if bank is not None:
+            require_file(bank, "condition_bank names it; scripts/make_bank.py makes one")
+            return
+        keep = self.workflow("train", setting, self.seeds[0]).make("keep_conditions")
+        if not any(keep_conditions_by_site(keep, self.datalist, setting).values()):
+            raise ConfigError(
+                f"setting {setting}: nothing could be generated. Set keep_conditions: true for some site"
+                f"{' (syn_all: for all)' if setting == 'syn_all' else ''}, or name a bank of the server's own "
+                "(condition_bank: FILE, scripts/make_bank.py makes one)"
+            )
 
     def _belongs(self, stage: str, setting: str) -> bool:
         if stage not in self.stages:

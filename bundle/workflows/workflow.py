@@ -32,8 +32,10 @@ logger = logging.getLogger(__name__)
 # where a run lies and what computes it may change between its start and its resumption
 MOVABLE_KEYS = {
     *("bundle_root", "dataset_dir", "run_dir", "output_dir", "device", "cache_dir", "cache_rate", "imports"),
+    "condition_bank",  # its content is an input
     # how a run deals with sites that fail
     *("min_sites", "rejoin_interval", "max_strikes", "max_gradient_norm", "step_timeout", "open_timeout"),
+    "max_message_bytes",
 }
 INPUT_DIGESTS = "sha256 of inputs"
 
@@ -163,12 +165,13 @@ class CheckedWorkflow(ConfigWorkflow):
     def _plain_config(self) -> dict:
         """The configuration and the digests of its inputs, of nothing but what JSON knows."""
         config = json.loads(json.dumps(self._config(), default=str))
-        config[INPUT_DIGESTS] = {
+        digests: dict[str, str] = {}
+        for path in self._content("inputs") or []:
             # a missing one is reported better by the component that reads it
-            Path(path).name: digest(path)
-            for path in self._content("inputs") or []
-            if Path(path).is_file()
-        }
+            if Path(path).is_file():
+                name = Path(path).name
+                digests[name if name not in digests else f"{name} ({len(digests) + 1})"] = digest(path)
+        config[INPUT_DIGESTS] = digests
         return config
 
     def _refuse_another_config(self) -> None:

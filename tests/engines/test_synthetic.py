@@ -20,7 +20,7 @@ def item(index, copy=0):
     condition = torch.zeros(3, 8, 8, dtype=torch.uint8)
     condition[0, 1, 2] = condition[1, 3, 4] = 1
     condition[2, 1:5, 1:5] = 1
-    return {"image": condition, "site": "A", "index": index, "copy": copy}
+    return {"image": condition, "site": "A", "index": index, "copy": copy, "condition_source": "released by site"}
 
 
 def writer(folder):

@@ -21,6 +21,7 @@ import torch
 pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
 
 from bundle.federation import Codec
+from bundle.federation.flare import CLASSES
 from bundle.federation.messages import OpenRequest
 from bundle.workflows import DistributedGANWorkflow
 
@@ -164,6 +165,14 @@ def test_the_servers_checkpoint_holds_nothing_of_the_sites(simulated, local):
     federation = load(outputs(simulated) / "checkpoints/latest.pt")["federation"]
     assert "sites" not in federation
     assert "sites" in load(local.outputs / "checkpoints/latest.pt")["federation"]
+
+
+def test_the_simulated_job_brought_no_code(simulated):
+    """It runs under the rules of a startup kit, which allow our classes and no code from outside."""
+    (rules,) = {path.read_text(encoding="utf-8") for path in simulated.rglob("local/resources.json")}
+    assert json.loads(rules)["class_allow_list"] == list(CLASSES)
+    assert list((simulated / "flare").rglob("app_*/config/*.json"))
+    assert list((simulated / "flare").rglob("*.py")) == []
 
 
 @pytest.mark.federation

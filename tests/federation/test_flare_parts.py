@@ -12,7 +12,8 @@ from small_sites import federation, generator, sites
 
 pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
 
-from wired_sites import Collab, Gate, at, ends, federate, flare_site, write_local
+import wired_sites
+from wired_sites import Collab, Gate, at, ends, federate, flare_site, see, write_local
 
 from bundle import __version__
 from bundle.data import load_datalist, write_site_lists
@@ -88,13 +89,13 @@ def test_a_site_that_is_not_named_hears_nothing(monkeypatch):
 
 
 def test_opening_may_take_longer_than_a_step_but_only_at_first(monkeypatch):
-    deadlines, wait = [], flare.wait
+    deadlines, wait = [], flare.federation.wait
 
     def watched(futures, timeout):
         deadlines.append(timeout)
         return wait(futures, 60)
 
-    monkeypatch.setattr(flare, "wait", watched)
+    monkeypatch.setattr(flare.federation, "wait", watched)
     fed, proxies = federate(monkeypatch, ends(sites()), step_timeout=7, open_timeout=70)
     fed.open(1)
     fed.exchange(batches("A"))
@@ -153,7 +154,7 @@ def test_a_step_ends_at_its_deadline_without_the_slow_one_which_is_asked_nothing
             super()._count_late(site, future)
             counted.set()
 
-    monkeypatch.setattr(flare, "FlareFederation", Watched)
+    monkeypatch.setattr(wired_sites, "FlareFederation", Watched)
     fed, proxies = federate(monkeypatch, answers, step_timeout=60)
     fed.open(1)
     gate = gates["B"] = Gate(answers["B"])
@@ -198,7 +199,7 @@ def test_a_slow_site_costs_the_others_nothing_of_a_training(monkeypatch):
     fed, proxies = federate(monkeypatch, answers)
     gate = Gate(answers["B"])
     # the deadline of step 2, without a clock: it is over as soon as A has answered
-    wait, late = flare.wait, []
+    wait, late = flare.federation.wait, []
 
     def deadline(futures, timeout):
         if not late:
@@ -224,7 +225,7 @@ def test_a_slow_site_costs_the_others_nothing_of_a_training(monkeypatch):
             wait(fed._running.values(), 60)
             proxies["B"].answer = answers["B"]
 
-    monkeypatch.setattr(flare, "wait", deadline)
+    monkeypatch.setattr(flare.federation, "wait", deadline)
     try:
         one = run(fed, before_step)
     finally:
@@ -244,6 +245,53 @@ def test_conditions_of_a_site_that_refuses(monkeypatch):
         fed.conditions(ConditionRequest("B", 0, 9))
 
 
+def test_conditions_that_may_not_be_kept_are_refused_as_in_one_process(monkeypatch, tmp_path, caplog):
+    """The same file, the same bytes, the same words at both ends, and a training that notices nothing."""
+    caplog.set_level("INFO", "bundle")
+    keep, said, ledgers = {"A": True, "B": False}, [], []
+    fed, proxies = federate(monkeypatch, ends(sites(keep_conditions=keep)))
+    for one in (fed, federation(keep_conditions=keep)):
+        path = tmp_path / f"{len(said)}.npz"
+        network = generator()
+        collector = conditions.ConditionCollector(one, str(path), chunk=2)
+        trainer = DistributedGanTrainer(
+            "cpu", 1, 2, one, network, torch.optim.Adam(network.parameters()), train_handlers=[collector]
+        )
+        collector(None)
+        ledgers.append(one.ledger.summary())
+        trainer.run()
+        assert {site: len(found) for site, found in conditions.read_conditions(path).items()} == {"A": 3}
+        for about in trainer.state.sites.values():
+            assert (about["answered"], about["failures"], about["strikes"]) == (2, 0, 0)
+        said.append([r.getMessage() for r in caplog.records if "keep_conditions: false" in r.getMessage()])
+        caplog.clear()
+    assert ledgers[0] == ledgers[1]
+    reason = "its conditions may not be kept after training (keep_conditions: false)"
+    assert (
+        said[0]
+        == said[1]
+        == [
+            f"site B was asked for conditions to keep, and refused: {reason}",
+            f"no conditions for generation from site B: site B released no conditions: refused: {reason}",
+        ]
+    )
+    assert CODEC.decode(proxies["B"].answered[0]) == Refusal("B", reason)
+
+
+def test_a_training_goes_on_where_no_site_releases_conditions_and_asks_again_when_it_is_resumed(tmp_path, caplog):
+    fed = federation(keep_conditions=False)
+    network = generator()
+    collector = conditions.ConditionCollector(fed, str(tmp_path / "c.npz"))
+    DistributedGanTrainer(
+        "cpu", 1, 2, fed, network, torch.optim.Adam(network.parameters()), train_handlers=[collector]
+    ).run()
+    assert "no site released conditions for generation: it will need a bank" in caplog.text
+    assert list(tmp_path.iterdir()) == []
+    fed.site("A").keep_conditions = True
+    collector(None)
+    assert list(conditions.read_conditions(tmp_path / "c.npz")) == ["A"]
+
+
 @pytest.mark.parametrize(
     "nonsense",
     [
@@ -252,6 +300,7 @@ def test_conditions_of_a_site_that_refuses(monkeypatch):
         lambda batch: replace(batch, conditions=torch.ones(5, 2, 8, 8).byte()),
         lambda batch: replace(batch, conditions=torch.ones(1, 2, 8, 8)),
         lambda batch: replace(batch, conditions=torch.ones(8, 8).byte()),
+        lambda batch: replace(batch, conditions=batch.conditions * 2),
         # one after the other, without an end
         lambda batch: replace(batch, conditions=torch.ones(4, 2, 8, 8).byte()),
     ],
@@ -280,7 +329,7 @@ def test_a_checkpoint_of_the_server_counts_on(monkeypatch):
 def test_a_job_that_is_ended_blames_no_site(monkeypatch):
     """Every call fails then; a training that went on would find nobody and strike everybody."""
     fed, _ = federate(monkeypatch, dict.fromkeys("AB", fail(RuntimeError("aborted"))))
-    monkeypatch.setattr(flare.collab, "is_aborted", True)
+    monkeypatch.setattr(flare.federation.collab, "is_aborted", True)
     with pytest.raises(RuntimeError, match="the job was ended"):
         fed.exchange(batches("AB"))
 
@@ -290,7 +339,7 @@ def test_a_job_that_is_ended_blames_no_site(monkeypatch):
 
 @pytest.fixture
 def site_end(monkeypatch):
-    monkeypatch.setattr(flare, "collab", Collab())
+    see(monkeypatch, Collab())
     (site,) = sites({"A": 3})
     return flare_site(site)
 
@@ -402,7 +451,7 @@ def threads_as_before():
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch, threads_as_before):
-    monkeypatch.setattr(flare, "collab", Collab())
+    see(monkeypatch, Collab())
     monkeypatch.setenv(flare.LOCAL_FILES, str(tmp_path))
     return tmp_path
 
@@ -451,6 +500,87 @@ def test_what_a_site_says_of_itself_wins(folder, lists):
     # checkpoints lie where the site says, and those of trainings of different jobs do not meet
     assert site.store.folder.is_relative_to(folder / "kept")
     assert start(make_job(seed=4))._site.store.folder != site.store.folder
+
+
+def test_a_site_says_in_its_own_file_whether_its_conditions_may_be_kept(folder, lists, caplog):
+    write_local(folder, "A", "site.yaml", dataset_dir=lists["A"], checkpoint_dir=str(folder), keep_conditions=False)
+    write_local(folder, "B", "site.yaml", dataset_dir=lists["B"], checkpoint_dir=str(folder))
+    said = {}
+    for name in "AB":
+        end = start(make_job(), name)
+        with at(name):
+            said[name] = [
+                CODEC.decode(end.receive(CODEC.encode(message)))
+                for message in (OpenRequest(name, 1), ConditionRequest(name, 0, 2))
+            ]
+    assert [type(message) for message in said["B"]] == [SiteInfo, ConditionBatch]
+    # it takes part all the same
+    assert type(said["A"][0]) is SiteInfo
+    assert said["A"][1] == Refusal("A", "its conditions may not be kept after training (keep_conditions: false)")
+    assert "Traceback" not in caplog.text
+    write_local(folder, "A", "site.yaml", dataset_dir=lists["A"], checkpoint_dir=str(folder), keep_conditions="never")
+    refused(caplog, make_job(), "site A: keep_conditions: expected true or false, got 'never'")
+
+
+def test_a_site_takes_no_more_than_its_own_limit_or_that_of_the_configs(folder, lists):
+    own = {"checkpoint_dir": str(folder), "batch_size": 1}
+    write_local(folder, "A", "site.yaml", **own, dataset_dir=lists["A"], max_message_bytes=2**17)
+    write_local(folder, "B", "site.yaml", **own, dataset_dir=lists["B"])
+    said = {}
+    for name in "AB":
+        end = start(make_job(), name)
+        with at(name):
+            for size in (160, 256):  # 102,400 and 262,144 bytes
+                data = CODEC.encode(SyntheticBatch(name, 1, torch.zeros(1, 1, size, size)))
+                said[name, size] = CODEC.decode(end.receive(data)).reason
+    # what is read is refused for its shape
+    read, unread = "SyntheticBatch: see the site's log", "the message could not be read"
+    assert said == {("A", 160): read, ("A", 256): unread, ("B", 160): read, ("B", 256): read}
+
+
+def test_a_site_that_has_not_read_its_configs_takes_what_asks_it_to_open(folder, lists):
+    end = start(make_job())
+    assert ask(end, SyntheticBatch("A", 1, torch.zeros(1, 1, 128, 128))).reason == "the message could not be read"
+    assert ask(end, OpenRequest("A", 1)).reason == "OpenRequest: see the site's log"
+    write_local(folder, "A", "site.yaml", dataset_dir=lists["A"], checkpoint_dir=str(folder))
+    assert type(ask(end, OpenRequest("A", 1))) is SiteInfo
+
+
+@pytest.mark.parametrize("value", ["many", 2**16 - 1, True, 1e9])
+def test_a_limit_is_a_number_of_bytes(folder, lists, value, caplog):
+    write_local(folder, "A", "site.yaml", dataset_dir=lists["A"], checkpoint_dir=str(folder), max_message_bytes=value)
+    refused(caplog, make_job(), "max_message_bytes: expected a whole number of at least 65536, got")
+
+
+def test_a_site_computes_with_its_own_number_of_threads_whoever_calls(folder, lists):
+    """The bits depend on it, and FLARE calls in one thread or another; torch's number is a thread's own."""
+    own = {"checkpoint_dir": str(folder), "batch_size": 1}
+    for name, number in {"A": 1, "B": 2}.items():
+        write_local(folder, name, "site.yaml", **own, dataset_dir=lists[name], num_threads=number)
+    members, seen = {name: start(make_job(), name) for name in "AB"}, []
+
+    def watched(site):
+        open_site = site.open
+
+        def look(number):
+            seen.append((site.name, torch.get_num_threads()))
+            return open_site(number)
+
+        return look
+
+    for end in members.values():
+        end._site.open = watched(end._site)
+
+    def call():
+        torch.set_num_threads(3)
+        for name in "ABA":
+            with at(name):
+                members[name].receive(CODEC.encode(OpenRequest(name, 1)))
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join(60)
+    assert seen == [("A", 1), ("B", 2), ("A", 1)]
 
 
 def test_a_site_goes_by_its_workspace_where_no_folder_is_named(folder, lists, monkeypatch):

@@ -1,3 +1,4 @@
+from collections import Counter
 from copy import deepcopy
 
 import numpy as np
@@ -7,7 +8,14 @@ from monai.data import DataLoader
 from monai.transforms import Compose, RandFlipd
 from small_sites import federation, sites
 
-from bundle.federation import Codec, ConditionBank, ConditionCollector, LocalFederation, read_conditions
+from bundle.federation import (
+    Codec,
+    ConditionBank,
+    ConditionCollector,
+    LocalFederation,
+    read_conditions,
+    write_conditions,
+)
 from bundle.federation.messages import ConditionRequest, SyntheticBatch
 
 
@@ -104,13 +112,13 @@ def test_conditions_may_differ_in_shape_and_be_many(tmp_path):
     (member,) = sites({"A": 12}, batch_size=1)
     sizes = [4, 4, 6, 4, 4, 4, 5, 5, 5, 5, 5, 5]
     member.samples = [
-        {"condition": torch.full((2, 3, size), place, dtype=torch.uint8)} for place, size in enumerate(sizes)
+        {"condition": (torch.arange(6 * size).reshape(2, 3, size) < place).byte()} for place, size in enumerate(sizes)
     ]
     path = tmp_path / "conditions.npz"
     ConditionCollector(LocalFederation([member]), str(path), chunk=4)(None)
     found = read_conditions(path)["A"]
     assert [condition.shape[2] for condition in found] == sizes
-    assert [int(condition[0, 0, 0]) for condition in found] == list(range(12))  # 10 after 9, not after 1
+    assert [int(condition.sum()) for condition in found] == list(range(12))  # 10 after 9, not after 1
 
 
 def test_conditions_are_asked_for_once(tmp_path):
@@ -146,6 +154,92 @@ def test_copies_are_transformed_reproducibly(tmp_path):
         ConditionBank(str(path), copies=2)
     with pytest.raises(FileNotFoundError, match=r"train\.yaml"):
         ConditionBank(str(tmp_path / "none.npz"))
+
+
+def flat(size, channels=2, number=3):
+    """Conditions of which the n-th has n pixels."""
+    return [
+        (np.arange(channels * size * size).reshape(channels, size, size) < n).astype(np.uint8) for n in range(number)
+    ]
+
+
+@pytest.fixture
+def files(tmp_path):
+    """What the sites A and C released, and a bank of the server's own in two groups."""
+    paths = tmp_path / "conditions.npz", tmp_path / "own" / "conditions.npz"
+    write_conditions(paths[0], {"A": flat(8), "C": flat(8, number=2)})
+    write_conditions(paths[1], {"x": flat(8, number=11), "A": flat(8, number=1)})
+    return [str(path) for path in paths]
+
+
+def test_what_is_written_is_read_in_its_order(files):
+    for path in files:
+        found = read_conditions(path)
+        for conditions in found.values():
+            assert [int(condition.sum()) for condition in conditions] == list(range(len(conditions)))
+    assert {name: len(conditions) for name, conditions in found.items()} == {"A": 1, "x": 11}
+
+
+def test_a_bank_stands_beside_what_sites_released_or_in_its_place(files):
+    released, own = files
+    sources = {"A": "released by site", "C": "released by site", "bank": "bank of the server"}
+    for path, bank, expected in [
+        (released, None, {"A": 3, "C": 2}),
+        (released, own, {"A": 3, "C": 2, "bank": 12}),
+        (None, own, {"bank": 12}),
+        (released + ".none", own, {"bank": 12}),
+    ]:
+        found = ConditionBank(path, bank=bank, channels=2, batch_size=4)
+        items = [found[place] for place in range(len(found))]
+        assert Counter(item["site"] for item in items) == expected
+        assert all(item["condition_source"] == sources[item["site"]] for item in items)
+        assert len({(item["site"], item["index"], item["copy"]) for item in items}) == len(items)
+        for item in items:
+            np.testing.assert_array_equal(item["image"], found.conditions[item["site"]][item["index"]])
+    assert sorted(int(condition.sum()) for condition in found.conditions["bank"]) == sorted([0, *range(11)])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"path": None}, FileNotFoundError, r"those of the sites are left out.*keep_conditions: true.*condition_bank"),
+        ({"path": "none.npz"}, FileNotFoundError, r"none\.npz is missing.*keep_conditions: true.*condition_bank"),
+        ({"bank": "none.npz"}, FileNotFoundError, r"condition_bank: no file none\.npz"),
+        ({"channels": 3}, ValueError, "conditions of A: 2 channels, the generator takes 3"),
+        ({"bank": {"x": flat(8, 1)}, "channels": 2}, ValueError, "conditions of bank: 1 channels"),
+        ({"bank": {"x": flat(6)}, "batch_size": 2}, ValueError, "batch of 2: A 8×8, C 8×8, bank 6×6"),
+        ({"bank": {}}, ValueError, "holds no conditions"),
+        ({"path": {"bank": flat(8)}, "bank": {"x": flat(8)}}, ValueError, "a site is called 'bank'"),
+        ({"bank": {"x": [np.full((2, 8, 8), 2, np.uint8)]}}, ValueError, "expected NumPy's .npz of arrays NAME/NUMBER"),
+        ({"bank": {"x": [np.ones((2, 8, 8), np.float32)]}}, ValueError, "x/0 is float32"),
+        ({"bank": {"x": [np.ones((8, 8), np.uint8)]}}, ValueError, r"x/0 is uint8 \(8, 8\)"),
+    ],
+)
+def test_a_bank_that_cannot_be_used(files, tmp_path, arguments, error, message):
+    def path(value, name):
+        if isinstance(value, dict):
+            write_conditions(tmp_path / name, value)
+            return str(tmp_path / name)
+        return value
+
+    given = {key: path(value, f"given_{key}.npz") for key, value in arguments.items()}
+    with pytest.raises(error, match=message):
+        ConditionBank(**{"path": files[0]} | given)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"not an archive"])
+def test_a_bank_that_is_none(tmp_path, content):
+    (tmp_path / "bank.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"bank\.npz: expected NumPy's"):
+        ConditionBank(None, bank=str(tmp_path / "bank.npz"))
+    np.savez(tmp_path / "bank.npz", conditions=flat(8)[1])
+    with pytest.raises(ValueError, match=r"bank\.npz: expected NumPy's"):
+        ConditionBank(None, bank=str(tmp_path / "bank.npz"))
+
+
+def test_conditions_of_different_sizes_are_generated_one_by_one(tmp_path, files):
+    write_conditions(tmp_path / "bank.npz", {"x": flat(6)})
+    assert len(ConditionBank(files[0], bank=str(tmp_path / "bank.npz"))) == 8
 
 
 def test_conditions_beyond_the_end_are_none():

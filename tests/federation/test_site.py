@@ -80,6 +80,19 @@ def test_what_the_discriminator_sees_is_augmented_each_time_it_looks():
     assert (gradient != 0).any()
 
 
+@pytest.mark.parametrize("value", ["no", 0, None])
+def test_whether_conditions_may_be_kept_is_true_or_false(value):
+    with pytest.raises(ValueError, match="site A: keep_conditions: expected true or false, got"):
+        sites({"A": 3}, keep_conditions=value)
+
+
+def test_whether_conditions_may_be_kept_is_said_for_all_sites_or_for_each():
+    assert [site.keep_conditions for site in sites()] == [True, True]
+    assert [site.keep_conditions for site in sites(keep_conditions={"A": True, "B": False})] == [True, False]
+    with pytest.raises(ValueError, match=r"keep_conditions is given for \['A'\], but the sites are \['A', 'B'\]"):
+        sites(keep_conditions={"A": True})
+
+
 def test_conditions_come_one_step_ahead_and_belong_to_the_images():
     (site,) = sites({"A": 3})
     issued = site.open(1).conditions

@@ -106,14 +106,14 @@ def run(request, phantom_dir, tmp_path_factory):
 
 
 def run_behind_flare(patch, folder, phantom_dir, arguments):
-    from wired_sites import Collab, Proxy, at, write_local
+    from wired_sites import Collab, Proxy, at, see, write_local
 
     from bundle.federation import flare
 
     files = [*FILES, "flare.yaml"]
     job = Job.make(files, SIZES, config_dir(), __version__).to_dict()
     collab = Collab()
-    patch.setattr(flare, "collab", collab)
+    see(patch, collab)
     patch.setenv(flare.LOCAL_FILES, str(folder))
     ends, proxies = {}, {}
 
@@ -426,13 +426,11 @@ class Unreadable(RandomSamples):
 @pytest.mark.parametrize("message", [EXAMPLES[0], EXAMPLES[2], EXAMPLES[4], None], ids=lambda m: type(m).__name__)
 def test_a_refusal_says_nothing_of_what_went_wrong(message, monkeypatch, caplog):
     pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
-    from wired_sites import Collab, ends
-
-    from bundle.federation import flare
+    from wired_sites import Collab, ends, see
 
     network = discriminator()
     site = Site("A", Unreadable("A", 3), network, adam(network.parameters()), SiteLoss(AdversarialLoss()), 2)
-    monkeypatch.setattr(flare, "collab", Collab())
+    see(monkeypatch, Collab())
     answer = ends([site])["A"]
     data = answer(b"/archive/Doe_Jane" if message is None else Codec().encode(message))
     assert isinstance(Codec().decode(data), Refusal)

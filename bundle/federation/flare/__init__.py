@@ -1,0 +1,32 @@
+"""The same sites behind NVIDIA FLARE: the only package that imports it.
+
+FLARE's Collab API calls a method of an object at a site from the server. One method is published,
+:meth:`FlareSite.receive`: bytes in, bytes out, both of them messages of :mod:`bundle.federation.messages`. FLARE starts
+the processes, authenticates them (mutual TLS), and carries the bytes; what is asked and answered is decided here.
+"""
+
+from bundle.federation.flare.administrator import Administrator, NotReachable
+from bundle.federation.flare.federation import FlareFederation
+from bundle.federation.flare.jobs import export_job, make_recipe, run_simulation
+from bundle.federation.flare.kits import ADMINISTRATOR, CLASSES, prepare_kit, provision
+from bundle.federation.flare.participant import LOCAL_FILES, SERVER
+from bundle.federation.flare.server import RESULTS, FlareServer
+from bundle.federation.flare.site import FlareSite
+
+__all__ = [
+    "ADMINISTRATOR",
+    "CLASSES",
+    "LOCAL_FILES",
+    "RESULTS",
+    "SERVER",
+    "Administrator",
+    "FlareFederation",
+    "FlareServer",
+    "FlareSite",
+    "NotReachable",
+    "export_job",
+    "make_recipe",
+    "prepare_kit",
+    "provision",
+    "run_simulation",
+]

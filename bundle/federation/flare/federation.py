@@ -1,0 +1,182 @@
+"""The server's view of sites in other processes: :class:`FlareFederation`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
+
+from nvflare.collab import collab
+
+from bundle.federation.base import Federation, Outcome, SiteUnreachable
+from bundle.federation.codec import Codec, WireLedger, check_limit
+from bundle.federation.job import JobError
+from bundle.federation.messages import (
+    ConditionBatch,
+    ConditionRequest,
+    Message,
+    OpenRequest,
+    Refusal,
+    SyntheticBatch,
+)
+
+__all__ = ["FlareFederation", "JobEnded"]
+
+logger = logging.getLogger(__name__)
+
+NO_ANSWER = "has not answered the call before"
+RETURN_TIMEOUT = 1.0
+
+
+class JobEnded(RuntimeError):
+    """The job was ended by somebody; its checkpoints are as they were."""
+
+
+class FlareFederation(Federation):
+    """
+    Sites in other processes, on other machines.
+
+    Every site is called by itself, with a payload that goes to no other. All are called at the same time, and the step
+    waits for them until its own deadline: what FLARE promises about timeouts is not relied on. A reply that arrives
+    later is dropped and counted, and its site is asked nothing before it has answered.
+
+    Made by the server's process of a FLARE job, inside of the method that the job runs.
+
+    Args:
+        codec: messages ↔ bytes.
+        sites: names of all the sites that the run is for; None for those that are there when the job starts.
+        step_timeout: seconds that a step waits for the sites.
+        open_timeout: seconds that opening waits for them at first, and that they may take to release conditions.
+        max_message_bytes: of a message from a site, encoded and decoded; larger ones are refused before they are
+            decoded.
+
+    Raises:
+        JobError: when a site is there that the run is not for.
+        ValueError: when ``max_message_bytes`` is no number of bytes.
+    """
+
+    def __init__(
+        self,
+        codec: Codec | None = None,
+        step_timeout: float = 60.0,
+        open_timeout: float = 600.0,
+        max_message_bytes: int = 2**28,
+        sites: Sequence[str] | None = None,
+    ) -> None:
+        self.codec = Codec() if codec is None else codec
+        self.step_timeout = step_timeout
+        self.open_timeout = open_timeout
+        self.max_message_bytes = check_limit(max_message_bytes)
+        self.ledger = WireLedger()
+        self.late: dict[str, int] = {}
+        self._proxies = {proxy.name: proxy for proxy in collab.clients}
+        self._names = tuple(sorted(self._proxies if sites is None else sites))
+        if not set(self._proxies) <= set(self._names):
+            strangers = ", ".join(sorted(set(self._proxies) - set(self._names)))
+            raise JobError(f"the run is for the sites {', '.join(self._names)}, and {strangers} is there")
+        # one thread for the call that is waited for, and one for a call that is late
+        self._pool = ThreadPoolExecutor(max(1, 2 * len(self._proxies)), thread_name_prefix="sites")
+        self._running: dict[str, Future] = {}
+        self._silent: set[str] = set()
+        self._opened = False
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        return self._names
+
+    def open(self, step: int, sites: Sequence[str] | None = None) -> Outcome:
+        chosen = self.sites if sites is None else sorted(sites)
+        requests = {site: OpenRequest(site, step) for site in chosen}
+        if not self._opened:
+            self._opened = True
+            return self._ask(requests, self.open_timeout)
+        # one that did not answer must not hold up the others: it is waited for when it has given a sign of life
+        silent = {site: requests[site] for site in chosen if site in self._silent}
+        awake = {site: requests[site] for site in chosen if site not in self._silent}
+        first = self._ask(silent, RETURN_TIMEOUT, self.step_timeout)
+        # one reason for it, however it shows: the roster tells of another one
+        still = {site: NO_ANSWER for site in first.failures if site in self._silent}
+        second = self._ask(awake, self.step_timeout)
+        return Outcome(first.messages | second.messages, first.failures | still | second.failures)
+
+    def exchange(self, batches: Mapping[str, SyntheticBatch]) -> Outcome:
+        self.ledger.steps += 1
+        return self._ask(batches, self.step_timeout)
+
+    def conditions(self, request: ConditionRequest) -> ConditionBatch:
+        outcome = self._ask({request.site: request}, self.open_timeout)
+        if request.site in outcome.failures:
+            raise SiteUnreachable.no_conditions(request.site, outcome.failures[request.site])
+        return outcome.messages[request.site]
+
+    def state_dict(self) -> dict:
+        """The sites keep checkpoints of their own: here is what only the server knows."""
+        return {"ledger": self.ledger.state_dict(), "late": dict(self.late)}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.ledger.load_state_dict(state["ledger"])
+        self.late = dict(state["late"])
+
+    def close(self) -> None:
+        """Nothing is asked any more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _ask(self, messages: Mapping[str, Message], timeout: float, patience: float | None = None) -> Outcome:
+        """Wait ``timeout`` seconds for answers; those that come later are dropped, after ``patience`` unseen."""
+        answers, failures, asked = {}, {}, {}
+        for site in sorted(messages):
+            if site not in self._proxies:
+                failures[site] = "was not there when the job started"
+                continue
+            before = self._running.get(site)
+            if before is not None and not before.done():
+                failures[site] = NO_ANSWER
+                continue
+            data = self.codec.encode(messages[site])
+            self.ledger.sent(site, len(data))
+            # FLARE gives up later than the step does: or a late answer would not be seen
+            asked[site] = self._running[site] = self._pool.submit(self._send, site, data, patience or 2 * timeout)
+        if asked:
+            wait(asked.values(), timeout)
+        if collab.is_aborted:
+            # every call fails then, which says nothing about the sites
+            raise JobEnded("the job was ended from outside")
+        for site, future in asked.items():
+            if not future.done():
+                failures[site] = f"no answer within {timeout:g} s"
+                self._silent.add(site)
+                future.add_done_callback(lambda late, site=site: self._count_late(site, late))
+                continue
+            try:  # whatever a site or the network did, the others go on
+                data = future.result()
+            except Exception as error:
+                failures[site] = str(error)
+                self._silent.add(site)
+                continue
+            self._silent.discard(site)
+            try:
+                answers[site] = self._decode(site, data)
+            except Exception as error:
+                failures[site] = str(error)
+        return Outcome(answers, failures)
+
+    def _send(self, site: str, data: bytes, timeout: float) -> bytes:
+        return self._proxies[site](timeout=timeout).receive(data)
+
+    def _decode(self, site: str, data: Any) -> Message:
+        if not isinstance(data, bytes):
+            raise ValueError(f"answered with a {type(data).__name__}, expected bytes")
+        self.ledger.received(site, len(data))
+        message = self.codec.decode(data, max_bytes=self.max_message_bytes)
+        if message.site != site:
+            raise ValueError("answered in another site's name")
+        if isinstance(message, Refusal):
+            raise ValueError(f"refused: {message.reason}")
+        return message
+
+    def _count_late(self, site: str, future: Future) -> None:
+        if future.exception() is None:
+            self._silent.discard(site)
+            self.late[site] = self.late.get(site, 0) + 1
+            logger.warning("site %s answered too late: the answer is dropped (%d so far)", site, self.late[site])

@@ -1,0 +1,27 @@
+"""FLARE's logging, so that our lines can be seen among its own."""
+
+from __future__ import annotations
+
+__all__ = ["quiet"]
+
+CONSOLE_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def quiet(config: dict) -> dict:
+    """FLARE's logging, with nothing on the console but what our modules say, and its errors; its files keep it all."""
+    config["formatters"]["consoleFormatter"] = {"format": CONSOLE_FORMAT, "datefmt": "%H:%M:%S"}
+    console = config["handlers"]["consoleHandler"] | {"formatter": "consoleFormatter"}
+    kinds = {"ours": ("INFO", ["bundle"]), "errors": ("ERROR", ["nvflare.private"])}
+    for name, (level, loggers) in kinds.items():
+        config["filters"][name] = {
+            "()": "nvflare.fuel.utils.log_utils.LoggerNameFilter",
+            "logger_names": loggers,
+            "exclude_logger_names": ["AppCommandProcessor"],  # asked before the training has begun
+            "allow_all_error_logs": False,
+        }
+        config["handlers"][name] = console | {"filters": [name], "level": level}
+    del config["handlers"]["consoleHandler"]
+    for logger_config in config["loggers"].values():
+        handlers = [name for name in logger_config.get("handlers", []) if name != "consoleHandler"]
+        logger_config["handlers"] = handlers + list(kinds)
+    return config

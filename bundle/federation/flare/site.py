@@ -1,0 +1,106 @@
+"""The site's end: :class:`FlareSite` answers messages."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+
+import torch
+from nvflare.collab import collab
+
+from bundle.federation.codec import MAX_HEADER_BYTES, Codec, check_limit
+from bundle.federation.flare.participant import SERVER, local_folder, make_workflow
+from bundle.federation.job import SITE_KEYS, Job, JobError, read_local
+from bundle.federation.messages import ConditionRequest, Message, OpenRequest, Refusal, SyntheticBatch
+from bundle.federation.site import ConditionsWithheld
+
+__all__ = ["FlareSite"]
+
+logger = logging.getLogger(__name__)
+
+
+class FlareSite:
+    """
+    A site's end: makes the :class:`bundle.federation.Site` from configs and files that lie here, and answers messages.
+
+    Args:
+        job: :meth:`Job.to_dict` of the training; nothing of it is evaluated.
+    """
+
+    def __init__(self, job: dict) -> None:
+        self.job = job
+        self._lock = threading.Lock()
+        self._name = ""
+        self._local: Path | None = None
+        self._site = None
+        self._codec = Codec()
+        # enough to be asked to take part, before anything is known of images
+        self._max_message_bytes = MAX_HEADER_BYTES
+        self._num_threads: int | None = None
+
+    @collab.init
+    def start(self) -> None:
+        self._name = collab.site_name
+        self._local = local_folder(self._name)
+        try:
+            self._prepare()
+        except Exception:
+            # FLARE would end the job for everybody
+            logger.exception("site %s cannot take part yet; it tries again when the server asks", self._name)
+
+    def _prepare(self) -> None:
+        name = self._name
+        local = read_local(self._local / "site.yaml", SITE_KEYS)
+        job = Job.from_dict(self.job)
+        if "dataset_dir" not in local or "checkpoint_dir" not in local:
+            raise JobError("site.yaml: expected dataset_dir and checkpoint_dir")
+        local["checkpoint_dir"] = str(Path(local["checkpoint_dir"]) / job.identity)
+        workflow = make_workflow(job, local, {"site_name": name})
+        self._max_message_bytes = check_limit(workflow.make("max_message_bytes"))
+        self._codec = workflow.make("codec")
+        (self._site,) = workflow.make("sites")
+        self._num_threads = torch.get_num_threads()
+        logger.info("site %s takes part with %d samples", name, len(self._site.samples))
+
+    @collab.publish
+    def receive(self, data: bytes) -> bytes:
+        """
+        Answer a message of the server, and of nobody else.
+
+        What goes wrong is written to the log here. The server learns no more than that it was refused: the text of an
+        error could name files and patients. That conditions may not be kept is said in words that name nothing.
+        """
+        # nothing is raised: FLARE would send the error's text and its traceback to whoever called
+        if collab.caller != SERVER:
+            logger.error("site %s asked for something: only the server may", collab.caller)
+            return self._codec.encode(Refusal(self._name, "only the server may ask"))
+        with self._lock:  # late calls may overlap with the next
+            if self._num_threads is not None:
+                # FLARE calls in threads of its own, and torch's number holds in the thread that it was set in alone
+                torch.set_num_threads(self._num_threads)
+            try:
+                message = self._codec.decode(data, max_bytes=self._max_message_bytes)
+            except Exception:
+                logger.exception("a message of the server was refused")
+                return self._codec.encode(Refusal(self._name, "the message could not be read"))
+            try:
+                return self._codec.encode(self._answer(message))
+            except ConditionsWithheld as error:
+                return self._codec.encode(Refusal(self._name, str(error)))
+            except Exception:
+                logger.exception("%s of the server was refused", type(message).__name__)
+                return self._codec.encode(Refusal(self._name, f"{type(message).__name__}: see the site's log"))
+
+    def _answer(self, message: Message) -> Message:
+        if message.site != self._name:
+            raise ValueError(f"the message is for site {message.site}")
+        if self._site is None:
+            self._prepare()
+        if isinstance(message, OpenRequest):
+            return self._site.open(message.step)
+        if isinstance(message, SyntheticBatch):
+            return self._site.step(message)
+        if isinstance(message, ConditionRequest):
+            return self._site.conditions(message)
+        raise ValueError(f"a {type(message).__name__} is nothing that the server sends")

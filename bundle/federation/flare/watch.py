@@ -1,0 +1,93 @@
+"""What an administrator sees of a training at the server, and how it is ended: :class:`Watch`."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ignite.engine import Engine, Events
+from nvflare.collab import collab
+
+from bundle.federation.flare.federation import JobEnded
+
+__all__ = ["TOPIC", "Watch"]
+
+logger = logging.getLogger(__name__)
+
+TOPIC = "training"
+"""Of an administrator's questions to a job."""
+PAUSE_TIMEOUT = 120.0
+FAREWELL_TIMEOUT = 15.0
+
+
+class Watch:
+    """
+    Tells an administrator how far the training is, and lets it be ended where nothing is lost: after a checkpoint.
+
+    Args:
+        workflow: the training, not yet run.
+    """
+
+    def __init__(self, workflow: Any) -> None:
+        self._engine = workflow.make("train::trainer")
+        self._ledger = workflow.make("federation_def").ledger
+        self._interval = int(workflow.make("checkpoint_epochs"))
+        self._saved = 0
+        self._pause = threading.Event()
+        self._paused = False
+        self._finished = False
+        self._asked = False
+        self._told = threading.Event()
+        self._engine.add_event_handler(Events.STARTED, self._note)
+        # behind the handler that writes the checkpoint
+        self._engine.add_event_handler(Events.EPOCH_COMPLETED, self._after_epoch)
+        collab.fl_ctx.get_engine().register_app_command(TOPIC, self.answer)
+
+    def answer(self, topic: str, data: Any, context: Any) -> dict[str, Any]:
+        """What FLARE calls, in a thread of its own, when an administrator asks."""
+        self._asked = True
+        if isinstance(data, Mapping) and data.get("pause"):
+            self._pause.set()
+        if self._finished:
+            self._told.set()
+        state = self._engine.state
+        return {
+            "step": int(state.iteration),
+            "steps": int((state.epoch_length or 0) * (state.max_epochs or 0)),
+            "saved": self._saved,
+            "paused": self._paused,
+            "finished": self._finished,
+            "sites": {site: dict(about) for site, about in state.sites.items()},
+        }
+
+    def say_goodbye(self) -> None:
+        """When somebody has been asking, wait until they know that the training is finished."""
+        self._finished = True
+        if self._asked:
+            self._told.wait(FAREWELL_TIMEOUT)
+
+    def _note(self, engine: Engine) -> None:
+        self._saved = int(engine.state.iteration)
+
+    def _after_epoch(self, engine: Engine) -> None:
+        if engine.state.epoch % self._interval or engine.state.epoch == engine.state.max_epochs:
+            return
+        self._saved = int(engine.state.iteration)
+        wire = self._ledger.summary()
+        logger.info(
+            "step %d is saved · %.1f MB to and %.1f MB from the sites so far",
+            self._saved,
+            wire["bytes_to_sites"] / 1e6,
+            wire["bytes_from_sites"] / 1e6,
+        )
+        if not self._pause.is_set():
+            return
+        self._paused = True
+        logger.info("the job waits for being ended")
+        end = time.monotonic() + PAUSE_TIMEOUT
+        while time.monotonic() < end and not collab.is_aborted:
+            time.sleep(0.2)
+        raise JobEnded(f"the job was ended after step {self._saved}, which is saved")
