@@ -46,6 +46,7 @@ from bundle.federation.messages import (
     Refusal,
     SyntheticBatch,
 )
+from bundle.federation.site_clock import SiteClock
 from bundle.files import write_json
 from bundle.installation import config_dir
 
@@ -254,6 +255,9 @@ class FlareSite:
         self._local: Path | None = None
         self._site = None
         self._codec = Codec()
+        self._clock = SiteClock()
+        # always the same thread: FLARE calls from dozens, and torch keeps memory and a team of threads for each
+        self._computing = ThreadPoolExecutor(1, thread_name_prefix="site")
 
     @collab.init
     def start(self) -> None:
@@ -289,14 +293,17 @@ class FlareSite:
         if collab.caller != SERVER:
             logger.error("site %s asked for something: only the server may", collab.caller)
             return self._codec.encode(Refusal(self._name, "only the server may ask"))
-        with self._lock:  # late calls may overlap with the next
+        with self._lock, self._clock.message():  # late calls may overlap with the next
             try:
                 message = self._codec.decode(data, max_bytes=2**28)
             except Exception:
                 logger.exception("a message of the server was refused")
                 return self._codec.encode(Refusal(self._name, "the message could not be read"))
+            self._clock.decoded()
             try:
-                return self._codec.encode(self._answer(message))
+                answer = self._computing.submit(self._answer, message).result()
+                self._clock.computed(self._site)
+                return self._codec.encode(answer)
             except Exception:
                 logger.exception("%s of the server was refused", type(message).__name__)
                 return self._codec.encode(Refusal(self._name, f"{type(message).__name__}: see the site's log"))
