@@ -123,6 +123,10 @@ def make_trainer(options: argparse.Namespace, dataset_dir: str, run_dir: str, am
     return workflow.trainer
 
 
+def sites_of(trainer: Any) -> list[Any]:
+    return [trainer.federation.site(name) for name in trainer.federation.sites]
+
+
 def time_steps(options: argparse.Namespace, dataset_dir: str, run_dir: str) -> dict:
     """Steps in float32 and bfloat16 in turn, after one of each to warm up."""
     import torch
@@ -139,7 +143,7 @@ def time_steps(options: argparse.Namespace, dataset_dir: str, run_dir: str) -> d
         codec = trainer.federation.codec
         watch.watch(codec, "encode", "everything else")
         watch.watch(codec, "decode", "everything else")
-        for site in (trainer.federation.site(site) for site in trainer.federation.sites):
+        for site in sites_of(trainer):
             watch.watch(site, "step", "D")
             watch.watch(site, "_draw", "data")
     backward = torch.autograd.backward
@@ -164,7 +168,7 @@ def time_steps(options: argparse.Namespace, dataset_dir: str, run_dir: str) -> d
             if repeat:
                 durations[name].append(time.perf_counter() - start)
     torch.autograd.backward = backward
-    report: dict[str, Any] = {}
+    report: dict[str, Any] = {"images per step": sum(site.batch_size for site in sites_of(trainers["float32"]))}
     for name, seconds in durations.items():
         spent = watches[name].seconds
         shares = {part: round(spent[part] / sum(spent.values()), 4) for part in ("G", "D", "data", "everything else")}

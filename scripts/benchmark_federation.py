@@ -1,4 +1,4 @@
-"""The parts `federation` and `scale` of scripts/benchmark.py: a step behind FLARE's simulator, and with ever more sites.
+"""The parts `federation` and `scale` of scripts/benchmark.py: a step behind FLARE's simulator, and with more sites.
 
 Every training runs in processes of its own (scripts/measured_runs.py). Results are written as they come; what is there
 already is not measured again.
