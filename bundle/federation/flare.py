@@ -256,7 +256,7 @@ class FlareSite:
         self._site = None
         self._codec = Codec()
         self._clock = SiteClock()
-        # always the same thread: FLARE calls from dozens, and torch keeps memory and a team of threads for each
+        # always the same thread: FLARE calls from dozens, and torch has a number and a team of threads for each
         self._computing = ThreadPoolExecutor(1, thread_name_prefix="site")
 
     @collab.init
@@ -264,7 +264,7 @@ class FlareSite:
         self._name = collab.site_name
         self._local = _local_folder(self._name)
         try:
-            self._prepare()
+            self._computing.submit(self._prepare).result()
         except Exception:
             # FLARE would end the job for everybody
             logger.exception("site %s cannot take part yet; it tries again when the server asks", self._name)
