@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -101,30 +103,26 @@ class Results:
 
 
 def common(options: argparse.Namespace) -> dict[str, Any]:
-    import nvflare
-    import torch
-
     keys = ("task", "profile", "steps", "interval", "set")
-    versions = {"torch": torch.__version__, "nvflare": nvflare.__version__}
     data = getattr(options, "dataset_dir", None)
     # the name of a folder, not where it is
     about = {"data": Path(data).name if data else "phantoms", "cores": cores()}
-    return {key: getattr(options, key) for key in keys} | about | versions
+    # without importing them: this process waits beside those that it measures
+    return {key: getattr(options, key) for key in keys} | about | {name: version(name) for name in ("torch", "nvflare")}
 
 
 def phantoms(folder: Path, sites: int, size: int) -> str:
     """Data of so many sites with a case each, made unless it is there; returns its folder."""
-    from bundle.data.brain_phantoms import write_brats_phantoms
-    from bundle.data.preparation import PrepareOptions, prepare
-
-    data = folder / "data"
+    data, source = folder / "data", folder / "phantoms"
     if not (data / "datalist.json").is_file():
         names = [f"S{number:02d}" for number in range(1, sites + 1)]
-        source = folder / "phantoms"
-        table = write_brats_phantoms(
-            source, names, cases_per_site=1, test_cases_per_site=0, shape=(size, size, size // 4)
-        )
-        prepare(PrepareOptions("brats", source=source, output=data, sites="table", table=table, modalities=("flair",)))
+        make = ["make_phantoms.py", "brains", str(source), "--cases_per_site", "1", "--test_cases_per_site", "0"]
+        make += ["--sites", *names, "--size", str(size), str(size), str(size // 4)]
+        prepare = ["prepare_data.py", "brats", str(source), "--output", str(data), "--modalities", "flair"]
+        prepare += ["--sites", "table", "--table", str(source / "cases.csv")]
+        for words in (make, prepare):
+            script = [sys.executable, str(ROOT / "scripts" / words[0]), *words[1:]]
+            subprocess.run(script, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return str(data.resolve())
 
 

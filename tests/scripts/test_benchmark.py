@@ -4,6 +4,7 @@ import json
 import logging
 from types import SimpleNamespace
 
+import psutil
 import pytest
 from small_sites import sites
 from torch.utils.tensorboard import SummaryWriter
@@ -106,6 +107,28 @@ def test_a_training_that_fails_is_not_measured(tmp_path, monkeypatch):
         monkeypatch.setattr(measured_runs, "command", lambda *_, words=words: ([sys.executable, "-c", words], None))
         with pytest.raises(NotMeasured, match=reason):
             measured_runs.measure(Variant(1), TRAINING, tmp_path / "run", measured_runs.Limits(**limits))
+
+
+def test_pages_that_processes_share_are_counted_once_in_the_total():
+    class Process:
+        pid = 1
+
+        def memory_info(self):
+            return SimpleNamespace(rss=9)
+
+        def memory_full_info(self):
+            return SimpleNamespace(rss=7, pss=4)
+
+    class Ended(Process):
+        def memory_info(self):
+            raise psutil.NoSuchProcess(2)
+
+        memory_full_info = memory_info
+
+    memory = measured_runs.Memory()
+    for _ in range(3):
+        memory.look([Process(), Ended(), Process()])
+    assert (memory.total, memory.by_process) == (8, {1: 9})
 
 
 # results
