@@ -54,7 +54,7 @@ def add_arguments(federation: argparse.ArgumentParser, scale: argparse.ArgumentP
             help="process/THREADS, simulator/THREADS OF THE SERVER/THREADS OF A SITE, or that with /spin; the first is "
             f"what the others are compared with (default process/{count} simulator/{count}/1)",
         )
-        one.add_argument("--budget", type=float, default=450, help="seconds after which no training is begun (450)")
+        one.add_argument("--budget", type=float, default=450, help="seconds in which it is to end (default 450)")
         one.add_argument("--limit", type=float, default=420, help="seconds that a training may take (default 420)")
         one.add_argument("--free_memory", type=float, default=1.5, help="GiB that are left free (default 1.5)")
     federation.add_argument("--dataset_dir", help="folder of datalist.json (default: phantoms of four sites)")
@@ -80,6 +80,8 @@ class Results:
 
     def __init__(self, folder: Path, options: dict[str, Any]) -> None:
         self.path = folder / "results.json"
+        self.begun = time.monotonic()
+        self.longest = 0.0  # training of this call, in seconds
         self.content: dict[str, Any] = {"options": options, "runs": {}}
         if self.path.is_file():
             before = json.loads(self.path.read_text(encoding="utf-8"))
@@ -144,11 +146,10 @@ def measure_missing(options: argparse.Namespace, results: Results, wanted: list[
         Whether all is measured; what is missing is said.
     """
     limits = Limits(options.limit, options.free_memory * GIB)
-    started, longest = time.monotonic(), 0.0
     for key, one in wanted:
         if key in results.runs:
             continue
-        if time.monotonic() - started + longest > options.budget:
+        if time.monotonic() - results.begun + results.longest > options.budget:
             print("not all is measured yet: the same command goes on", file=sys.stderr)
             return False
         print(f"{key}: {one.title} …", file=sys.stderr, flush=True)
@@ -158,7 +159,7 @@ def measure_missing(options: argparse.Namespace, results: Results, wanted: list[
         except NotMeasured as error:
             print(error, file=sys.stderr)
             return False
-        longest = max(longest, time.monotonic() - begun)
+        results.longest = max(results.longest, time.monotonic() - begun)
         print(f"    {result['step']:.3f} s a step", file=sys.stderr, flush=True)
         results.add(key, result)
     return True
