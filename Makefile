@@ -41,7 +41,7 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 
 benchmark: $(VENV)/.installed
-	$(BIN)/python scripts/benchmark.py
+	$(BIN)/python scripts/benchmark.py step
 
 clean:
 	rm -rf $(VENV) $(DEMO) $(DEMO_NUCLEI)

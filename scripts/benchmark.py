@@ -1,12 +1,16 @@
 #!/usr/bin/env python
-"""Speed and memory of training at the published size; ratios are measured side by side in one run.
+"""Speed and memory; ratios are measured side by side. Run it on quiet cores.
 
-Prints JSON: the median step in float32 and in bfloat16, their ratio, where the time goes, and the peak memory of the
-command `train`. Run it on quiet cores.
+`step`: the median step in float32 and in bfloat16, their ratio, where the time goes, and the peak memory of the command
+`train`, as JSON. `federation`: a step behind FLARE's simulator against one with all sites in one process, and the share
+that is not computing. `scale`: both, and memory, as sites become more. These two write results.json as they go, print a
+table in Markdown, and go on where they were ended.
 
 Examples:
-    python scripts/benchmark.py
-    python scripts/benchmark.py --dataset_dir data/lgg --profile paper --repeats 7
+    python scripts/benchmark.py step
+    python scripts/benchmark.py step --dataset_dir data/lgg --profile paper --repeats 7
+    python scripts/benchmark.py federation --dataset_dir data/lgg
+    python scripts/benchmark.py scale --sites 4 8 16
 """
 
 from __future__ import annotations
@@ -25,18 +29,29 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from scripts import benchmark_federation
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset_dir", help="folder of datalist.json (default: phantoms of four sites)")
-    parser.add_argument("--task", default="brats", help="configs/TASK.yaml (default brats)")
-    parser.add_argument("--profile", default="paper", help="configs/PROFILE.yaml (default paper)")
-    parser.add_argument("--repeats", type=int, default=5, help="timed steps of each precision (default 5)")
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="config keys, such as batch_size=2")
-    parser.add_argument("--output", type=Path, help="also write the JSON to this file")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parts = parser.add_subparsers(dest="part", required=True)
+    step = parts.add_parser("step", help="a step by precision, and where its time goes", allow_abbrev=False)
+    step.add_argument("--dataset_dir", help="folder of datalist.json (default: phantoms of four sites)")
+    step.add_argument("--task", default="brats", help="configs/TASK.yaml (default brats)")
+    step.add_argument("--profile", default="paper", help="configs/PROFILE.yaml (default paper)")
+    step.add_argument("--repeats", type=int, default=5, help="timed steps of each precision (default 5)")
+    step.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="config keys, such as batch_size=2")
+    step.add_argument("--output", type=Path, help="also write the JSON to this file")
+    benchmark_federation.add_arguments(
+        parts.add_parser("federation", help="FLARE's simulator against one process", allow_abbrev=False),
+        parts.add_parser("scale", help="more and more sites", allow_abbrev=False),
+    )
     return parser.parse_args(arguments)
 
 
@@ -108,6 +123,10 @@ def make_trainer(options: argparse.Namespace, dataset_dir: str, run_dir: str, am
     return workflow.trainer
 
 
+def sites_of(trainer: Any) -> list[Any]:
+    return [trainer.federation.site(name) for name in trainer.federation.sites]
+
+
 def time_steps(options: argparse.Namespace, dataset_dir: str, run_dir: str) -> dict:
     """Steps in float32 and bfloat16 in turn, after one of each to warm up."""
     import torch
@@ -124,7 +143,7 @@ def time_steps(options: argparse.Namespace, dataset_dir: str, run_dir: str) -> d
         codec = trainer.federation.codec
         watch.watch(codec, "encode", "everything else")
         watch.watch(codec, "decode", "everything else")
-        for site in (trainer.federation.site(site) for site in trainer.federation.sites):
+        for site in sites_of(trainer):
             watch.watch(site, "step", "D")
             watch.watch(site, "_draw", "data")
     backward = torch.autograd.backward
@@ -149,7 +168,7 @@ def time_steps(options: argparse.Namespace, dataset_dir: str, run_dir: str) -> d
             if repeat:
                 durations[name].append(time.perf_counter() - start)
     torch.autograd.backward = backward
-    report: dict[str, Any] = {}
+    report: dict[str, Any] = {"images per step": sum(site.batch_size for site in sites_of(trainers["float32"]))}
     for name, seconds in durations.items():
         spent = watches[name].seconds
         shares = {part: round(spent[part] / sum(spent.values()), 4) for part in ("G", "D", "data", "everything else")}
@@ -179,9 +198,7 @@ def peak_memory(options: argparse.Namespace, dataset_dir: str, run_dir: str, amp
     return round(usage.ru_maxrss / 2**20, 2)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    options = parse_arguments(arguments)
-    warnings.filterwarnings("ignore")
+def step(options: argparse.Namespace) -> int:
     import torch
 
     with tempfile.TemporaryDirectory() as folder:
@@ -206,6 +223,17 @@ def main(arguments: list[str] | None = None) -> int:
 
         write_text(options.output, text + "\n")
     return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse_arguments(arguments)
+    warnings.filterwarnings("ignore")
+    parts = {"step": step, "federation": benchmark_federation.federation, "scale": benchmark_federation.scale}
+    try:
+        return parts[options.part](options)
+    except (OSError, ValueError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

@@ -62,6 +62,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         one.add_argument("--dataset_dir", type=Path, required=True, help="folder of datalist.json with all sites")
         one.add_argument("--run_dir", type=Path, help="folder of the run (default runs/federation)")
         one.add_argument("--num_threads", type=int, help="threads of the server and of each site")
+        one.add_argument("--server_threads", type=int, help="threads of the server alone: it computes while sites wait")
         one.add_argument("--device", help="of the server and of each site")
     poc.add_argument("--no_revive", action="store_true", help="leave a participant that died alone")
     submit.add_argument("--name", default="training", help="of the job (default training)")
@@ -94,15 +95,18 @@ def write_participants(options: argparse.Namespace, run_dir: Path) -> tuple[Path
     from bundle.data import load_datalist, write_site_lists
     from bundle.files import write_text
 
-    given = {"num_threads": options.num_threads, "device": options.device}
-    given = {key: value for key, value in given.items() if value is not None}
+    def given(threads: int | None) -> dict:
+        own = {"num_threads": threads, "device": options.device}
+        return {key: value for key, value in own.items() if value is not None}
+
     folder = run_dir / "participants"
     lists = write_site_lists(load_datalist(options.dataset_dir), folder)
     for site, path in lists.items():
         own = {"dataset_dir": str(path.parent), "checkpoint_dir": str(folder / site / "checkpoints")}
-        write_text(folder / site / "site.yaml", yaml.safe_dump(given | own))
+        write_text(folder / site / "site.yaml", yaml.safe_dump(given(options.num_threads) | own))
     (folder / "server").mkdir(parents=True, exist_ok=True)
-    write_text(folder / "server" / "server.yaml", yaml.safe_dump({"run_dir": str(run_dir), **given}))
+    server = {"run_dir": str(run_dir)} | given(options.server_threads or options.num_threads)
+    write_text(folder / "server" / "server.yaml", yaml.safe_dump(server))
     return folder, sorted(lists)
 
 
@@ -331,6 +335,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 if __name__ == "__main__":
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    # before torch is loaded: where processes share cores, a thread that spins while it waits takes them from the others
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         status_code = main()
     except SystemExit as error:

@@ -85,8 +85,8 @@ def keep_conditions_by_site(
     keep_conditions: bool | Mapping[str, bool], datalist: DataList, setting: str
 ) -> dict[str, bool]:
     """
-    Whether the server may keep conditions, by site; in the setting ``syn_all`` only where every site lets it: the one
-    site holds the images of all.
+    Whether the server may keep conditions, by site of the setting; in ``syn_all`` only where every site lets it: the
+    one site holds the images of all.
 
     Args:
         keep_conditions: of every site, or by name of the site; those that are not named let it.
@@ -100,7 +100,10 @@ def keep_conditions_by_site(
         raise DataError(f"keep_conditions is given for {sorted(given)}, but the sites are {list(datalist.sites)}")
     if not all(isinstance(value, bool) for value in kept.values()):
         raise DataError(f"keep_conditions: expected true or false, for all sites or by site, got {keep_conditions!r}")
-    return {POOLED: all(kept.values())} if setting == "syn_all" else kept
+    if setting == "syn_all":
+        return {POOLED: all(kept.values())}
+    _, _, subset = setting.partition("/")
+    return {subset: kept[subset]} if subset else kept
 
 
 def samples_by_site(items: Mapping[str, list[dict]], samples: Callable[..., Any]) -> dict[str, Any]:

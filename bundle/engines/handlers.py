@@ -115,8 +115,9 @@ class TrainingRecord:
     """
     Writes what a finished training took as JSON, last of all: the file says that the stage is complete.
 
-    The seconds go through the engine's own state, so those of a training that was interrupted add up. ``sites``, if the
-    engine has them: by site, how many steps it answered and how often it failed
+    The seconds go through the engine's own state, so those of a training that was interrupted add up. If the engine has
+    them: ``seconds_by_part``, where they went (:class:`bundle.engines.DistributedGanTrainer`; those of the engine's
+    start and end are in none), and ``sites``: by site, how many steps it answered and how often it failed
     (:class:`bundle.federation.roster.Roster`).
 
     Args:
@@ -130,7 +131,8 @@ class TrainingRecord:
 
     def attach(self, engine: Engine) -> None:
         engine.state.seconds = 0.0
-        engine.state_dict_user_keys.append("seconds")
+        engine.state.seconds_by_part = {}
+        engine.state_dict_user_keys.extend(["seconds", "seconds_by_part"])
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._count)
         engine.add_event_handler(Events.COMPLETED, self)
@@ -142,10 +144,15 @@ class TrainingRecord:
         now = time.monotonic()
         engine.state.seconds += now - self._since
         self._since = now
+        parts = engine.state.output.get("seconds", {}) if isinstance(engine.state.output, Mapping) else {}
+        for part, seconds in parts.items():
+            engine.state.seconds_by_part[part] = engine.state.seconds_by_part.get(part, 0.0) + seconds
 
     def __call__(self, engine: Engine) -> None:
         seconds, steps = engine.state.seconds, engine.state.iteration
         about = {"steps": steps, "seconds": round(seconds, 1), "seconds_per_step": round(seconds / max(steps, 1), 4)}
+        if engine.state.seconds_by_part:
+            about["seconds_by_part"] = {k: round(v, 2) for k, v in engine.state.seconds_by_part.items()}
         if hasattr(engine.state, "sites"):
             about["sites"] = engine.state.sites
         write_json(self.path, about | {k: v() if callable(v) else v for k, v in self.content.items()})

@@ -15,6 +15,7 @@ from bundle.federation.guards import LateReply, Violation, check_info, check_rep
 from bundle.federation.messages import SiteInfo, SiteReply, SyntheticBatch
 from bundle.federation.roster import Roster, TooFewSites
 from bundle.seeding import derive_seed, forked_rng
+from bundle.timing import Laps
 
 __all__ = ["DistributedGanTrainer", "losses_by_tag", "mean_losses", "mixture_weights"]
 
@@ -73,8 +74,10 @@ class DistributedGanTrainer(Trainer):
         train_handlers: MONAI or Ignite handlers.
 
     After an iteration ``engine.state.output`` is ``{"loss": Σ_j π_j adversarial_j, "losses": {site: {name: value}},
-    "synthetic": {site: B×C×H×W}, "conditions": {site: B×X×H×W}}`` of the sites that answered; ``engine.state.sites`` is
-    the roster's ``record`` of all of them, and part of the engine's ``state_dict``.
+    "synthetic": {site: B×C×H×W}, "conditions": {site: B×X×H×W}, "seconds": {part: value}}`` of the sites that answered.
+    Seconds are wall time since the end of the step before: ``generator`` (forward, backward, update), ``sites`` (until
+    they have answered, or are given up) and ``other`` (handlers). ``engine.state.sites`` is the roster's ``record`` of
+    all sites, and part of the engine's ``state_dict``.
 
     Raises:
         TooFewSites: when fewer than ``min_sites`` answered. Generator, optimiser and ``engine.state.iteration`` are
@@ -117,6 +120,7 @@ class DistributedGanTrainer(Trainer):
         # of the sites that take part; empty until the run has begun
         self._num_samples: dict[str, int] = {}
         self._conditions: dict[str, torch.Tensor] = {}
+        self._laps = Laps()
         super().__init__(
             device=device,
             max_epochs=max_epochs,
@@ -140,7 +144,9 @@ class DistributedGanTrainer(Trainer):
             raise
 
     def _step(self, step: int) -> dict[str, Any]:
+        self._laps.lap("other")
         self._open(step)
+        self._laps.lap("sites")
         conditions = self._conditions
         self.generator.train()
         self.optimizer.zero_grad(set_to_none=True)
@@ -148,7 +154,9 @@ class DistributedGanTrainer(Trainer):
         # the sites would refuse them, each by itself, and that would look as if all of them had failed
         if not all(torch.isfinite(images).all() for images in synthetic.values()):
             raise FloatingPointError(f"step {step}: the generator's images are not finite")
+        self._laps.lap("generator")
         replies = self._exchange({s: SyntheticBatch(s, step, images.detach()) for s, images in synthetic.items()})
+        self._laps.lap("sites")
 
         # in the order of names: floating-point sums depend on their order
         present = sorted(replies)
@@ -156,6 +164,7 @@ class DistributedGanTrainer(Trainer):
         gradients = [weights[s] * replies[s].image_gradient.to(self.state.device) for s in present]
         torch.autograd.backward([synthetic[s] for s in present], gradients)
         self.optimizer.step()
+        self._laps.lap("generator")
 
         self._conditions = {site: reply.conditions for site, reply in replies.items()}
         return {
@@ -163,6 +172,7 @@ class DistributedGanTrainer(Trainer):
             "losses": {s: replies[s].losses for s in present},
             "synthetic": {s: synthetic[s].detach() for s in present},
             "conditions": {s: conditions[s] for s in present},
+            "seconds": self._laps.take(),
         }
 
     def _open(self, step: int) -> None:
@@ -229,8 +239,9 @@ class DistributedGanTrainer(Trainer):
 
 
 def losses_by_tag(output: dict[str, Any]) -> dict[str, float]:
-    """The output of a step as TensorBoard scalars: ``loss/SITE/TERM``."""
-    return {f"loss/{site}/{term}": v for site, terms in output["losses"].items() for term, v in terms.items()}
+    """The output of a step as TensorBoard scalars: ``loss/SITE/TERM``, and ``seconds/PART`` of the server's time."""
+    losses = {f"loss/{site}/{term}": v for site, terms in output["losses"].items() for term, v in terms.items()}
+    return losses | {f"seconds/{part}": value for part, value in output.get("seconds", {}).items()}
 
 
 def mean_losses(output: dict[str, Any]) -> dict[str, float]:

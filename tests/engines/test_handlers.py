@@ -157,6 +157,26 @@ def test_seconds_add_up_over_an_interruption_and_leave_out_the_break(tmp_path, c
     }
 
 
+def test_where_the_seconds_went_adds_up_over_an_interruption(tmp_path, clock):
+    def run(fail_at=None):
+        def step(engine, batch):
+            if engine.state.iteration == fail_at:
+                raise RuntimeError("the process ends here")
+            return {"seconds": {"generator": 0.5, "sites": 1.5}}
+
+        engine, network = Engine(step), torch.nn.Linear(1, 1)
+        engine.logger.setLevel(logging.WARNING)
+        Resume(str(tmp_path / "latest.pt"), {"network": network}).attach(engine)
+        AtomicCheckpointSaver(str(tmp_path), {"network": network}).attach(engine)
+        TrainingRecord(str(tmp_path / "record.json")).attach(engine)
+        engine.run(range(3), max_epochs=4, epoch_length=3)
+
+    with pytest.raises(RuntimeError, match="ends here"):
+        run(fail_at=8)
+    run()
+    assert record(tmp_path)["seconds_by_part"] == {"generator": 6.0, "sites": 18.0}
+
+
 def progress(name, clock, epochs=2, **arguments):
     def step(engine, batch):
         clock[0] += 0.5

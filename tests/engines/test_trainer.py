@@ -206,6 +206,38 @@ def test_losses_are_reported_by_site_and_term():
     output = {"losses": {"A": {"l1": 1.0, "adversarial": 2.0}, "B": {"l1": 3.0, "adversarial": 4.0}}}
     assert losses_by_tag(output)["loss/B/l1"] == 3.0
     assert len(losses_by_tag(output)) == 4
+    assert losses_by_tag(output | {"seconds": {"sites": 0.5}})["seconds/sites"] == 0.5
     assert mean_losses(output) == {"l1": 2.0, "adversarial": 3.0}
     output["losses"]["C"] = {"adversarial": 9.0}  # a site without the L1 term
     assert mean_losses(output) == {"l1": 2.0, "adversarial": 5.0}
+
+
+def test_the_time_of_a_step_is_counted_where_it_goes(monkeypatch):
+    """With a clock that a handler, the federation and the optimiser move."""
+    now, fed = [0.0], federation()
+    trainer, _ = make(fed, steps=4)
+    monkeypatch.setattr(trainer._laps, "_now", lambda: now[0])
+
+    def takes(owner, name, seconds):
+        inner = getattr(owner, name)
+
+        def slow(*args, **kwargs):
+            now[0] += seconds
+            return inner(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, slow)
+
+    takes(fed, "open", 64.0)
+    takes(fed, "exchange", 4.0)
+    takes(trainer, "_generate", 0.5)  # for each of two sites
+    takes(trainer.optimizer, "step", 2.0)
+    found = []
+
+    @trainer.on(Events.ITERATION_COMPLETED)
+    def handler(engine):
+        found.append(engine.state.output["seconds"])
+        now[0] += 16.0
+
+    trainer.run()
+    assert found[0] == {"other": 0.0, "sites": 68.0, "generator": 3.0}
+    assert found[1:] == [{"other": 16.0, "sites": 4.0, "generator": 3.0}] * 3

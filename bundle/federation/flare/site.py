@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import torch
 from nvflare.collab import collab
 
 from bundle.federation.codec import MAX_HEADER_BYTES, Codec, check_limit
 from bundle.federation.flare.participant import SERVER, local_folder, make_workflow
 from bundle.federation.job import SITE_KEYS, Job, JobError, read_local
 from bundle.federation.messages import ConditionRequest, Message, OpenRequest, Refusal, SyntheticBatch
+<<<<<<< ours
 from bundle.federation.site import ConditionsWithheld
+=======
+from bundle.federation.site_clock import SiteClock
+>>>>>>> theirs
 
 __all__ = ["FlareSite"]
 
@@ -37,14 +41,16 @@ class FlareSite:
         self._codec = Codec()
         # enough to be asked to take part, before anything is known of images
         self._max_message_bytes = MAX_HEADER_BYTES
-        self._num_threads: int | None = None
+        self._clock = SiteClock()
+        # always the same thread: FLARE calls from dozens, and torch has a number and a team of threads for each
+        self._computing = ThreadPoolExecutor(1, thread_name_prefix="site")
 
     @collab.init
     def start(self) -> None:
         self._name = collab.site_name
         self._local = local_folder(self._name)
         try:
-            self._prepare()
+            self._computing.submit(self._prepare).result()
         except Exception:
             # FLARE would end the job for everybody
             logger.exception("site %s cannot take part yet; it tries again when the server asks", self._name)
@@ -60,7 +66,6 @@ class FlareSite:
         self._max_message_bytes = check_limit(workflow.make("max_message_bytes"))
         self._codec = workflow.make("codec")
         (self._site,) = workflow.make("sites")
-        self._num_threads = torch.get_num_threads()
         logger.info("site %s takes part with %d samples", name, len(self._site.samples))
 
     @collab.publish
@@ -75,19 +80,23 @@ class FlareSite:
         if collab.caller != SERVER:
             logger.error("site %s asked for something: only the server may", collab.caller)
             return self._codec.encode(Refusal(self._name, "only the server may ask"))
-        with self._lock:  # late calls may overlap with the next
-            if self._num_threads is not None:
-                # FLARE calls in threads of its own, and torch's number holds in the thread that it was set in alone
-                torch.set_num_threads(self._num_threads)
+        with self._lock, self._clock.message():  # late calls may overlap with the next
             try:
                 message = self._codec.decode(data, max_bytes=self._max_message_bytes)
             except Exception:
                 logger.exception("a message of the server was refused")
                 return self._codec.encode(Refusal(self._name, "the message could not be read"))
+            self._clock.decoded()
             try:
+<<<<<<< ours
                 return self._codec.encode(self._answer(message))
             except ConditionsWithheld as error:
                 return self._codec.encode(Refusal(self._name, str(error)))
+=======
+                answer = self._computing.submit(self._answer, message).result()
+                self._clock.computed(self._site)
+                return self._codec.encode(answer)
+>>>>>>> theirs
             except Exception:
                 logger.exception("%s of the server was refused", type(message).__name__)
                 return self._codec.encode(Refusal(self._name, f"{type(message).__name__}: see the site's log"))
