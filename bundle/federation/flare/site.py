@@ -13,11 +13,8 @@ from bundle.federation.codec import MAX_HEADER_BYTES, Codec, check_limit
 from bundle.federation.flare.participant import SERVER, local_folder, make_workflow
 from bundle.federation.job import SITE_KEYS, Job, JobError, read_local
 from bundle.federation.messages import ConditionRequest, Message, OpenRequest, Refusal, SyntheticBatch
-<<<<<<< ours
 from bundle.federation.site import ConditionsWithheld
-=======
 from bundle.federation.site_clock import SiteClock
->>>>>>> theirs
 
 __all__ = ["FlareSite"]
 
@@ -88,15 +85,11 @@ class FlareSite:
                 return self._codec.encode(Refusal(self._name, "the message could not be read"))
             self._clock.decoded()
             try:
-<<<<<<< ours
-                return self._codec.encode(self._answer(message))
-            except ConditionsWithheld as error:
-                return self._codec.encode(Refusal(self._name, str(error)))
-=======
                 answer = self._computing.submit(self._answer, message).result()
                 self._clock.computed(self._site)
                 return self._codec.encode(answer)
->>>>>>> theirs
+            except ConditionsWithheld as error:
+                return self._codec.encode(Refusal(self._name, str(error)))
             except Exception:
                 logger.exception("%s of the server was refused", type(message).__name__)
                 return self._codec.encode(Refusal(self._name, f"{type(message).__name__}: see the site's log"))
