@@ -29,6 +29,8 @@ FAREWELL = 30.0
 """Seconds that FLARE gets to end a job whose training is finished, or that it was told to end."""
 GONE = 15.0
 """Seconds after which a job that runs, and has no process at the server, is taken for lost."""
+ACTIVE = ("SUBMITTED", "APPROVED", "DISPATCHED", "RUNNING")
+"""FLARE's words for the state of a job that has not ended."""
 
 
 class GivenUp(RuntimeError):
@@ -41,6 +43,8 @@ class Server(Protocol):
     def submit(self, folder: Path) -> str: ...
 
     def status(self, job: str) -> str: ...
+
+    def jobs(self) -> list[dict[str, str]]: ...
 
     def running(self) -> list[str]: ...
 
@@ -73,14 +77,15 @@ class Policy:
 
 class Supervisor:
     """
-    Submits a job and watches it until its training is finished.
+    Submits a job and watches it until its training is finished. Where a job of that name is active already, by another
+    supervisor or by one that is gone, it is watched and none is submitted: the name says which training it is.
 
     Submitted again is a job that ended without success, and one that a site is not part of that is there: that site was
     started again. The latter is ended after a checkpoint, so that no step is done twice.
 
     Args:
         server: the FLARE server.
-        folder: the job.
+        folder: the job, of the job's name.
         sites: of the run; at first all are waited for. Empty for those that are there.
         min_sites: how many are waited for before the job is submitted again.
         policy: see :class:`Policy`.
@@ -122,13 +127,14 @@ class Supervisor:
             The id of the job that finished the training.
 
         Raises:
-            GivenUp: see the policy, and when somebody else ended the job.
+            GivenUp: see the policy, when somebody else ended the job, and when one of another training is active.
         """
-        self._wait_for_sites(max(len(self.sites), self.min_sites), "the job starts without them")
+        if self._active() is None:
+            self._wait_for_sites(max(len(self.sites), self.min_sites), "the job starts without them")
         in_vain, delay = 0, self.policy.delay
         while True:
             saved = self._saved
-            job = self._submit()
+            job = self.start()
             reason = self._watch(job)
             if reason is None:
                 logger.info("job %s: the training is finished", job)
@@ -143,11 +149,40 @@ class Supervisor:
             delay = min(2 * delay, self.policy.longest_delay)
             self._wait_for_sites(self.min_sites, None)
 
-    def _submit(self) -> str:
-        job = self._insist(lambda: self.server.submit(self.folder))
+    def start(self) -> str:
+        """
+        Returns:
+            The id of the training's active job, or of a new one where there is none.
+
+        Raises:
+            GivenUp: when a job of another training is active, or the server does not answer.
+        """
+        job = self._active()
+        if job is not None:
+            logger.info("job %s: runs already and is watched", job)
+        else:
+            job = self._insist(lambda: self.server.submit(self.folder))
+            logger.info("job %s: submitted", job)
         self.jobs.append(job)
-        logger.info("job %s: submitted", job)
         return job
+
+    def _active(self) -> str | None:
+        """The training's job that somebody else submitted and that has not ended."""
+        running, name = self._insist(self.server.running), self.folder.name
+        found = None
+        for about in self._insist(self.server.jobs):
+            job, status = about["job_id"], about["status"]
+            # one without a process has ended, whatever FLARE still waits for
+            if job in self.jobs or status not in ACTIVE or (status == "RUNNING" and job not in running):
+                continue
+            if about["job_name"] != name:
+                raise GivenUp(
+                    f"job {job} ({about['job_name']}, {status}) is of another training than {name}: "
+                    "let it finish, or end it with stop"
+                )
+            if found is None or status == "RUNNING":
+                found = job
+        return found
 
     def _watch(self, job: str) -> str | None:
         """Why the job ended without success; None when it did with."""
@@ -158,7 +193,7 @@ class Supervisor:
                 self._let_end(job)
                 return None
             status = self._insist(lambda: self.server.status(job))
-            if status.startswith("FINISHED"):
+            if status not in ACTIVE:
                 if self._is_finished() or (self.finished is None and status == "FINISHED:COMPLETED"):
                     return None
                 if status == "FINISHED:ABORTED" and not wanted:
@@ -210,7 +245,7 @@ class Supervisor:
         end = self._clock() + FAREWELL
         with suppress(ConnectionError):
             while self._clock() < end:
-                if self.server.status(job).startswith("FINISHED"):
+                if self.server.status(job) not in ACTIVE:
                     return
                 self._pause(self.policy.interval)
             logger.info("job %s: FLARE still waits for sites, and is told not to", job)
@@ -220,7 +255,7 @@ class Supervisor:
         end = self._clock() + FAREWELL
         with suppress(ConnectionError):
             self.server.abort(job)
-        while self._clock() < end and not self._insist(lambda: self.server.status(job)).startswith("FINISHED"):
+        while self._clock() < end and self._insist(lambda: self.server.status(job)) in ACTIVE:
             self._pause(self.policy.interval)
 
     def _wait_for_sites(self, number: int, otherwise: str | None) -> None:
