@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,6 +33,8 @@ GONE = 15.0
 """Seconds after which a job that runs, and has no process at the server, is taken for lost."""
 ACTIVE = ("SUBMITTED", "APPROVED", "DISPATCHED", "RUNNING")
 """FLARE's words for the state of a job that has not ended."""
+PASSING = ("TooFewSites", "JobEnded", "another process is writing")
+"""In reasons that may be gone the next time: sites that are away, a process of the server that has not died yet."""
 
 
 class GivenUp(RuntimeError):
@@ -53,6 +57,8 @@ class Server(Protocol):
     def progress(self, job: str, pause: bool = False) -> dict[str, Any] | None: ...
 
     def abort(self, job: str) -> None: ...
+
+    def download(self, job: str, folder: Path) -> Path: ...
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,7 @@ class Supervisor:
         self._sleep = sleep
         self._said_finished = False
         self._saved = 0
+        self._error: str | None = None
         self.jobs: list[str] = []
 
     def run(self) -> str:
@@ -127,13 +134,14 @@ class Supervisor:
             The id of the job that finished the training.
 
         Raises:
-            GivenUp: see the policy, when somebody else ended the job, and when one of another training is active.
+            GivenUp: see the policy, when somebody else ended the job, when one of another training is active, and when
+                the server's process failed twice in a row, without a new checkpoint in between, for the same reason.
         """
         if self._active() is None:
             self._wait_for_sites(max(len(self.sites), self.min_sites), "the job starts without them")
         in_vain, delay = 0, self.policy.delay
         while True:
-            saved = self._saved
+            saved, error, self._error = self._saved, self._error, None
             job = self.start()
             reason = self._watch(job)
             if reason is None:
@@ -141,6 +149,8 @@ class Supervisor:
                 return job
             if self._saved > saved:
                 in_vain, delay = 0, self.policy.delay
+            elif self._error is not None and self._error == error:
+                raise GivenUp(f"job {job}: {reason}; so did the one before, and the next would")
             in_vain += 1
             if in_vain > self.policy.max_restarts:
                 raise GivenUp(f"job {job}: {reason}; {in_vain} jobs in a row ended without a new checkpoint")
@@ -198,7 +208,7 @@ class Supervisor:
                     return None
                 if status == "FINISHED:ABORTED" and not wanted:
                     raise GivenUp(f"job {job}: somebody ended it; the same command goes on with the training")
-                return wanted or f"ended as {status}: its log at the server says why"
+                return wanted or f"ended as {status}: {self._why(job)}"
             about = self._progress(job, pause=bool(wanted)) if status == "RUNNING" else None
             if status != "RUNNING" or about is not None or job in self._insist(self.server.running):
                 alive = self._clock()
@@ -218,6 +228,17 @@ class Supervisor:
                     logger.warning("job %s: site %s is there and not in it; it ends at the next checkpoint", job, names)
                 returned = outside
             self._pause(self.policy.interval)
+
+    def _why(self, job: str) -> str:
+        """What the server's process of a job that has ended failed with; kept when it would fail so again."""
+        error = None
+        with tempfile.TemporaryDirectory() as place, suppress(OSError, TypeError):  # FLARE may have nothing to give
+            for log in sorted(self.server.download(job, Path(place)).rglob("error_log.txt"))[:1]:
+                error = _last_error(log.read_text(encoding="utf-8", errors="replace"))
+        if error is None:
+            return f"{job}/log.txt in the server's kit may say why"
+        self._error = None if any(word in error for word in PASSING) else error
+        return f"{error} ({job}/log.txt in the server's kit)"
 
     def _is_finished(self) -> bool:
         return self._said_finished or (self.finished is not None and self.finished())
@@ -402,6 +423,15 @@ class Participants:
                 if process.pid != os.getpid() and any(kit in word for word in process.cmdline()):
                     found.append(process)
         return found
+
+
+def _last_error(log: str) -> str | None:
+    """The error that ended a job, by FLARE's log of its process at the server: its class and the text's first line."""
+    said = re.findall(r"exception occurred: (.+)", log)
+    if not said:
+        return None
+    kinds = re.findall(rf"^(?:\w+\.)*(\w+): {re.escape(said[-1])}", log, re.MULTILINE)
+    return f"{kinds[-1]}: {said[-1]}" if kinds else said[-1]
 
 
 def _kill(processes: Iterable[psutil.Process]) -> None:

@@ -16,14 +16,14 @@ def about(step, saved, finished=False, paused=False, **states):
 
 class Server:
     """
-    Plays for each job a list of (status, progress, what the sites are in); the last stays. Those of ``active`` are there
-    from the start, by the names given.
+    Plays for each job a list of (status, progress, what the sites are in); the last stays. Jobs of the names in
+    ``active`` are there from the start.
     """
 
-    def __init__(self, *jobs, connected=("A", "B"), active=()):
+    def __init__(self, *jobs, connected=("A", "B"), active=(), errors=()):
         self.scripts, self.connected = [list(job) for job in jobs], list(connected)
         self.submitted, self.aborted, self.paused, self.down = [], [], [], 0
-        self.names = {}
+        self.names, self.errors = {}, list(errors)
         for name in active:
             self._add(name)
 
@@ -72,10 +72,32 @@ class Server:
     def abort(self, job):
         self.aborted.append(job)
 
+    def download(self, job, folder):
+        """The log of the server's process: for each job that failed the next of ``errors``."""
+        if not self.errors:
+            raise ConnectionError("no log")
+        error, text = self.errors.pop(0).split(": ", 1)
+        (folder / job / "workspace").mkdir(parents=True)
+        (folder / job / "workspace" / "error_log.txt").write_text(LOG.format(error=error, text=text), encoding="utf-8")
+        return folder / job
+
     def _answer(self):
         if self.down:
             self.down -= 1
             raise ConnectionError("down")
+
+
+# as FLARE 2.9.0 writes it
+LOG = """\
+2026-01-01 05:52:22,192 - CollabController - ERROR - Traceback (most recent call last):
+  File "nvflare/collab/runtime/lifecycle.py", line 40, in run_server
+    result = main_func(**kwargs)
+             ^^^^^^^^^^^^^^^^^^^
+bundle.federation.{error}: {text}
+
+2026-01-01 05:52:22,193 - ServerRunner - ERROR - [identity=federation, run=job, wf=controller] - Aborting current RUN \
+due to FATAL_SYSTEM_ERROR received: exception occurred: {text}
+"""
 
 
 class Clock:
@@ -125,6 +147,37 @@ def test_without_a_new_checkpoint_it_is_less_and_less_often_and_then_not_at_all(
         supervise(server, tmp_path, clock, policy=policy).run()
     assert len(server.submitted) == 4
     assert [seconds for seconds in clock.slept if seconds > 1] == [5, 10, 15]
+
+
+NO_RUN_DIR = "job.JobError: server.yaml: expected run_dir"
+
+
+def test_what_failed_twice_for_the_same_reason_is_not_tried_again(tmp_path, caplog):
+    server = Server([KILLED], [KILLED], [DONE], errors=[NO_RUN_DIR, NO_RUN_DIR])
+    with pytest.raises(GivenUp, match=r"JobError: server.yaml: expected run_dir \(job-1/log.txt in the server's kit\)"):
+        supervise(server, tmp_path).run()
+    assert len(server.submitted) == 2
+    assert "JobError: server.yaml: expected run_dir" in caplog.text  # the first time, too
+
+
+@pytest.mark.parametrize(
+    "errors",
+    [
+        [NO_RUN_DIR, "job.JobError: server.yaml: unknown key"],
+        ["roster.TooFewSites: step 7 needs 2 of 2 sites and has 1"] * 2,
+        ["flare.JobEnded: the job was ended from outside"] * 2,
+        ["workflows.ConfigError: another process is writing what config.yaml belongs to"] * 2,
+        [],
+    ],
+)
+def test_another_reason_and_one_that_may_pass_is(tmp_path, errors):
+    server = Server([KILLED], [KILLED], [DONE], errors=errors)
+    assert supervise(server, tmp_path).run() == "job-2"
+
+
+def test_the_same_reason_behind_a_new_checkpoint_is_another_time(tmp_path):
+    jobs = [[("RUNNING", about(20 * n + 30, 20 * n + 20)), KILLED] for n in range(3)]
+    assert supervise(Server(*jobs, [DONE], errors=[NO_RUN_DIR] * 3), tmp_path).run() == "job-3"
 
 
 def test_a_new_checkpoint_starts_the_count_again(tmp_path):
