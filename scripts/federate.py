@@ -178,7 +178,7 @@ def poc(options: argparse.Namespace, overrides: dict) -> int:
             with participants:
                 logger.info("server and %d sites are started; their logs are in %s", len(sites), flare)
                 job_folder = export_job(job, "training", Path(place) / "job", options.min_sites)
-                supervise(options, administrator, job_folder, sites, outputs, participants.look)
+                make_supervisor(options, administrator, job_folder, sites, outputs, participants.look).run()
         finally:
             administrator.close()
             keep_logs(processes, flare)
@@ -192,23 +192,31 @@ def submit(options: argparse.Namespace, overrides: dict) -> int:
     administrator = Administrator(options.startup_kit)
     options.min_sites = overrides.get("min_sites", options.min_sites)
     try:
-        sites = sorted(options.sites or administrator.sites())
+        sites = sorted(options.sites or sites_of_active_job(administrator) or administrator.sites())
         if not sites:
             raise ValueError("no site is there; status shows them")
         job = make_job(options, {"min_sites": options.min_sites, "site_names": sites} | overrides)
         with tempfile.TemporaryDirectory() as place:
-            folder = export_job(job, options.name, Path(place), options.min_sites)
+            # by its name a job that is active is known to be of this training
+            folder = export_job(job, f"{options.name}-{job.identity}", Path(place), options.min_sites)
+            supervisor = make_supervisor(options, administrator, folder, sites)
             if not options.supervise:
-                print(f"job: {administrator.submit(folder)}")
+                print(f"job: {supervisor.start()}")
                 return 0
-            finished = supervise(options, administrator, folder, sites)
+            finished = supervisor.run()
     finally:
         administrator.close()
     print(f"\nfinished: job {finished}; collect --job {finished} gets the generator")
     return 0
 
 
-def supervise(options, administrator, folder: Path, sites: list[str], outputs: Path | None = None, look=None) -> str:
+def sites_of_active_job(administrator) -> list[str]:
+    """All sites of the training that runs, those that are away too; none when there is none or it does not say."""
+    abouts = (administrator.progress(job) for job in administrator.running())
+    return next((list(about["sites"]) for about in abouts if about is not None), [])
+
+
+def make_supervisor(options, administrator, folder: Path, sites: list[str], outputs: Path | None = None, look=None):
     from bundle.federation.supervisor import Policy, Supervisor
 
     interval = 2.0 if outputs else 5.0
@@ -223,7 +231,7 @@ def supervise(options, administrator, folder: Path, sites: list[str], outputs: P
         policy,
         None if outputs is None else (outputs / "record.json").is_file,
         look,
-    ).run()
+    )
 
 
 def status(options: argparse.Namespace) -> int:
@@ -255,6 +263,9 @@ def stop(options: argparse.Namespace) -> int:
             time.sleep(2)
             about = administrator.progress(options.job, pause=True)
         administrator.abort(options.job)
+        end = time.monotonic() + 30
+        while options.job in administrator.running() and time.monotonic() < end:
+            time.sleep(1)
     finally:
         administrator.close()
     print("ended" if about is None else f"ended after step {about['saved']}, which is saved")

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,6 +31,10 @@ FAREWELL = 30.0
 """Seconds that FLARE gets to end a job whose training is finished, or that it was told to end."""
 GONE = 15.0
 """Seconds after which a job that runs, and has no process at the server, is taken for lost."""
+ACTIVE = ("SUBMITTED", "APPROVED", "DISPATCHED", "RUNNING")
+"""FLARE's words for the state of a job that has not ended."""
+PASSING = ("TooFewSites", "JobEnded", "another process is writing")
+"""In reasons that may be gone the next time: sites that are away, a process of the server that has not died yet."""
 
 
 class GivenUp(RuntimeError):
@@ -42,6 +48,8 @@ class Server(Protocol):
 
     def status(self, job: str) -> str: ...
 
+    def jobs(self) -> list[dict[str, str]]: ...
+
     def running(self) -> list[str]: ...
 
     def sites(self) -> dict[str, list[str]]: ...
@@ -49,6 +57,8 @@ class Server(Protocol):
     def progress(self, job: str, pause: bool = False) -> dict[str, Any] | None: ...
 
     def abort(self, job: str) -> None: ...
+
+    def download(self, job: str, folder: Path) -> Path: ...
 
 
 @dataclass(frozen=True)
@@ -73,14 +83,15 @@ class Policy:
 
 class Supervisor:
     """
-    Submits a job and watches it until its training is finished.
+    Submits a job and watches it until its training is finished. Where a job of that name is active already, by another
+    supervisor or by one that is gone, it is watched and none is submitted: the name says which training it is.
 
     Submitted again is a job that ended without success, and one that a site is not part of that is there: that site was
     started again. The latter is ended after a checkpoint, so that no step is done twice.
 
     Args:
         server: the FLARE server.
-        folder: the job.
+        folder: the job, of the job's name.
         sites: of the run; at first all are waited for. Empty for those that are there.
         min_sites: how many are waited for before the job is submitted again.
         policy: see :class:`Policy`.
@@ -114,6 +125,7 @@ class Supervisor:
         self._sleep = sleep
         self._said_finished = False
         self._saved = 0
+        self._error: str | None = None
         self.jobs: list[str] = []
 
     def run(self) -> str:
@@ -122,19 +134,23 @@ class Supervisor:
             The id of the job that finished the training.
 
         Raises:
-            GivenUp: see the policy, and when somebody else ended the job.
+            GivenUp: see the policy, when somebody else ended the job, when one of another training is active, and when
+                the server's process failed twice in a row, without a new checkpoint in between, for the same reason.
         """
-        self._wait_for_sites(max(len(self.sites), self.min_sites), "the job starts without them")
+        if self._active() is None:
+            self._wait_for_sites(max(len(self.sites), self.min_sites), "the job starts without them")
         in_vain, delay = 0, self.policy.delay
         while True:
-            saved = self._saved
-            job = self._submit()
+            saved, error, self._error = self._saved, self._error, None
+            job = self.start()
             reason = self._watch(job)
             if reason is None:
                 logger.info("job %s: the training is finished", job)
                 return job
             if self._saved > saved:
                 in_vain, delay = 0, self.policy.delay
+            elif self._error is not None and self._error == error:
+                raise GivenUp(f"job {job}: {reason}; so did the one before, and the next would")
             in_vain += 1
             if in_vain > self.policy.max_restarts:
                 raise GivenUp(f"job {job}: {reason}; {in_vain} jobs in a row ended without a new checkpoint")
@@ -143,11 +159,40 @@ class Supervisor:
             delay = min(2 * delay, self.policy.longest_delay)
             self._wait_for_sites(self.min_sites, None)
 
-    def _submit(self) -> str:
-        job = self._insist(lambda: self.server.submit(self.folder))
+    def start(self) -> str:
+        """
+        Returns:
+            The id of the training's active job, or of a new one where there is none.
+
+        Raises:
+            GivenUp: when a job of another training is active, or the server does not answer.
+        """
+        job = self._active()
+        if job is not None:
+            logger.info("job %s: runs already and is watched", job)
+        else:
+            job = self._insist(lambda: self.server.submit(self.folder))
+            logger.info("job %s: submitted", job)
         self.jobs.append(job)
-        logger.info("job %s: submitted", job)
         return job
+
+    def _active(self) -> str | None:
+        """The training's job that somebody else submitted and that has not ended."""
+        running, name = self._insist(self.server.running), self.folder.name
+        found = None
+        for about in self._insist(self.server.jobs):
+            job, status = about["job_id"], about["status"]
+            # one without a process has ended, whatever FLARE still waits for
+            if job in self.jobs or status not in ACTIVE or (status == "RUNNING" and job not in running):
+                continue
+            if about["job_name"] != name:
+                raise GivenUp(
+                    f"job {job} ({about['job_name']}, {status}) is of another training than {name}: "
+                    "let it finish, or end it with stop"
+                )
+            if found is None or status == "RUNNING":
+                found = job
+        return found
 
     def _watch(self, job: str) -> str | None:
         """Why the job ended without success; None when it did with."""
@@ -158,12 +203,12 @@ class Supervisor:
                 self._let_end(job)
                 return None
             status = self._insist(lambda: self.server.status(job))
-            if status.startswith("FINISHED"):
+            if status not in ACTIVE:
                 if self._is_finished() or (self.finished is None and status == "FINISHED:COMPLETED"):
                     return None
                 if status == "FINISHED:ABORTED" and not wanted:
                     raise GivenUp(f"job {job}: somebody ended it; the same command goes on with the training")
-                return wanted or f"ended as {status}: its log at the server says why"
+                return wanted or f"ended as {status}: {self._why(job)}"
             about = self._progress(job, pause=bool(wanted)) if status == "RUNNING" else None
             if status != "RUNNING" or about is not None or job in self._insist(self.server.running):
                 alive = self._clock()
@@ -183,6 +228,17 @@ class Supervisor:
                     logger.warning("job %s: site %s is there and not in it; it ends at the next checkpoint", job, names)
                 returned = outside
             self._pause(self.policy.interval)
+
+    def _why(self, job: str) -> str:
+        """What the server's process of a job that has ended failed with; kept when it would fail so again."""
+        error = None
+        with tempfile.TemporaryDirectory() as place, suppress(OSError, TypeError):  # FLARE may have nothing to give
+            for log in sorted(self.server.download(job, Path(place)).rglob("error_log.txt"))[:1]:
+                error = _last_error(log.read_text(encoding="utf-8", errors="replace"))
+        if error is None:
+            return f"{job}/log.txt in the server's kit may say why"
+        self._error = None if any(word in error for word in PASSING) else error
+        return f"{error} ({job}/log.txt in the server's kit)"
 
     def _is_finished(self) -> bool:
         return self._said_finished or (self.finished is not None and self.finished())
@@ -210,7 +266,7 @@ class Supervisor:
         end = self._clock() + FAREWELL
         with suppress(ConnectionError):
             while self._clock() < end:
-                if self.server.status(job).startswith("FINISHED"):
+                if self.server.status(job) not in ACTIVE:
                     return
                 self._pause(self.policy.interval)
             logger.info("job %s: FLARE still waits for sites, and is told not to", job)
@@ -220,7 +276,7 @@ class Supervisor:
         end = self._clock() + FAREWELL
         with suppress(ConnectionError):
             self.server.abort(job)
-        while self._clock() < end and not self._insist(lambda: self.server.status(job)).startswith("FINISHED"):
+        while self._clock() < end and self._insist(lambda: self.server.status(job)) in ACTIVE:
             self._pause(self.policy.interval)
 
     def _wait_for_sites(self, number: int, otherwise: str | None) -> None:
@@ -367,6 +423,15 @@ class Participants:
                 if process.pid != os.getpid() and any(kit in word for word in process.cmdline()):
                     found.append(process)
         return found
+
+
+def _last_error(log: str) -> str | None:
+    """The error that ended a job, by FLARE's log of its process at the server: its class and the text's first line."""
+    said = re.findall(r"exception occurred: (.+)", log)
+    if not said:
+        return None
+    kinds = re.findall(rf"^(?:\w+\.)*(\w+): {re.escape(said[-1])}", log, re.MULTILINE)
+    return f"{kinds[-1]}: {said[-1]}" if kinds else said[-1]
 
 
 def _kill(processes: Iterable[psutil.Process]) -> None:

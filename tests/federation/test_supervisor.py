@@ -15,19 +15,35 @@ def about(step, saved, finished=False, paused=False, **states):
 
 
 class Server:
-    """Plays for each job a list of (status, progress, what the sites are in); the last stays."""
+    """
+    Plays for each job a list of (status, progress, what the sites are in); the last stays. Jobs of the names in
+    ``active`` are there from the start.
+    """
 
-    def __init__(self, *jobs, connected=("A", "B")):
+    def __init__(self, *jobs, connected=("A", "B"), active=(), errors=()):
         self.scripts, self.connected = [list(job) for job in jobs], list(connected)
         self.submitted, self.aborted, self.paused, self.down = [], [], [], 0
+        self.names, self.errors = {}, list(errors)
+        for name in active:
+            self._add(name)
 
     def _script(self, job):
         return self.scripts[self.submitted.index(job)]
 
+    def _add(self, name):
+        self.submitted.append(f"job-{len(self.submitted)}")
+        self.names[self.submitted[-1]] = name
+        return self.submitted[-1]
+
     def submit(self, folder):
         self._answer()
-        self.submitted.append(f"job-{len(self.submitted)}")
-        return self.submitted[-1]
+        return self._add(folder.name)
+
+    def jobs(self):
+        self._answer()
+        return [
+            {"job_id": job, "job_name": self.names[job], "status": self.status(job)} for job in self.submitted[::-1]
+        ]
 
     def status(self, job):
         self._answer()
@@ -43,7 +59,7 @@ class Server:
         return found
 
     def running(self):
-        return [] if self._script(self.submitted[-1])[0][1:] == (None, "gone") else self.submitted[-1:]
+        return [job for job in self.submitted[-1:] if self._script(job)[0][1:] != (None, "gone")]
 
     def sites(self):
         self._answer()
@@ -56,10 +72,32 @@ class Server:
     def abort(self, job):
         self.aborted.append(job)
 
+    def download(self, job, folder):
+        """The log of the server's process: for each job that failed the next of ``errors``."""
+        if not self.errors:
+            raise ConnectionError("no log")
+        error, text = self.errors.pop(0).split(": ", 1)
+        (folder / job / "workspace").mkdir(parents=True)
+        (folder / job / "workspace" / "error_log.txt").write_text(LOG.format(error=error, text=text), encoding="utf-8")
+        return folder / job
+
     def _answer(self):
         if self.down:
             self.down -= 1
             raise ConnectionError("down")
+
+
+# as FLARE 2.9.0 writes it
+LOG = """\
+2026-01-01 05:52:22,192 - CollabController - ERROR - Traceback (most recent call last):
+  File "nvflare/collab/runtime/lifecycle.py", line 40, in run_server
+    result = main_func(**kwargs)
+             ^^^^^^^^^^^^^^^^^^^
+bundle.federation.{error}: {text}
+
+2026-01-01 05:52:22,193 - ServerRunner - ERROR - [identity=federation, run=job, wf=controller] - Aborting current RUN \
+due to FATAL_SYSTEM_ERROR received: exception occurred: {text}
+"""
 
 
 class Clock:
@@ -97,6 +135,11 @@ def test_a_job_that_ended_without_success_is_submitted_again(tmp_path, caplog):
     assert server.aborted == ["job-1"]  # FLARE would wait for those that are gone
 
 
+def test_a_job_that_a_server_gave_up_when_it_was_started_again_has_ended(tmp_path):
+    server = Server([("RUNNING", about(30, 20)), ("ABANDONED", None)], [DONE])
+    assert supervise(server, tmp_path).run() == "job-1"
+
+
 def test_without_a_new_checkpoint_it_is_less_and_less_often_and_then_not_at_all(tmp_path):
     server, clock = Server(*[[KILLED]] * 9), Clock()
     policy = Policy(max_restarts=3, delay=5, longest_delay=15, interval=1)
@@ -104,6 +147,37 @@ def test_without_a_new_checkpoint_it_is_less_and_less_often_and_then_not_at_all(
         supervise(server, tmp_path, clock, policy=policy).run()
     assert len(server.submitted) == 4
     assert [seconds for seconds in clock.slept if seconds > 1] == [5, 10, 15]
+
+
+NO_RUN_DIR = "job.JobError: server.yaml: expected run_dir"
+
+
+def test_what_failed_twice_for_the_same_reason_is_not_tried_again(tmp_path, caplog):
+    server = Server([KILLED], [KILLED], [DONE], errors=[NO_RUN_DIR, NO_RUN_DIR])
+    with pytest.raises(GivenUp, match=r"JobError: server.yaml: expected run_dir \(job-1/log.txt in the server's kit\)"):
+        supervise(server, tmp_path).run()
+    assert len(server.submitted) == 2
+    assert "JobError: server.yaml: expected run_dir" in caplog.text  # the first time, too
+
+
+@pytest.mark.parametrize(
+    "errors",
+    [
+        [NO_RUN_DIR, "job.JobError: server.yaml: unknown key"],
+        ["roster.TooFewSites: step 7 needs 2 of 2 sites and has 1"] * 2,
+        ["flare.JobEnded: the job was ended from outside"] * 2,
+        ["workflows.ConfigError: another process is writing what config.yaml belongs to"] * 2,
+        [],
+    ],
+)
+def test_another_reason_and_one_that_may_pass_is(tmp_path, errors):
+    server = Server([KILLED], [KILLED], [DONE], errors=errors)
+    assert supervise(server, tmp_path).run() == "job-2"
+
+
+def test_the_same_reason_behind_a_new_checkpoint_is_another_time(tmp_path):
+    jobs = [[("RUNNING", about(20 * n + 30, 20 * n + 20)), KILLED] for n in range(3)]
+    assert supervise(Server(*jobs, [DONE], errors=[NO_RUN_DIR] * 3), tmp_path).run() == "job-3"
 
 
 def test_a_new_checkpoint_starts_the_count_again(tmp_path):
@@ -174,6 +248,48 @@ def test_a_job_that_the_server_has_forgotten_is_submitted_again(tmp_path, caplog
     server = Server([("RUNNING", about(30, 20)), ("RUNNING", None, "gone")], [DONE])
     assert supervise(server, tmp_path).run() == "job-1"
     assert "its process at the server is gone" in caplog.text
+
+
+def test_a_job_that_runs_already_is_watched_and_submitted_again_when_it_dies(tmp_path, caplog):
+    caplog.set_level("INFO")
+    server = Server([("RUNNING", about(30, 20)), KILLED], [DONE], active=[tmp_path.name], connected=["A"])
+    assert supervise(server, tmp_path).run() == "job-1"
+    assert "job job-0: runs already and is watched" in caplog.text
+    assert "job job-1: submitted" in caplog.text
+    assert server.submitted == ["job-0", "job-1"]
+
+
+def test_one_that_waits_is_taken_too_and_without_being_watched(tmp_path):
+    server = Server([("SUBMITTED", None)], active=[tmp_path.name])
+    assert supervise(server, tmp_path).start() == "job-0"
+    assert server.submitted == ["job-0"]
+
+
+def test_before_it_submits_again_it_looks_whether_somebody_did(tmp_path):
+    class Rival(Server):
+        def status(self, job):
+            found = super().status(job)
+            if found == KILLED[0] and len(self.submitted) == 1:
+                self._add(tmp_path.name)
+            return found
+
+    server = Rival([("RUNNING", about(30, 20)), KILLED], [DONE])
+    assert supervise(server, tmp_path).run() == "job-1"
+    assert len(server.submitted) == 2
+
+
+@pytest.mark.parametrize("status", ["RUNNING", "SUBMITTED"])
+def test_a_job_of_another_training_is_named_and_nothing_is_submitted(tmp_path, status):
+    server = Server([(status, about(30, 20))], active=["another"])
+    with pytest.raises(GivenUp, match=rf"job job-0 \(another, {status}\) is of another training than {tmp_path.name}"):
+        supervise(server, tmp_path).run()
+    assert server.submitted == ["job-0"]
+
+
+@pytest.mark.parametrize("state", [("RUNNING", None, "gone"), ("FINISHED:ABORTED", None), ("ABANDONED", None)])
+def test_one_that_has_ended_is_left_alone(tmp_path, state):
+    server = Server([state], [DONE], active=["another"])
+    assert supervise(server, tmp_path).run() == "job-1"
 
 
 def test_what_can_be_seen_here_counts_more_than_what_flare_says(tmp_path):
