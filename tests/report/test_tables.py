@@ -14,7 +14,7 @@ from bundle.report import (
     register_metric,
     text_table,
 )
-from bundle.report.table import METRICS, get_metric
+from bundle.report.names import METRICS, get_metric
 
 
 def entry(mean, std=None, seeds=1):
