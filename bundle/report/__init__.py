@@ -2,19 +2,23 @@
 
 from .boxplots import metric_boxplot
 from .curves import read_scalars
+from .extremes import extremes_grid
 from .formats import human_bytes, human_seconds
 from .losses import loss_curves
 from .names import Metric, display_name, get_metric, register_metric
 from .page import write_report
 from .scores import best_subset, key_metric, mean_and_std, metric_names, order_settings, ratio_to_real_all
 from .segmentations import segmentation_panel
+from .statistics import compute_statistics
 from .synthesis import synthesis_grid
 from .tables import html_table, markdown_table, text_table
 
 __all__ = [
     "Metric",
     "best_subset",
+    "compute_statistics",
     "display_name",
+    "extremes_grid",
     "get_metric",
     "html_table",
     "human_bytes",

@@ -21,6 +21,7 @@ def write_report(
     notes: str | Sequence[str] | None = None,
     *,
     results_path: str = "results.json",
+    configs: Sequence[tuple[str, str]] = (),
 ) -> Path:
     """Write the page: its sections are those of `bundle.report.sections.SECTIONS`.
 
@@ -33,6 +34,7 @@ def write_report(
         figures: (title, caption, PNG file) in order; a file that cannot be read is named in its place.
         notes: a paragraph or several, as plain text, shown after the summary.
         results_path: where the reader finds results.json, as it should be printed.
+        configs: (what it is of, the resolved configuration as text) of stages, shown folded up at the end.
 
     Returns:
         The path written.
@@ -40,7 +42,7 @@ def write_report(
     Raises:
         OSError: the page cannot be written.
     """
-    report = Report(results, figures, [notes] if isinstance(notes, str) else list(notes or []), results_path)
+    report = Report(results, figures, [notes] if isinstance(notes, str) else list(notes or []), results_path, configs)
     body = [html for section in SECTIONS if (html := section(report))]
     page = (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

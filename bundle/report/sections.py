@@ -12,12 +12,13 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from .claims import verdicts
 from .formats import DASH, as_number, count, human_bytes, human_seconds
 from .names import SETTINGS, display_name
-from .render import plain_html_table
+from .render import plain_html_table, to_html
 from .scores import block, case_count, order_settings, sites
 from .summary import what_it_says, what_was_done
-from .tables import html_table
+from .tables import comparison_tables, made_with, score_tables
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,14 @@ class Report:
         figures: (title, caption, PNG file) in order.
         notes: paragraphs of plain text.
         results_path: where the reader finds results.json, as it should be printed.
+        configs: (what it is of, the resolved configuration as text) of stages.
     """
 
     results: Mapping[str, Any]
     figures: Sequence[tuple[str, str, str | os.PathLike[str]]] = ()
     notes: Sequence[str] = ()
     results_path: str = "results.json"
+    configs: Sequence[tuple[str, str]] = ()
 
     @property
     def name(self) -> str:
@@ -65,9 +68,14 @@ def _facts(results: Mapping[str, Any]) -> str:
             ("Sites", len(sites(results)) or None),
             ("Test cases", case_count(results) or None),
             ("Seed" if len(seeds) == 1 else "Seeds", ", ".join(str(seed) for seed in seeds) or None),
-            ("Training time", human_seconds(results["seconds"]) if results.get("seconds") is not None else None),
+            ("Training time", _duration(results.get("seconds"))),
+            ("Whole run", _duration(results.get("wall_seconds"))),
         ]
     )
+
+
+def _duration(seconds: Any) -> str | None:
+    return None if seconds is None else human_seconds(seconds)
 
 
 def _fact_list(facts: Sequence[tuple[str, Any]]) -> str:
@@ -81,8 +89,13 @@ def _fact_list(facts: Sequence[tuple[str, Any]]) -> str:
 
 def scores(report: Report) -> str:
     """The table of settings and metrics, and what the settings are."""
+    tables = score_tables(report.results) if order_settings(report.results) else []
     return "\n".join(
-        ["<h2>Segmentation on held-out real cases</h2>", html_table(report.results), _legend(report.results)]
+        [
+            "<h2>Segmentation on held-out real cases</h2>",
+            "\n".join(map(to_html, tables)) or '<p class="note">No results yet.</p>',
+            _legend(report.results),
+        ]
     )
 
 
@@ -101,6 +114,44 @@ def _legend(results: Mapping[str, Any]) -> str:
         f'<dl class="legend">{"".join(entries)}</dl>'
         '<p class="note">The page measures what synthetic images are good for. '
         "It does not measure how much they reveal about the real ones.</p>"
+    )
+
+
+def claims(report: Report) -> str:
+    """Whether what the paper claims holds in this run."""
+    found = verdicts(report.results)
+    if not found:
+        return ""
+    entries = []
+    for verdict in found:
+        words = f"{verdict.found}. {verdict.certainty}".strip()
+        mark, answer = ("holds", "holds in this run") if verdict.holds else ("fails", "does not hold in this run")
+        entries.append(
+            f'<div class="{mark}"><dt>{escape(verdict.claim.meaning)}: <em>{answer}</em></dt>'
+            f"<dd>{escape(verdict.asked)}. {escape(words)}</dd></div>"
+        )
+    return (
+        "<h2>Does the paper's claim hold here?</h2>"
+        "<p>The paper claims that a segmentation model can learn from AsynDGAN's synthetic images about as well as "
+        "from all real images in one place, and better than from the real images of any single site. Absolute figures "
+        "depend on how large a run is, so the claims are held against ratios within this run. The limits for “about "
+        f'as well” were set before the run.</p><dl class="claims">{"".join(entries)}</dl>'
+    )
+
+
+def certainty(report: Report) -> str:
+    """Intervals over patients and paired tests."""
+    tables = comparison_tables(report.results)
+    if not tables:
+        return ""
+    return (
+        "<h2>How sure are these numbers?</h2>"
+        "<p>With few patients much depends on which ones were held out. An interval says between which values the "
+        "mean moves when patients are drawn again from these; with a dozen it is rather too narrow than too wide. "
+        "p says how often chance alone would make AsynDGAN and a setting differ as consistently over the same cases: "
+        "small means that the two differ, large that this run cannot tell them apart. Neither knows what another "
+        "training with another seed would give; the ± in the table above is about that.</p>"
+        + "\n".join(map(to_html, tables))
     )
 
 
@@ -159,8 +210,8 @@ def training(report: Report) -> str:
         steps = as_number(run.get("steps"))
         cells = (f"{int(steps):,}" if math.isfinite(steps) else DASH, human_seconds(run.get("seconds_per_step")))
         rows.append((display_name(setting), *cells, human_seconds(run.get("seconds"))))
-    losses = report.results.get("losses")
-    words = f"<p>Losses of the generator: {escape(str(losses))}.</p>" if losses else ""
+    sentences = " ".join(made_with(report.results))
+    words = f"<p>{escape(sentences)}</p>" if sentences else ""
     if not rows and not words:
         return ""
     table = plain_html_table(("Generator", "Steps", "Time / step", "Time"), rows) if rows else ""
@@ -187,8 +238,10 @@ def origin(report: Report) -> str:
             rows.append((label, f"{memory:.4g} GiB" if name == "memory_gib" and memory == memory else str(value)))
     parts.append(_fact_list(rows + [(str(name), value) for name, value in hardware.items()]))
     parts.append(f"<p>All numbers, with every case and seed: <code>{escape(report.results_path)}</code></p>")
+    for title, text in report.configs:
+        parts.append(f"<details><summary>{escape(title)}</summary><pre>{escape(text)}</pre></details>")
     return "".join(parts)
 
 
-SECTIONS: list[Callable[[Report], str]] = [opening, scores, pictures, wire, training, origin]
+SECTIONS: list[Callable[[Report], str]] = [opening, scores, claims, certainty, pictures, wire, training, origin]
 """The page, from top to bottom."""

@@ -1,4 +1,4 @@
-"""Figures: segmentations of held-out cases beside their references."""
+"""Figure: some held-out cases, each as every setting segments it."""
 
 from __future__ import annotations
 
@@ -8,62 +8,13 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
-from matplotlib.patheffects import Normal, Stroke
 
-from .drawing import (
-    INK,
-    MUTED,
-    PREDICTION_COLOUR,
-    TRUTH_COLOUR,
-    draw_image,
-    image_rgb,
-    place_axes,
-    place_text,
-    placeholder,
-    save_figure,
-)
+from .contours import REFERENCE_WIDTH, check_masks, draw_outline, draw_segmentation, outline_legend
+from .drawing import MUTED, TRUTH_COLOUR, draw_image, image_rgb, place_axes, place_text, placeholder, save_figure
 from .formats import as_number
 from .names import display_name
 from .scores import order_settings
-
-REFERENCE_WIDTH = 2.2
-PREDICTION_WIDTH = 1.1
-
-
-def _separated(instances: np.ndarray) -> np.ndarray:
-    """The objects of an instance map as a mask, with a line of background between those that touch."""
-    mask = instances > 0
-    for axis in (0, 1):
-        here, there = (np.delete(instances, place, axis) for place in (-1, 0))
-        touching = (here != there) & (here > 0) & (there > 0)
-        mask[tuple(slice(0, n) for n in touching.shape)][touching] = False
-    return mask
-
-
-def _outline(axes: Axes, mask: np.ndarray, colour: str, width: float) -> None:
-    """Contour of a mask, or of every object of an instance map, with a thin dark edge; around small objects, which that
-    would fill, thin and plain."""
-    mask = _separated(np.asarray(mask))
-    if not mask.any():
-        return
-    # A frame of background closes the contours of what touches the edge of the image.
-    padded = np.pad(mask, 1).astype(float)
-    height, breadth = padded.shape
-    # Mean breadth of what is outlined, in points of the printed panel.
-    runs = np.abs(np.diff(padded, axis=1)).sum() / 2
-    points = mask.sum() / runs * axes.get_position().width * axes.figure.get_figwidth() * 72 / mask.shape[1]
-    scale = float(np.clip(points / 14, 0.55, 1.0))
-    width *= scale
-    x, y = np.arange(breadth) - 1, np.arange(height) - 1
-    lines = axes.contour(x, y, padded, [0.5], colors=[colour], linewidths=width)
-    if scale > 0.75:
-        lines.set_path_effects([Stroke(linewidth=width + 0.7, foreground="black", alpha=0.55), Normal()])
-    axes.set_xlim(-0.5, breadth - 2.5)
-    axes.set_ylim(height - 2.5, -0.5)
 
 
 def segmentation_panel(
@@ -94,13 +45,7 @@ def segmentation_panel(
     count = 2 + len(settings)
     lines = math.ceil(count / max(panels_per_line, 2))
     across = math.ceil(count / lines)
-    sizes = []
-    for case in cases:
-        sizes.append(np.shape(case["image"])[-2:])
-        for name, mask in {"reference": case["truth"], **(case.get("predictions") or {})}.items():
-            if mask is not None and np.shape(mask) != sizes[-1]:
-                raise ValueError(f"case '{case['case']}': {name} has shape {np.shape(mask)}, the image {sizes[-1]}")
-
+    sizes = [check_masks(c, {"reference": c["truth"], **(c.get("predictions") or {})}) for c in cases]
     panel, gap, caption, title, block_gap, foot = 1.62, 0.07, 0.42, 0.27, 0.1, 0.32
     talls = [panel * height / width for height, width in sizes]
     figure = Figure(
@@ -124,24 +69,19 @@ def segmentation_panel(
                 score = as_number((case.get("scores") or {}).get(name))
                 first = display_name(name)
                 second = f"{score_name} " + ("–" if math.isnan(score) else f"{score:.2f}")
-                draw_image(axes, None if mask is None else picture, "no result")
-                if mask is not None:
-                    # The reference is the wider line: where both agree it still shows on either side.
-                    _outline(axes, case["truth"], TRUTH_COLOUR, REFERENCE_WIDTH)
-                    _outline(axes, mask, PREDICTION_COLOUR, PREDICTION_WIDTH)
+                if mask is None:
+                    draw_image(axes, None, "no result")
+                else:
+                    draw_segmentation(axes, picture, case["truth"], mask)
             else:
                 draw_image(axes, picture)
                 if name == "reference":
-                    _outline(axes, case["truth"], TRUTH_COLOUR, REFERENCE_WIDTH)
+                    draw_outline(axes, case["truth"], TRUTH_COLOUR, REFERENCE_WIDTH)
             style = {"ha": "center", "va": "top", "fontsize": 9.5}
             place_text(
                 figure, left + panel / 2, above + tall + 0.045, textwrap.shorten(first, 24, placeholder="…"), **style
             )
             place_text(figure, left + panel / 2, above + tall + 0.2, second, **{**style, "color": MUTED})
         top += lines * (tall + caption) + block_gap
-    handles = [
-        Patch(facecolor=TRUTH_COLOUR, edgecolor=INK, linewidth=0.6, label="reference"),
-        Patch(facecolor=PREDICTION_COLOUR, edgecolor=INK, linewidth=0.6, label="segmented"),
-    ]
-    figure.legend(handles=handles, loc="lower center", ncols=2, frameon=False, fontsize=10.5)
+    outline_legend(figure)
     save_figure(figure, path)

@@ -23,7 +23,7 @@ REFERENCE = "asyndgan"
 Interval = list[float] | None
 
 
-def statistics(results: Mapping[str, Any]) -> dict[str, Any]:
+def compute_statistics(results: Mapping[str, Any]) -> dict[str, Any]:
     """
     The block ``statistics`` of results.json; docs/README.md describes it.
 

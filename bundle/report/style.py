@@ -5,7 +5,7 @@ STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0; background: #fff; color: var(--ink); -webkit-text-size-adjust: 100%;
   font: 16px/1.6 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
-main { max-width: 64rem; margin: 0 auto; padding: 2.5rem 1.5rem 3rem; }
+main { max-width: 71rem; margin: 0 auto; padding: 2.5rem 1.5rem 3rem; }
 h1 { font-size: 1.8rem; line-height: 1.25; margin: 0 0 .25rem; letter-spacing: -.01em; overflow-wrap: anywhere; }
 h2 { font-size: 1.2rem; line-height: 1.3; margin: 2.75rem 0 .75rem; padding-top: 1.1rem;
   border-top: 1px solid var(--rule); }
@@ -33,6 +33,17 @@ tr.best th, tr.total th, tr.total td { font-weight: 600; }
 .legend div { display: grid; grid-template-columns: 10.5rem 1fr; gap: .1rem 1rem; padding: .3rem 0; }
 .legend dt { font-weight: 600; }
 .legend dd { margin: 0; }
+.claims { margin: .5rem 0 1rem; max-width: 52rem; }
+.claims div { border-left: 3px solid var(--rule); padding: .1rem 0 .1rem .9rem; margin: 0 0 1rem; }
+.claims .holds { border-color: #009e73; }
+.claims .fails { border-color: #b45309; }
+.claims dt { font-weight: 600; }
+.claims em { font-style: normal; color: #9a3f00; }
+.claims .holds em { color: #00664a; }
+.claims dd { margin: 0; }
+details { border: 1px solid var(--rule); border-radius: 6px; margin: 0 0 1rem; }
+summary { cursor: pointer; padding: .6rem .9rem; font-weight: 600; }
+details pre { border-width: 1px 0 0; border-radius: 0; margin: 0; }
 figure { margin: 0 0 2.25rem; }
 figure h3 { margin-top: 0; }
 figure img { display: block; max-width: 100%; height: auto; }

@@ -21,7 +21,7 @@ import torch
 
 from bundle.data import check_setting, load_datalist
 from bundle.files import write_json
-from bundle.report.statistics import statistics
+from bundle.report import compute_statistics
 from bundle.settings import all_settings, trains_generator
 from bundle.workflows.checks import ConfigError
 from bundle.workflows.workflow import CheckedWorkflow, DistributedGANWorkflow, QualityWorkflow, SegmentationWorkflow
@@ -181,7 +181,7 @@ class Experiment:
         asyndgan = self._records("asyndgan", "gan/record.json")
         if asyndgan:
             results |= {key: asyndgan[0].get(key) for key in ("losses", "wire", "sites")}
-        results["statistics"] = statistics(results) or None
+        results["statistics"] = compute_statistics(results) or None
         results["seconds"] = self._seconds()
         results["wall_seconds"] = self._wall_seconds()
         results = {key: value for key, value in results.items() if value is not None}

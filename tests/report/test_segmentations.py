@@ -2,19 +2,12 @@ import numpy as np
 import pytest
 from pictures import check_png, has_colour
 
-from bundle.report import drawing, segmentation_panel, segmentations
+from bundle.report import drawing, segmentation_panel
 
 
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
-
-
-def test_objects_that_touch_are_outlined_apart():
-    instances = np.array([[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 0, 2]])
-    assert segmentations._separated(instances).astype(int).tolist() == [[1, 0, 1, 1], [0, 0, 1, 1], [1, 1, 0, 1]]
-    mask = np.array([[True, True], [False, True]])
-    np.testing.assert_array_equal(segmentations._separated(mask), mask)
 
 
 @pytest.mark.parametrize("shape", [(48, 48), (1, 48, 40), (3, 40, 48)])

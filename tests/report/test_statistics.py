@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bundle.report.statistics import compare, holm, mean_interval, ratio, signed_rank_p, statistics
+from bundle.report.statistics import compare, compute_statistics, holm, mean_interval, ratio, signed_rank_p
 
 
 def by_case(values):
@@ -114,9 +114,9 @@ def test_the_block_of_results():
         syn_all=(real + rng.normal(0, 0.05, (12, 3))).tolist(),
         asyndgan=(real - 0.05 - 0.001 * np.arange(12)[:, None]).tolist(),
     )
-    found = statistics(results)
+    found = compute_statistics(results)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert statistics(results) == found  # the same draws each time
+    assert compute_statistics(results) == found  # the same draws each time
     assert list(found["metrics"]["dice"]) == ["real_all", "real_subset/A", "syn_all", "asyndgan"]
     dice = found["metrics"]["dice"]
     assert "ratio_to_real_all" not in dice["real_all"]
@@ -134,10 +134,10 @@ def test_the_block_of_results():
 
 
 def test_unfinished_runs_have_what_there_is():
-    assert statistics({}) == {}
-    assert statistics(results_of(real_all=[[None]])) == {}
-    found = statistics(results_of(real_all=[[0.5], [0.6]], asyndgan=[[None], [None]]))["metrics"]["dice"]
+    assert compute_statistics({}) == {}
+    assert compute_statistics(results_of(real_all=[[None]])) == {}
+    found = compute_statistics(results_of(real_all=[[0.5], [0.6]], asyndgan=[[None], [None]]))["metrics"]["dice"]
     assert list(found) == ["real_all"]
     assert "asyndgan" not in found["real_all"]
-    alone = statistics(results_of(asyndgan=[[0.5]]))["metrics"]["dice"]
+    alone = compute_statistics(results_of(asyndgan=[[0.5]]))["metrics"]["dice"]
     assert alone == {"asyndgan": {"cases": 1, "patients": 1, "interval": None}}
