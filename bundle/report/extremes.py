@@ -35,7 +35,7 @@ def extremes_grid(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str
     if not rows:
         placeholder("no cases", path)
         return
-    panel, gap, head, title, caption, foot = 2.1, 0.09, 0.3, 0.3, 0.44, 0.34
+    panel, gap, head, title, caption, foot = 1.8, 0.09, 0.3, 0.3, 0.44, 0.34
     talls = []
     for row in rows:
         cases = [row[column] for column in COLUMNS if row.get(column)]

@@ -83,7 +83,7 @@ def _by_patient(
 
 def _bootstrap(data: Sequence[np.ndarray], statistic: Any) -> Interval:
     """
-    Percentile interval over patients, who are drawn with replacement, each with all that belongs to him.
+    Percentile interval over patients, who are drawn with replacement, each with all cases and seeds.
 
     The percentile interval, because it always lies among values that the statistic can take and is defined also where
     all resamples agree, where BCa is not; with a dozen patients BCa does not cover better (tests/report measures it).
@@ -148,7 +148,7 @@ def compare(scores: Mapping[str, float], other: Mapping[str, float], patients: M
     """
     ``scores`` against ``other``, over the cases that have a value in both.
 
-    The test is Wilcoxon's signed-rank test, two-sided, on a value per patient (the mean over his cases). Patients
+    The test is Wilcoxon's signed-rank test, two-sided, on a value per patient (the mean over the cases). Patients
     without a difference take part in the ranking, and then neither side gets their ranks (Pratt 1959). Exact for up to
     50 patients without ties, and for up to 13 with ties; else by the normal approximation (SciPy's rule).
 
