@@ -1,28 +1,24 @@
 """Tables, figures and one HTML page about a run; works on plain dicts, arrays and files of any task."""
 
+from .boxplots import metric_boxplot
 from .curves import read_scalars
-from .figures import loss_curves, metric_boxplot, segmentation_panel, synthesis_grid
-from .page import human_bytes, human_seconds, write_report
-from .table import (
-    Metric,
-    best_subset,
-    display_name,
-    get_metric,
-    html_table,
-    key_metric,
-    markdown_table,
-    mean_and_std,
-    metric_names,
-    order_settings,
-    ratio_to_real_all,
-    register_metric,
-    text_table,
-)
+from .extremes import extremes_grid
+from .formats import human_bytes, human_seconds
+from .losses import loss_curves
+from .names import Metric, display_name, get_metric, register_metric
+from .page import write_report
+from .scores import best_subset, key_metric, mean_and_std, metric_names, order_settings, ratio_to_real_all
+from .segmentations import segmentation_panel
+from .statistics import compute_statistics
+from .synthesis import synthesis_grid
+from .tables import html_table, markdown_table, text_table
 
 __all__ = [
     "Metric",
     "best_subset",
+    "compute_statistics",
     "display_name",
+    "extremes_grid",
     "get_metric",
     "html_table",
     "human_bytes",

@@ -1,21 +1,21 @@
-"""From the files of an experiment to the pictures of its report."""
+"""From the files of an experiment to its report: which figures there are, and what is said below them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-from monai.bundle import ConfigParser
+import yaml
 
-from bundle.data import items_by_site, load_datalist
-from bundle.federation.conditions import RELEASED
 from bundle.report import (
     display_name,
+    extremes_grid,
+    get_metric,
     key_metric,
     loss_curves,
     metric_boxplot,
     metric_names,
+    order_settings,
     read_scalars,
     segmentation_panel,
     synthesis_grid,
@@ -23,12 +23,14 @@ from bundle.report import (
 )
 from bundle.settings import all_settings
 from bundle.workflows.experiment import Experiment
+from bundle.workflows.pictures import ShownCases, synthesis_rows
 
 __all__ = ["make_report"]
 
 OUTLINE = "outline"
 """What a task calls the channel of a condition that contains the others."""
-_CASES_PER_SITE = 3
+# a report is passed on: paths of the machine that made it say nothing to others
+_PLACES = ("bundle_root", "dataset_dir", "run_dir", "cache_dir")
 
 
 def make_report(experiment: Experiment, results: Mapping) -> Path:
@@ -64,135 +66,44 @@ def make_report(experiment: Experiment, results: Mapping) -> Path:
         labels = parser.get_parsed_content("condition_labels")
         synthesis_grid(grid, path, labels=labels, outline=bool(labels) and labels[-1] == OUTLINE)
     if key is not None:
-        cases = segmentation_cases(experiment, results, key)
-        caption = (
-            f"The held-out cases with the lowest, the median and the highest {key} of the last setting in the table, "
-            "of a volume in the slice with the most foreground, of a large tile in its middle."
+        label = get_metric(key, results).label
+        shown = ShownCases(experiment, results, key)
+        where = (
+            "A volume is shown in the slice with the most foreground, a large tile in its middle; the score is of the "
+            f"whole. Seed {experiment.seeds[0]}."
         )
-        segmentation_panel(cases, add("segmentations.png", "Segmentations of held-out cases", caption))
+        caption = f"For every setting the held-out cases with its worst, its median and its best {label}. {where}"
+        path = add("extremes.png", "The worst, a typical and the best segmentation of every setting", caption)
+        extremes_grid(shown.extremes(), path, score_name=label)
+        last = display_name(order_settings(results)[-1])
+        caption = (
+            f"The cases with the worst, the median and the best {label} of {last}, as every setting segments them."
+        )
+        path = add("segmentations.png", "The same cases in all settings", f"{caption} {where}")
+        segmentation_panel(shown.of_all_settings(), path, score_name=label)
         # the points of a group of cases are among those of all
         for metric in (name for name in metric_names(results) if "/" not in name):
-            caption = "One point per held-out case (mean over seeds)."
-            metric_boxplot(results, metric, add(f"cases_{metric}.png", f"{metric} per case", caption))
+            label = get_metric(metric, results).label
+            caption = (
+                "A point per held-out case (mean over seeds); the box holds the middle half, its line is the median."
+            )
+            metric_boxplot(results, metric, add(f"cases_{metric}.png", f"{label} of every held-out case", caption))
     curves = {
         display_name(setting): read_scalars(experiment.output_dir(setting, experiment.seeds[0]) / "gan" / "events")
         for setting in reversed(trained)
     }
     if curves:
         loss_curves(curves, add("losses.png", "Losses", f"Per site and term, seed {experiment.seeds[0]}."))
-    return write_report(Path(experiment.run_dir) / "report.html", results, figures)
+    return write_report(
+        Path(experiment.run_dir) / "report.html", results, figures, configs=resolved_configs(experiment)
+    )
 
 
-def synthesis_rows(experiment: Experiment, setting: str, samples_per_site: int = 2) -> list[dict]:
-    """
-    Conditions, synthetic and real images of some samples of every site, for :func:`bundle.report.synthesis_grid`.
-
-    The n-th condition that a site released is that of the n-th sample of its data; conditions of the server's own bank
-    have no real image here, and a site that released none has no row. Where the channels of an image are no colours,
-    each has a row of its own.
-    """
-    seed = experiment.seeds[0]
-    output_dir = experiment.output_dir(setting, seed)
-    parser = experiment.workflow("train", setting, seed).parser
-    make_samples = parser.get_parsed_content("samples_def")
-    num_classes = len(parser.get_parsed_content("label_groups"))
-    modalities = parser.get_parsed_content("modalities")
-    synthetic = {item["case"]: item for item in load_datalist(output_dir / "synthetic", modalities).training}
-    # what the images were made from: conditions of sites, of the server's own bank, or both
-    made_from = experiment.workflow("generate", setting, seed).make("dataset")
-    released = {item["site"] for item in made_from.data if item["condition_source"] == RELEASED}
-    items_of = items_by_site(experiment.datalist, setting)
-    rows = []
-    for site, conditions in made_from.conditions.items():
-        if site in released:
-            # samples are in the order of the cases: the first cases have the first samples
-            real = make_samples(data=items_of[site][:_CASES_PER_SITE], name=f"figures, {site}")
-            known = range(len(real))
-        else:
-            real, known = None, range(len(conditions))
-        # conditions without any class, where the task has such, are the less telling ones
-        telling = [i for i in known if conditions[i][:num_classes].any()] or known
-        places = ((np.arange(samples_per_site) + 0.5) * len(telling) / samples_per_site).astype(int)
-        chosen = [telling[place] for place in dict.fromkeys(places.tolist())]
-        # read as a training reads them
-        drawn = make_samples(data=[synthetic[f"{site}_{i:05d}_0"] for i in chosen], name=f"figures, {setting}")
-        samples = [
-            {
-                "condition": _picture(conditions[i], parser),
-                "synthetic": _picture(drawn[place]["image"].numpy(), parser),
-                "real": None if real is None else _picture(real[i]["image"].numpy(), parser),
-            }
-            for place, i in enumerate(chosen)
-        ]
-        rows += _by_channel(site, samples, [""] if parser.get_parsed_content("display_rgb") else modalities)
-    return rows
-
-
-def _by_channel(site: str, samples: list[dict], channels: list[str]) -> list[dict]:
-    if len(channels) == 1:
-        return [{"site": site, "samples": samples}]
-    return [
-        {
-            "site": f"{site} · {channel}",
-            "samples": [
-                s | {key: s[key][[number]] for key in ("synthetic", "real") if s[key] is not None} for s in samples
-            ],
-        }
-        for number, channel in enumerate(channels)
-    ]
-
-
-def segmentation_cases(experiment: Experiment, results: Mapping, metric: str) -> list[dict]:
-    """Segmentations of three held-out cases by every setting, for :func:`bundle.report.segmentation_panel`."""
-    seed = experiment.seeds[0]
-    last = list(results["settings"])[-1]
-    scores = {case: values[0] for case, values in results["settings"][last][metric]["per_case"].items()}
-    ranked = sorted(scores, key=scores.get)
-    chosen = dict.fromkeys([ranked[0], ranked[len(ranked) // 2], ranked[-1]])
-    parser = experiment.workflow("evaluate", last, seed).parser
-    load = parser.get_parsed_content("display_preprocessing")
-    rgb = parser.get_parsed_content("display_rgb")
-    suffix = parser.get_parsed_content("prediction_suffix")
-    items = {item["case"]: item for item in experiment.datalist.test}
-    rows = []
-    for case in chosen:
-        shown = load({key: items[case][key] for key in ("image", "label")})
-        image, truth = np.asarray(shown["image"]), np.asarray(shown["label"])[0]
-        place = (..., int((truth > 0).sum(axis=(0, 1)).argmax())) if truth.ndim == 3 else (...,)
-        files = {
-            setting: experiment.output_dir(setting, seed) / "evaluation" / "predictions" / f"{case}{suffix}"
-            for setting in results["settings"]
-        }
-        rows.append(
-            {
-                "case": case,
-                "image": _picture(image[place] if rgb else image[:1][place], parser),
-                "truth": _picture(_mask(truth[place], parser), parser),
-                "predictions": {
-                    s: _picture(_mask(np.asarray(load({"label": str(f)})["label"])[0][place], parser), parser)
-                    for s, f in files.items()
-                    if f.exists()
-                },
-                "scores": {s: results["settings"][s][metric]["per_case"][case][0] for s in results["settings"]},
-            }
-        )
-    return rows
-
-
-def _mask(label: np.ndarray, parser: ConfigParser) -> np.ndarray:
-    """An instance map as it is; of classes, what is not background."""
-    return label.astype(int) if parser.get_parsed_content("display_instances") else label > 0
-
-
-def _picture(image: np.ndarray, parser: ConfigParser) -> np.ndarray:
-    """
-    Array axes to the rows and columns of a picture: x runs to the right, y downwards or, if the task says so, upwards.
-
-    Of an image larger than the task's ``display_size`` the middle is shown.
-    """
-    size = parser.get_parsed_content("display_size")
-    if size is not None:
-        starts = [max(0, (n - size) // 2) for n in image.shape[-2:]]
-        image = image[..., starts[0] : starts[0] + size, starts[1] : starts[1] + size]
-    rows = np.swapaxes(image, -1, -2)
-    return rows[..., ::-1, :] if parser.get_parsed_content("display_y_up") else rows
+def resolved_configs(experiment: Experiment) -> list[tuple[str, str]]:
+    """The configuration that AsynDGAN's generator was trained with, without what only says where files lie."""
+    path = experiment.output_dir("asyndgan", experiment.seeds[0]) / "gan" / "config.yaml"
+    if not path.is_file():
+        return []
+    kept = yaml.safe_load(path.read_text(encoding="utf-8"))
+    text = yaml.safe_dump({key: value for key, value in kept.items() if key not in _PLACES}, sort_keys=False, width=100)
+    return [(f"Configuration of AsynDGAN's training, seed {experiment.seeds[0]}", text)]

@@ -10,6 +10,7 @@ import platform
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -20,6 +21,7 @@ import torch
 
 from bundle.data import check_setting, keep_conditions_by_site, load_datalist
 from bundle.files import require_file, write_json
+from bundle.report import compute_statistics
 from bundle.settings import all_settings, trains_generator
 from bundle.workflows.checks import ConfigError
 from bundle.workflows.workflow import CheckedWorkflow, DistributedGANWorkflow, QualityWorkflow, SegmentationWorkflow
@@ -69,6 +71,7 @@ class Experiment:
     command: str = ""
 
     def __post_init__(self) -> None:
+        self._started = time.monotonic()
         self.run_dir = self.run_dir or str(Path(self.config_dir).parent / "runs" / f"{self.task}-{self.profile}")
         parser = self.workflow("quality", "asyndgan", self.seeds[0]).parser
         modalities = parser.get_parsed_content("modalities")
@@ -110,13 +113,18 @@ class Experiment:
     def run(self) -> dict:
         """Run what is not finished; ``results.json`` is written anew after every setting. Returns its content."""
         self._check_sites()
-        for seed in self.seeds:
-            for number, setting in enumerate(self.settings, start=1):
-                logger.info("seed %d, setting %d of %d: %s", seed, number, len(self.settings), setting)
-                for stage in STAGES:
-                    if self._belongs(stage, setting):
-                        self._run_stage(stage, setting, seed)
-                self.write_results()
+        try:
+            for seed in self.seeds:
+                for number, setting in enumerate(self.settings, start=1):
+                    logger.info("seed %d, setting %d of %d: %s", seed, number, len(self.settings), setting)
+                    for stage in STAGES:
+                        if self._belongs(stage, setting):
+                            self._run_stage(stage, setting, seed)
+                    self.write_results()
+        except KeyboardInterrupt:
+            # the time until here belongs to the run
+            self.write_results()
+            raise
         return self.write_results()
 
     def _check_sites(self) -> None:
@@ -171,6 +179,7 @@ class Experiment:
             "seeds": list(self.seeds),
             "training_cases": {site: len(self.datalist.site_items(site)) for site in self.datalist.sites},
             "test_cases": len(self.datalist.test),
+            "test_patients": {item["case"]: item["patient"] for item in self.datalist.test},
             "losses": None,
             "sites": None,
             "train": self._training(),
@@ -188,7 +197,9 @@ class Experiment:
         asyndgan = self._records("asyndgan", "gan/record.json")
         if asyndgan:
             results |= {key: asyndgan[0].get(key) for key in ("losses", "wire", "sites")}
+        results["statistics"] = compute_statistics(results) or None
         results["seconds"] = self._seconds()
+        results["wall_seconds"] = self._wall_seconds()
         results = {key: value for key, value in results.items() if value is not None}
         write_json(Path(self.run_dir) / "results.json", results)
         return results
@@ -241,6 +252,19 @@ class Experiment:
                 },
             }
         return scores
+
+    def _wall_seconds(self) -> float | None:
+        """
+        Time of this start until now and of those before it, each up to what it wrote last; None where one did not say.
+        """
+        if self._earlier_seconds is None:
+            return None
+        return round(self._earlier_seconds + time.monotonic() - self._started, 1)
+
+    @cached_property
+    def _earlier_seconds(self) -> float | None:
+        path = Path(self.run_dir) / "results.json"
+        return json.loads(path.read_text(encoding="utf-8")).get("wall_seconds") if path.exists() else 0.0
 
     def _seconds(self) -> float:
         """Time of all trainings, whenever they ran."""

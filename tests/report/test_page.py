@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from bundle.report import human_bytes, human_seconds, synthesis_grid, write_report
+from bundle.report import compute_statistics, human_bytes, human_seconds, synthesis_grid, write_report
 
 EVIL = '"><script>alert(1)</script><img src=http://evil.example/x onerror=alert(2)>'
 
@@ -108,6 +108,18 @@ def test_the_page_says_what_the_results_say(tmp_path, png):
     assert base64.b64decode(image["src"].removeprefix("data:image/png;base64,")) == png.read_bytes()
 
 
+def test_claims_intervals_and_configuration_are_on_the_page(tmp_path):
+    results = make_results() | {"wall_seconds": 3700}
+    results["statistics"] = compute_statistics(results)
+    configs = [("Configuration of a stage", "loss: <l1>\nlr: 0.1")]
+    text = read(write_report(tmp_path / "r.html", results, [], configs=configs)).text
+    assert "Synthetic images train about as well as all real images pooled: does not hold in this run" in text
+    assert "a ratio of 0.967, 0.003 below the limit of 0.97" in text
+    assert "Dice: intervals, and AsynDGAN against each setting" in text
+    assert "Configuration of a stage loss: <l1> lr: 0.1" in text
+    assert "1 h 02 min" in text
+
+
 def test_the_page_needs_nothing_from_outside(tmp_path, png):
     path = write_report(tmp_path / "report.html", make_results(), [("Grid", "", png)])
     text = path.read_text(encoding="utf-8")
@@ -127,9 +139,13 @@ def test_malicious_strings_stay_text(tmp_path):
     results["train"][EVIL] = {"steps": EVIL, "seconds": EVIL}
     results["wire"]["per_site"][EVIL] = {"to": EVIL, "from": None}
     results["wire"]["codec"] = EVIL
+    results["policy"] = {EVIL: EVIL}
+    results["statistics"] = compute_statistics(results)
     results["hardware"] = {"cpu": EVIL, EVIL: EVIL, "memory_gib": EVIL}
     figures = [(EVIL, EVIL, tmp_path / "absent.png")]
-    page = read(write_report(tmp_path / "r.html", results, figures, notes=[EVIL], results_path=EVIL))
+    page = read(
+        write_report(tmp_path / "r.html", results, figures, notes=[EVIL], results_path=EVIL, configs=[(EVIL, EVIL)])
+    )
     assert {tag for tag, _ in page.tags}.isdisjoint({"script", "img"})
     assert all("onerror" not in attrs for _, attrs in page.tags)
     assert page.open == []

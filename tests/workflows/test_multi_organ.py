@@ -11,8 +11,9 @@ from PIL import Image
 from bundle.data import load_datalist
 from bundle.federation import read_conditions
 from bundle.transforms import TernaryLabeld
-from bundle.workflows.evidence import make_report, synthesis_rows
+from bundle.workflows.evidence import make_report
 from bundle.workflows.experiment import Experiment
+from bundle.workflows.pictures import synthesis_rows
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 SETTINGS = ["real_all", "real_subset/breast", "real_subset/liver", "syn_all", "asyndgan"]

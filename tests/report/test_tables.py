@@ -4,6 +4,7 @@ import pytest
 
 from bundle.report import (
     best_subset,
+    compute_statistics,
     display_name,
     html_table,
     key_metric,
@@ -14,7 +15,8 @@ from bundle.report import (
     register_metric,
     text_table,
 )
-from bundle.report.table import METRICS, get_metric
+from bundle.report.names import METRICS, get_metric
+from bundle.report.tables import comparison_tables, result_tables
 
 
 def entry(mean, std=None, seeds=1):
@@ -190,3 +192,39 @@ def test_scores_of_groups_are_columns_behind_those_of_all_cases(results):
     assert get_metric("aji/other organs").heading == "AJI, other organs ↑"
     assert get_metric("mystery/other organs").label == "mystery, other organs"
     assert key_metric(results) == "dice"
+
+
+def test_every_table_names_losses_and_policy(results):
+    results |= {"losses": "vanilla adversarial + 100·L1", "policy": {"noise": 0.1, "clip": 1}}
+    for scores in results["settings"].values():
+        scores["dice/other organs"] = entry(0.5)
+    results["statistics"] = compute_statistics(results)
+    tables = result_tables(results)
+    assert [table.title.partition(":")[0] for table in tables] == ["", "Groups of cases", "Dice"]
+    for table in tables:
+        assert table.notes[-2:] == (
+            "Loss terms of the generators: vanilla adversarial + 100·L1.",
+            "Release policy: noise 0.1, clip 1.",
+        )
+    assert "/" not in "".join(tables[0].headings[:-1])
+
+
+def test_a_comparison_table_says_what_the_statistics_say(results):
+    against = {"difference": -0.0229, "difference_interval": [-0.05, 0.0101], "p": 0.0001, "p_holm": 0.0004}
+    against |= {"cases": 11, "patients": 11, "left_out": 1}
+    real = {"cases": 12, "patients": 9, "interval": [0.6, 0.75], "asyndgan": against}
+    ours = {"cases": 12, "patients": 9, "interval": None, "ratio_to_real_all": {"ratio": 0.967, "interval": [0.9, 1]}}
+    results["statistics"] = {
+        "confidence": 0.95,
+        "resamples": 9999,
+        "metrics": {"dice": {"real_all": real, "asyndgan": ours}, "hd95": {}},
+    }
+    (table,) = comparison_tables(results)
+    assert [(row.name, *row.cells) for row in table.rows] == [
+        ("Real-All", "0.694", "0.600 to 0.750", "–", "−0.023 (−0.050 to +0.010)", "<0.001", "11 (1 left out)"),
+        ("AsynDGAN", "0.671", "–", "0.967 (0.900 to 1.000)", "–", "–", "12 of 9 patients"),
+    ]
+    assert "95 %" in table.notes[0]
+    assert "Holm-corrected for 1 comparison." in table.notes[1]
+    for render in (text_table, markdown_table, html_table):
+        assert "−0.023" in render(results)

@@ -1,0 +1,116 @@
+"""How metrics and settings are called, written and ordered."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .formats import DASH, as_number
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How one metric is written and read.
+
+    Attributes:
+        label: display name, such as ``"Dice"``.
+        unit: unit text, empty for a metric without one.
+        better: ``"higher"``, ``"lower"``, or ``""`` where neither is known.
+        spec: format specification of a value, such as ``".3f"``.
+    """
+
+    label: str
+    unit: str = ""
+    better: str = "higher"
+    spec: str = ".3f"
+
+    @property
+    def arrow(self) -> str:
+        """``"↑"`` where higher is better, ``"↓"`` where lower is, else an empty string."""
+        return {"higher": "↑", "lower": "↓"}.get(self.better, "")
+
+    @property
+    def heading(self) -> str:
+        """Label, unit and direction, as a column is headed: ``"HD95 (mm) ↓"``."""
+        unit = f"({self.unit})" if self.unit else ""
+        return " ".join(part for part in (self.label, unit, self.arrow) if part)
+
+    def format(self, value: float | None) -> str:
+        """``value`` with this metric's digits; a dash for None, NaN and what is not a number."""
+        number = as_number(value)
+        return DASH if math.isnan(number) else format(number, self.spec)
+
+
+# The order here is the order of columns.
+METRICS: dict[str, Metric] = {
+    "dice": Metric("Dice"),
+    "dice_tumor_slices": Metric("Dice, tumour slices"),
+    "aji": Metric("AJI"),
+    "pq": Metric("PQ"),
+    "sensitivity": Metric("Sensitivity"),
+    # Background is most of an image, so specificity only differs in its later digits.
+    "specificity": Metric("Specificity", spec=".4f"),
+    "hd95": Metric("HD95", unit="mm", better="lower", spec=".1f"),
+}
+
+# Prefix of a setting's key -> (display name, what the segmenter was trained on), in the order of rows.
+SETTINGS: dict[str, tuple[str, str]] = {
+    "real_all": ("Real-All", "the real images of all sites pooled in one place: the upper reference"),
+    "real_subset": (
+        "Real-Subset-{site}",
+        "the real images of one site alone: what that site can do without the others",
+    ),
+    "syn_all": (
+        "Syn-All",
+        "synthetic images from a generator trained on the pooled real images: what the synthesis itself costs",
+    ),
+    "syn_subset": ("Syn-Subset-{site}", "synthetic images from a generator trained on one site alone"),
+    "asyndgan": (
+        "AsynDGAN",
+        "synthetic images from the central generator, whose discriminators stayed at the sites with the real images",
+    ),
+}
+
+
+def register_metric(name: str, label: str, unit: str = "", better: str = "higher", spec: str = ".3f") -> None:
+    """Add a metric to the registry, or replace it; its column comes after those already registered.
+
+    Raises:
+        ValueError: ``better`` is neither ``"higher"``, ``"lower"`` nor empty.
+    """
+    if better not in ("higher", "lower", ""):
+        raise ValueError(f"metric '{name}': better is '{better}', expected 'higher', 'lower' or ''")
+    METRICS[name] = Metric(label, unit, better, spec)
+
+
+def get_metric(name: str, results: Mapping[str, Any] | None = None) -> Metric:
+    """
+    The registered metric, or for an unknown name one that shows the name and claims no direction.
+
+    Args:
+        name: name of the metric, or ``METRIC/GROUP`` for its mean over a group of cases.
+        results: contents of results.json, whose block ``units`` (unit by metric) wins over the registered unit.
+    """
+    name, _, group = name.partition("/")
+    metric = METRICS.get(name, Metric(name, better=""))
+    if group:
+        metric = replace(metric, label=f"{metric.label}, {group}")
+    unit = ((results or {}).get("units") or {}).get(name)
+    return metric if unit is None else replace(metric, unit=str(unit))
+
+
+def display_name(setting: str) -> str:
+    """``"real_subset/CS"`` as ``"Real-Subset-CS"``; an unknown setting as it is."""
+    kind, _, site = setting.partition("/")
+    if kind not in SETTINGS:
+        return setting
+    name = SETTINGS[kind][0]
+    return name.replace("{site}", site) if "{site}" in name or not site else f"{name}/{site}"
+
+
+def natural(text: str) -> list[tuple[int, int, str]]:
+    """Sort key under which ``site2`` comes before ``site10``."""
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", text) if part]

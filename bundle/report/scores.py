@@ -1,0 +1,148 @@
+"""Reads the scores of ``results.json``: which there are, in which order, and what follows from them.
+
+Everything tolerates what a run has not produced yet: a missing setting is not there, a missing number is NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .formats import as_number
+from .names import METRICS, SETTINGS, get_metric, natural
+
+
+def block(results: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A block of ``results`` by name; empty where it is missing or no mapping."""
+    found = results.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _settings(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    settings = block(results, "settings")
+    return {name: scores or {} for name, scores in settings.items()}
+
+
+def order_settings(results: Mapping[str, Any]) -> list[str]:
+    """The keys of ``results["settings"]`` in the order of rows.
+
+    Real-All, Real-Subset-* (sites sorted, numbers by value), Syn-All, Syn-Subset-*, AsynDGAN, then
+    settings that this module does not know. Empty without settings.
+    """
+    rank = {kind: number for number, kind in enumerate(SETTINGS)}
+
+    def key(setting: str) -> tuple[int, list[tuple[int, int, str]]]:
+        kind, _, site = setting.partition("/")
+        return (rank[kind], natural(site)) if kind in rank else (len(rank), natural(setting))
+
+    return sorted(_settings(results), key=key)
+
+
+def metric_names(results: Mapping[str, Any]) -> list[str]:
+    """Names of the metrics that at least one setting has: registered ones first, in registry order; groups last."""
+    found: dict[str, None] = {}
+    for scores in _settings(results).values():
+        for name, entry in scores.items():
+            if isinstance(entry, Mapping) and ("mean" in entry or "per_seed" in entry):
+                found[name] = None
+    rank = {name: number for number, name in enumerate(METRICS)}
+    # groups come after all that is of every case, in the order in which they were found
+    groups = {
+        name: number for number, name in enumerate(dict.fromkeys(["", *(name.partition("/")[2] for name in found)]))
+    }
+    return sorted(
+        found, key=lambda name: (groups[name.partition("/")[2]], rank.get(name.partition("/")[0], len(METRICS)))
+    )
+
+
+def key_metric(results: Mapping[str, Any]) -> str | None:
+    """The metric that settings are compared by: dice if there, else the first of `metric_names`; None without any."""
+    names = metric_names(results)
+    return "dice" if "dice" in names else (names[0] if names else None)
+
+
+def key_metrics(results: Mapping[str, Any]) -> list[str]:
+    """The metrics that the paper's tables compare by, Dice and AJI, as far as they are there; else `key_metric`."""
+    names = metric_names(results)
+    return [name for name in ("dice", "aji") if name in names] or names[:1]
+
+
+def case_values(results: Mapping[str, Any], setting: str, metric: str) -> dict[str, float]:
+    """One value per held-out case: the mean over its seeds; NaN where a seed has none or one that is not finite."""
+    entry = _settings(results).get(setting, {}).get(metric)
+    values = {}
+    for case, of_seeds in block(entry, "per_case").items() if isinstance(entry, Mapping) else ():
+        numbers = [as_number(value) for value in (of_seeds if isinstance(of_seeds, Sequence) else [of_seeds])]
+        mean = math.fsum(numbers) / len(numbers) if numbers and all(map(math.isfinite, numbers)) else math.nan
+        values[case] = mean
+    return values
+
+
+def mean_and_std(results: Mapping[str, Any], setting: str, metric: str) -> tuple[float, float]:
+    """Mean and standard deviation over seeds, as floats; NaN for each that is not known (std with one seed)."""
+    entry = _settings(results).get(setting, {}).get(metric)
+    if not isinstance(entry, Mapping):
+        return math.nan, math.nan
+    mean = as_number(entry.get("mean"))
+    if math.isnan(mean):
+        per_seed = [as_number(value) for value in entry.get("per_seed") or []]
+        mean = math.fsum(per_seed) / len(per_seed) if per_seed else math.nan
+    return mean, as_number(entry.get("std"))
+
+
+def best_subset(results: Mapping[str, Any], metric: str | None = None) -> str | None:
+    """The Real-Subset setting with the best mean, such as ``"real_subset/CS"``.
+
+    Args:
+        results: contents of results.json.
+        metric: metric to compare by; the key metric if None. The smallest mean wins where lower is
+            better. Of equals the first in row order wins.
+
+    Returns:
+        None without subsets, without the metric, or where the metric's direction is not known.
+    """
+    metric = metric or key_metric(results)
+    if metric is None or not get_metric(metric).better:
+        return None
+    sign = -1.0 if get_metric(metric).better == "lower" else 1.0
+    best, best_value = None, -math.inf
+    for setting in order_settings(results):
+        mean, _ = mean_and_std(results, setting, metric)
+        if setting.startswith("real_subset/") and not math.isnan(mean) and (best is None or sign * mean > best_value):
+            best, best_value = setting, sign * mean
+    return best
+
+
+def ratio_to_real_all(results: Mapping[str, Any], setting: str, metric: str | None = None) -> float:
+    """Mean of ``setting`` divided by the mean of Real-All; NaN where either is missing or Real-All's is 0."""
+    metric = metric or key_metric(results)
+    if metric is None:
+        return math.nan
+    mean, _ = mean_and_std(results, setting, metric)
+    reference, _ = mean_and_std(results, "real_all", metric)
+    return mean / reference if reference and math.isfinite(reference) else math.nan
+
+
+def sites(results: Mapping[str, Any]) -> list[str]:
+    """Names of the sites, from the settings of single sites or from the bytes that crossed."""
+    named = [s.partition("/")[2] for s in order_settings(results) if s.partition("/")[0].endswith("_subset")]
+    return list(dict.fromkeys(named)) or sorted(block(block(results, "wire"), "per_site"))
+
+
+def seed_count(results: Mapping[str, Any]) -> int:
+    """How many seeds the compared numbers rest on: the fewest of any setting; 0 where nobody says."""
+    key = key_metric(results)
+    counts = []
+    for scores in _settings(results).values():
+        entry = scores.get(key)
+        if isinstance(entry, Mapping) and entry.get("per_seed"):
+            counts.append(len(entry["per_seed"]))
+    return min(counts) if counts else len(results.get("seeds") or [])
+
+
+def case_count(results: Mapping[str, Any]) -> int:
+    """How many held-out cases there are scores of."""
+    key = key_metric(results)
+    entries = [scores.get(key) for scores in _settings(results).values()]
+    return max((len(e.get("per_case") or {}) for e in entries if isinstance(e, Mapping)), default=0)

@@ -1,0 +1,109 @@
+"""The page of a report in words: what was done and what came out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from .formats import count, listed
+from .names import get_metric
+from .scores import (
+    best_subset,
+    case_count,
+    key_metric,
+    mean_and_std,
+    order_settings,
+    ratio_to_real_all,
+    seed_count,
+    sites,
+)
+
+
+def what_was_done(results: Mapping[str, Any]) -> str:
+    names = sites(results)
+    where = f"{count(len(names), 'site')} (a site is one hospital: {listed(names)})" if names else "several hospitals"
+    tested = case_count(results)
+    cases = f"the same {count(tested, 'held-out real case')}" if tested else "the same held-out real cases"
+    # In the present tense: this describes the method, also on the page of a run that is half way.
+    return (
+        f"Can hospitals train a model together without handing over their images? In AsynDGAN one central generator "
+        f"learns to draw images for {where}. Each site keeps its real images and a discriminator of its own, which "
+        f"tells the generator what to improve; the generator itself sees label maps and the sites' feedback, no real "
+        f"image. What it draws then trains a segmentation model, and that model is compared, on {cases}, with models "
+        f"trained on real images and with one trained on the drawings of a generator that had all images in one place."
+    )
+
+
+def _against_subset(results: Mapping[str, Any], key: str) -> str:
+    """AsynDGAN against the best single site, with what the spread over seeds allows to say."""
+    subset = best_subset(results, key)
+    mean, std = mean_and_std(results, "asyndgan", key)
+    if subset is None:
+        return ""
+    metric = get_metric(key, results)
+    other, other_std = mean_and_std(results, subset, key)
+    if not (math.isfinite(mean) and math.isfinite(other)):
+        return ""
+    # The difference as the table's readers see it: of the rounded numbers.
+    shown = round(float(metric.format(mean)) - float(metric.format(other)), 9)
+    unit = f" {metric.unit}" if metric.unit else ""
+    several = sum(s.startswith("real_subset/") for s in order_settings(results)) > 1
+    who = "the best single site" if several else "the single site"
+    reached = f"{who}, {subset.partition('/')[2]}, reached {metric.format(other)}{unit} with its own real images alone"
+    if shown == 0:
+        text = f"{reached}: the same as AsynDGAN"
+    else:
+        ahead = (shown > 0) == (metric.better == "higher")
+        amount = f"{metric.format(abs(shown))}{unit}"
+        text = f"{reached}: AsynDGAN is {amount} {'better' if ahead else 'worse'}"
+    text = text[0].upper() + text[1:]
+    if seed_count(results) > 1 and shown != 0 and math.isfinite(std) and math.isfinite(other_std):
+        within = abs(mean - other) <= math.hypot(std, other_std)
+        text += (
+            ", which is within the spread over seeds, so the two cannot be told apart here"
+            if within
+            else ", which is more than the spread over seeds"
+        )
+    return text + ". "
+
+
+def what_it_says(results: Mapping[str, Any]) -> str:
+    """The results in words, as HTML: the headline in bold, then what it compares with and how sure it is."""
+    key = key_metric(results)
+    if key is None:
+        return "No setting has been scored yet; what there is so far is shown below."
+    metric = get_metric(key, results)
+    unit = f" {metric.unit}" if metric.unit else ""
+    mean, _ = mean_and_std(results, "asyndgan", key)
+    reference, _ = mean_and_std(results, "real_all", key)
+    if math.isnan(mean):
+        return "AsynDGAN has not been scored yet, so the comparison is still open; the table shows what is there."
+    ratio = ratio_to_real_all(results, "asyndgan", key)
+    text = f"Trained on AsynDGAN's synthetic images only, the segmentation model reached a {metric.label} of "
+    text += f"{metric.format(mean)}{unit}"
+    if math.isfinite(ratio):
+        pooled = f"the {metric.format(reference)}{unit} of Real-All, which pools all real images"
+        if metric.better == "lower":
+            text += f", {ratio:.2f} times {pooled} (lower is better)"
+        else:
+            text += f", {100 * ratio:.1f} % of {pooled}"
+    headline = text + "."
+    text = _against_subset(results, key)
+    synthetic, _ = mean_and_std(results, "syn_all", key)
+    if not math.isnan(synthetic):
+        text += (
+            f"Syn-All, whose generator saw all images in one place, reached {metric.format(synthetic)}{unit}: the gap "
+            "from Real-All to Syn-All shows what synthesis costs, the gap from Syn-All to AsynDGAN what keeping the "
+            "images apart costs. "
+        )
+    seeds = seed_count(results)
+    if seeds == 1:
+        text += (
+            "All of this is from one seed: a repeated run would give other numbers, by how much is not known, so "
+            "small differences between settings may be chance. "
+        )
+    elif seeds > 1:
+        text += f"Numbers are means over {seeds} repeated runs with different seeds. "
+    return f"<strong>{escape(headline)}</strong> {escape(text.strip())}"

@@ -1,0 +1,170 @@
+"""From the files of an experiment to the arrays that its figures show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from monai.bundle import ConfigParser
+
+from bundle.data import items_by_site, load_datalist
+from bundle.federation.conditions import RELEASED
+from bundle.report import get_metric, order_settings
+from bundle.workflows.experiment import Experiment
+
+__all__ = ["ShownCases", "synthesis_rows"]
+
+_CASES_PER_SITE = 3
+
+
+def synthesis_rows(experiment: Experiment, setting: str, samples_per_site: int = 2) -> list[dict]:
+    """
+    Conditions, synthetic and real images of some samples of every site, for :func:`bundle.report.synthesis_grid`.
+
+    The n-th condition that a site released is that of the n-th sample of its data; conditions of the server's own bank
+    have no real image here, and a site that released none has no row. Where the channels of an image are no colours,
+    each has a row of its own.
+    """
+    seed = experiment.seeds[0]
+    output_dir = experiment.output_dir(setting, seed)
+    parser = experiment.workflow("train", setting, seed).parser
+    make_samples = parser.get_parsed_content("samples_def")
+    num_classes = len(parser.get_parsed_content("label_groups"))
+    modalities = parser.get_parsed_content("modalities")
+    synthetic = {item["case"]: item for item in load_datalist(output_dir / "synthetic", modalities).training}
+    # what the images were made from: conditions of sites, of the server's own bank, or both
+    made_from = experiment.workflow("generate", setting, seed).make("dataset")
+    released = {item["site"] for item in made_from.data if item["condition_source"] == RELEASED}
+    items_of = items_by_site(experiment.datalist, setting)
+    rows = []
+    for site, conditions in made_from.conditions.items():
+        if site in released:
+            # samples are in the order of the cases: the first cases have the first samples
+            real = make_samples(data=items_of[site][:_CASES_PER_SITE], name=f"figures, {site}")
+            known = range(len(real))
+        else:
+            real, known = None, range(len(conditions))
+        # conditions without any class, where the task has such, are the less telling ones
+        telling = [i for i in known if conditions[i][:num_classes].any()] or known
+        places = ((np.arange(samples_per_site) + 0.5) * len(telling) / samples_per_site).astype(int)
+        chosen = [telling[place] for place in dict.fromkeys(places.tolist())]
+        # read as a training reads them
+        drawn = make_samples(data=[synthetic[f"{site}_{i:05d}_0"] for i in chosen], name=f"figures, {setting}")
+        samples = [
+            {
+                "condition": _picture(conditions[i], parser),
+                "synthetic": _picture(drawn[place]["image"].numpy(), parser),
+                "real": None if real is None else _picture(real[i]["image"].numpy(), parser),
+            }
+            for place, i in enumerate(chosen)
+        ]
+        rows += _by_channel(site, samples, [""] if parser.get_parsed_content("display_rgb") else modalities)
+    return rows
+
+
+def _by_channel(site: str, samples: list[dict], channels: list[str]) -> list[dict]:
+    if len(channels) == 1:
+        return [{"site": site, "samples": samples}]
+    return [
+        {
+            "site": f"{site} · {channel}",
+            "samples": [
+                s | {key: s[key][[number]] for key in ("synthetic", "real") if s[key] is not None} for s in samples
+            ],
+        }
+        for number, channel in enumerate(channels)
+    ]
+
+
+class ShownCases:
+    """
+    Held-out cases and what the settings segmented in them, as pictures: of the first seed, chosen by a metric.
+
+    Args:
+        experiment: where the cases and predictions lie.
+        results: the content of its ``results.json``.
+        metric: what ranks the cases.
+    """
+
+    def __init__(self, experiment: Experiment, results: Mapping, metric: str) -> None:
+        self.experiment = experiment
+        self.seed = experiment.seeds[0]
+        self.settings = [s for s in order_settings(results) if metric in results["settings"][s]]
+        self.scores = {
+            setting: {case: values[0] for case, values in results["settings"][setting][metric]["per_case"].items()}
+            for setting in self.settings
+        }
+        self.lower_is_better = get_metric(metric).better == "lower"
+        self.parser = experiment.workflow("evaluate", self.settings[-1], self.seed).parser
+        self.load = self.parser.get_parsed_content("display_preprocessing")
+        self.items = {item["case"]: item for item in experiment.datalist.test}
+        self._read: dict[str, tuple[np.ndarray, np.ndarray, tuple]] = {}
+
+    def extremes(self) -> list[dict]:
+        """Worst, median and best case of every setting, for :func:`bundle.report.extremes_grid`."""
+        rows = []
+        for setting in self.settings:
+            row: dict = {"setting": setting}
+            for column, case in self._chosen(setting).items():
+                shown = self._shown(case, [setting])
+                score = self.scores[setting][case]
+                row[column] = shown | {"prediction": shown["predictions"].get(setting), "score": score}
+            rows.append(row)
+        return rows
+
+    def of_all_settings(self) -> list[dict]:
+        """The last setting's worst, median and best case by every setting, for `bundle.report.segmentation_panel`."""
+        chosen = dict.fromkeys(self._chosen(self.settings[-1]).values())
+        return [
+            self._shown(case, self.settings) | {"scores": {s: self.scores[s].get(case) for s in self.settings}}
+            for case in chosen
+        ]
+
+    def _chosen(self, setting: str) -> dict[str, str]:
+        known = {case: score for case, score in self.scores[setting].items() if score is not None}
+        ranked = sorted(known, key=known.get, reverse=self.lower_is_better)
+        if not ranked:
+            return {}
+        return {"worst": ranked[0], "median": ranked[len(ranked) // 2], "best": ranked[-1]}
+
+    def _shown(self, case: str, settings: list[str]) -> dict:
+        image, truth, place = self._case(case)
+        suffix = self.parser.get_parsed_content("prediction_suffix")
+        predictions = {}
+        for setting in settings:
+            folder = self.experiment.output_dir(setting, self.seed) / "evaluation" / "predictions"
+            if (file := folder / f"{case}{suffix}").exists():
+                label = np.asarray(self.load({"label": str(file)})["label"])[0][place]
+                predictions[setting] = _picture(_mask(label, self.parser), self.parser)
+        return {"case": case, "image": image, "truth": truth, "predictions": predictions}
+
+    def _case(self, case: str) -> tuple[np.ndarray, np.ndarray, tuple]:
+        """Image and reference as pictures, and which part of the case they are."""
+        if case in self._read:
+            return self._read[case]
+        shown = self.load({key: self.items[case][key] for key in ("image", "label")})
+        image, truth = np.asarray(shown["image"]), np.asarray(shown["label"])[0]
+        place = (..., int((truth > 0).sum(axis=(0, 1)).argmax())) if truth.ndim == 3 else (...,)
+        rgb = self.parser.get_parsed_content("display_rgb")
+        picture = _picture(image[place] if rgb else image[:1][place], self.parser)
+        self._read[case] = picture, _picture(_mask(truth[place], self.parser), self.parser), place
+        return self._read[case]
+
+
+def _mask(label: np.ndarray, parser: ConfigParser) -> np.ndarray:
+    """An instance map as it is; of classes, what is not background."""
+    return label.astype(int) if parser.get_parsed_content("display_instances") else label > 0
+
+
+def _picture(image: np.ndarray, parser: ConfigParser) -> np.ndarray:
+    """
+    Array axes to the rows and columns of a picture: x runs to the right, y downwards or, if the task says so, upwards.
+
+    Of an image larger than the task's ``display_size`` the middle is shown.
+    """
+    size = parser.get_parsed_content("display_size")
+    if size is not None:
+        starts = [max(0, (n - size) // 2) for n in image.shape[-2:]]
+        image = image[..., starts[0] : starts[0] + size, starts[1] : starts[1] + size]
+    rows = np.swapaxes(image, -1, -2)
+    return rows[..., ::-1, :] if parser.get_parsed_content("display_y_up") else rows
