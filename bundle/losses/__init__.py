@@ -1,7 +1,7 @@
 """What a site computes on (x, y, ŷ)."""
 
 from bundle.losses.adversarial import AdversarialLoss
-from bundle.losses.augmentation import DiscriminatorAugmentation
+from bundle.losses.discriminator_augmentation import DiscriminatorAugmentation
 from bundle.losses.perceptual import PerceptualLoss
 from bundle.losses.site_loss import SiteLoss
 
