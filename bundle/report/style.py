@@ -62,7 +62,7 @@ code { font: .9em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; over
   table { font-size: .88rem; }
   th, td { padding: .45rem .5rem; }
   /* the letters in a figure stay legible: like a wide table it is pushed sideways */
-  figure img { min-width: 36rem; }
+  figure img { min-width: 26rem; }
 }
 @media print { main { max-width: none; padding: 0; } figure, tr { break-inside: avoid; } }
 """
