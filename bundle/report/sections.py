@@ -166,6 +166,7 @@ def _figure(title: str, caption: str, path: str | os.PathLike[str]) -> str:
     try:
         data = base64.b64encode(Path(path).read_bytes()).decode("ascii")
         picture = f'<img alt="{escape(title)}" src="data:image/png;base64,{data}">'
+        picture = f'<div class="scroll" tabindex="0">{picture}</div>'
     except OSError:
         # A report on a long run is worth having without one of its pictures.
         picture = f'<p class="missing">This figure is missing: {escape(Path(path).name)}</p>'
@@ -191,6 +192,8 @@ def wire(report: Report) -> str:
         rows.append((name, *step, human_bytes(sent), human_bytes(received), human_bytes(sent + received)))
     codec = f" ({escape(str(found['codec']))})" if found.get("codec") else ""
     over = f" over {count(int(steps), 'step')}" if steps > 0 else ""
+    seeds = report.results.get("seeds") or []
+    over += f" with seed {escape(str(seeds[0]))}" if len(seeds) > 1 else ""
     headings = ("Site", "To site / step", "From site / step", "To site", "From site", "Both ways")
     return (
         "<h2>What crosses between server and sites</h2>"
@@ -210,7 +213,8 @@ def training(report: Report) -> str:
         steps = as_number(run.get("steps"))
         cells = (f"{int(steps):,}" if math.isfinite(steps) else DASH, human_seconds(run.get("seconds_per_step")))
         rows.append((display_name(setting), *cells, human_seconds(run.get("seconds"))))
-    sentences = " ".join(made_with(report.results))
+    several = ["Steps and times are means over seeds."] if rows and len(report.results.get("seeds") or []) > 1 else []
+    sentences = " ".join(made_with(report.results) + several)
     words = f"<p>{escape(sentences)}</p>" if sentences else ""
     if not rows and not words:
         return ""

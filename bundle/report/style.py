@@ -46,7 +46,7 @@ summary { cursor: pointer; padding: .6rem .9rem; font-weight: 600; }
 details pre { border-width: 1px 0 0; border-radius: 0; margin: 0; }
 figure { margin: 0 0 2.25rem; }
 figure h3 { margin-top: 0; }
-figure img { display: block; max-width: 100%; height: auto; }
+figure img { display: block; max-width: min(100%, 60rem); height: auto; }
 figcaption { font-size: .92rem; color: var(--muted); margin-top: .6rem; max-width: 46rem; }
 .missing { border: 1px dashed var(--rule); color: var(--muted); padding: 1.25rem; border-radius: 6px; }
 pre { background: var(--soft); border: 1px solid var(--rule); border-radius: 6px; padding: .7rem .9rem;
@@ -61,6 +61,8 @@ code { font: .9em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; over
   .legend div { grid-template-columns: 1fr; padding: .45rem 0; }
   table { font-size: .88rem; }
   th, td { padding: .45rem .5rem; }
+  /* the letters in a figure stay legible: like a wide table it is pushed sideways */
+  figure img { min-width: 26rem; }
 }
 @media print { main { max-width: none; padding: 0; } figure, tr { break-inside: avoid; } }
 """
