@@ -50,7 +50,11 @@ def make_bank(files: list[str], dataset_dir: str, output: Path, overrides: dict)
     from bundle.workflows import DistributedGANWorkflow
 
     workflow = DistributedGANWorkflow(
-        files, bundle_root=str(ROOT), dataset_dir=dataset_dir, **({"setting": "asyndgan"} | overrides)
+        files,
+        bundle_root=str(ROOT),
+        dataset_dir=dataset_dir,
+        logging_file=False,  # the command's stays as it is
+        **({"setting": "asyndgan"} | overrides),
     )
     workflow.initialize()
     found = {
