@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from bundle.federation.codec import WireLedger
 from bundle.federation.messages import ConditionBatch, ConditionRequest, Message, SyntheticBatch
@@ -48,6 +49,8 @@ class Federation(ABC):
     """
 
     ledger: WireLedger
+    late: Mapping[str, int] = MappingProxyType({})
+    """By site, how many of its answers came after they had been waited for and were dropped, since the run began."""
 
     @property
     @abstractmethod

@@ -107,6 +107,11 @@ class Roster:
         self.record[site]["late"] += 1
         self.failed(site, step, reason)
 
+    def dropped(self, counts: Mapping[str, int]) -> None:
+        """Answers of sites, by number, that came when nobody waited for them any more."""
+        for site, count in counts.items():
+            self.record[site]["late"] += count
+
     def struck(self, site: str, step: int, reason: str) -> None:
         """A site answered what cannot be: a strike."""
         about = self.record[site]

@@ -185,6 +185,15 @@ def test_a_late_reply_is_dropped_and_no_strike(caplog):
     assert "step 2 goes without site B: it answers step 1, not 2" in caplog.text
 
 
+def test_answers_that_the_federation_dropped_are_counted_once_and_without_those_of_before():
+    fed = flaky(lengths=LENGTHS)
+    fed.late = {"B": 5}  # of a run that goes on: its record has them
+    trainer = make(fed)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=2), lambda: setattr(fed, "late", {"B": 7, "C": 1}))
+    trainer.run()
+    assert {site: about["late"] for site, about in trainer.state.sites.items()} == {"A": 0, "B": 2, "C": 1}
+
+
 def test_a_site_with_too_many_strikes_is_left_out_for_the_rest_of_the_run(caplog):
     bad = {("B", step): CORRUPT["nan"] for step in range(1, 20)}
     fed = flaky(bad, lengths=LENGTHS)
