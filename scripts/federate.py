@@ -346,8 +346,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 if __name__ == "__main__":
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    # before torch is loaded: where processes share cores, a thread that spins while it waits takes them from the others
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # before torch is loaded: where processes share cores, a thread that spins for long while it waits takes them from the
+    # others, and one that sleeps at once loses what a second thread gains
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         status_code = main()
     except SystemExit as error:
