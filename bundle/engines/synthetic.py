@@ -28,6 +28,8 @@ class SyntheticWriter:
     The evaluator's batch has the items of :class:`bundle.federation.ConditionBank`, its output ``pred`` the images
     C×H×W.
 
+    Images are cases of their own, or the slices of one case: the toy's thousands of numbers would be as many files.
+
     Args:
         folder: folder of the data set: ``images/``, ``labels/``, ``datalist.json``.
         groups: label values by class name, as for :class:`bundle.transforms.GroupLabelsd`.
@@ -37,6 +39,8 @@ class SyntheticWriter:
         suffix: suffix of the files.
         intensity_range: what -1 and 1 are stored as.
         reference: what made the images; kept in the data list.
+        as_slices: whether all images of a site become one volume C×H×W×D, a slice each, in the order of the
+            conditions; ``writer`` then gets volumes.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class SyntheticWriter:
         suffix: str = ".nii.gz",
         intensity_range: Sequence[float] = (-1.0, 1.0),
         reference: str = "",
+        as_slices: bool = False,
     ) -> None:
         self.folder = Path(folder)
         self.groups = groups
@@ -58,6 +63,8 @@ class SyntheticWriter:
         self.suffix = suffix
         self.intensity_range = tuple(float(value) for value in intensity_range)
         self.reference = reference
+        self.as_slices = as_slices
+        self._slices: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
         self._writing = ExitStack()
         self._items: list[dict] = []
 
@@ -71,25 +78,32 @@ class SyntheticWriter:
         self._partial = self._writing.enter_context(atomic_folder(self.folder))
         for part in ("images", "labels"):
             (self._partial / part).mkdir()
-        self._items = []
+        self._items, self._slices = [], {}
 
     def _write(self, engine: Engine) -> None:
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):
-            case = f"{item['site']}_{int(item['index']):05d}_{int(item['copy'])}"
             classes = label_from_condition(torch.as_tensor(item["image"]), len(self.groups)).numpy()
             values = np.array([0] + [group[0] for group in self.groups.values()], dtype=np.uint8)
-            self.writer(self._partial / "images" / (case + self.suffix), self._stored(output["pred"]))
-            self.writer(self._partial / "labels" / (case + self.suffix), values[classes])
-            self._items.append(
-                {
-                    "image": f"images/{case}{self.suffix}",
-                    "label": f"labels/{case}{self.suffix}",
-                    "case": case,
-                    "patient": case,
-                    "site": str(item["site"]),
-                    "intensity_range": list(self.intensity_range),
-                }
-            )
+            image, label = self._stored(output["pred"]), values[classes]
+            if self.as_slices:
+                self._slices.setdefault(str(item["site"]), []).append((image, label))
+            else:
+                case = f"{item['site']}_{int(item['index']):05d}_{int(item['copy'])}"
+                self._write_case(str(item["site"]), case, image, label)
+
+    def _write_case(self, site: str, case: str, image: np.ndarray, label: np.ndarray) -> None:
+        self.writer(self._partial / "images" / (case + self.suffix), image)
+        self.writer(self._partial / "labels" / (case + self.suffix), label)
+        self._items.append(
+            {
+                "image": f"images/{case}{self.suffix}",
+                "label": f"labels/{case}{self.suffix}",
+                "case": case,
+                "patient": case,
+                "site": site,
+                "intensity_range": list(self.intensity_range),
+            }
+        )
 
     def _stored(self, image: torch.Tensor) -> np.ndarray:
         image = torch.as_tensor(image).float().cpu().numpy()
@@ -98,6 +112,10 @@ class SyntheticWriter:
         return image if (low, high) == (-1.0, 1.0) else low + (image + 1) * ((high - low) / 2)
 
     def _finish(self, engine: Engine) -> None:
+        written = len(self._items) + sum(len(slices) for slices in self._slices.values())
+        for site, slices in self._slices.items():
+            images, labels = zip(*slices, strict=True)
+            self._write_case(site, site, np.stack(images, axis=-1), np.stack(labels, axis=-1))
         datalist = {
             "name": "synthetic",
             "task": self.task,
@@ -113,4 +131,4 @@ class SyntheticWriter:
         }
         write_json(self._partial / "datalist.json", datalist)
         self._writing.close()
-        engine.logger.info("wrote %d synthetic images to %s", len(self._items), self.folder)
+        engine.logger.info("wrote %d synthetic images to %s", written, self.folder)

@@ -2,6 +2,7 @@
 
 from .curves import read_scalars
 from .figures import loss_curves, metric_boxplot, segmentation_panel, synthesis_grid
+from .histograms import histogram_row
 from .page import human_bytes, human_seconds, write_report
 from .table import (
     Metric,
@@ -24,6 +25,7 @@ __all__ = [
     "best_subset",
     "display_name",
     "get_metric",
+    "histogram_row",
     "html_table",
     "human_bytes",
     "human_seconds",

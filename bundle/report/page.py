@@ -13,6 +13,7 @@ from typing import Any
 
 from bundle.files import atomic_path
 
+from .synthesis_only import HEADING, LEGEND, MEANINGS, is_synthesis_only, what_it_says, what_was_done
 from .table import (
     DASH,
     SETTINGS,
@@ -128,7 +129,7 @@ def _block(results: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _sites(results: Mapping[str, Any]) -> list[str]:
-    named = [s.partition("/")[2] for s in order_settings(results) if s.startswith("real_subset/")]
+    named = [s.partition("/")[2] for s in order_settings(results) if "_subset/" in s]
     return named or sorted(_block(_block(results, "wire"), "per_site"))
 
 
@@ -152,6 +153,8 @@ def _case_count(results: Mapping[str, Any]) -> int:
 def _what_was_done(results: Mapping[str, Any]) -> str:
     sites = _sites(results)
     where = f"{_count(len(sites), 'site')} (a site is one hospital: {_listed(sites)})" if sites else "several hospitals"
+    if is_synthesis_only(results):
+        return what_was_done(f"{_count(len(sites), 'site')} ({_listed(sites)})" if sites else "several sites")
     tested = _case_count(results)
     cases = f"the same {_count(tested, 'held-out real case')}" if tested else "the same held-out real cases"
     # In the present tense: this describes the method, also on the page of a run that is half way.
@@ -199,6 +202,8 @@ def _against_subset(results: Mapping[str, Any], key: str) -> str:
 
 def _what_it_says(results: Mapping[str, Any]) -> str:
     """The results in words, as HTML: the headline in bold, then what it compares with and how sure it is."""
+    if is_synthesis_only(results):
+        return what_it_says(results)
     key = key_metric(results)
     if key is None:
         return "No setting has been scored yet; what there is so far is shown below."
@@ -269,12 +274,14 @@ def _legend(results: Mapping[str, Any]) -> str:
     for kind in kinds:
         if kind in SETTINGS:
             name, meaning = SETTINGS[kind]
+            if is_synthesis_only(results):
+                meaning = MEANINGS.get(kind, meaning)
             name = name.replace("{site}", "SITE")
             entries.append(f"<div><dt>{escape(name)}</dt><dd>{escape(meaning)}</dd></div>")
     if not entries:
         return ""
     return (
-        "<h3>What each segmentation model was trained on</h3>"
+        f"<h3>{LEGEND if is_synthesis_only(results) else 'What each segmentation model was trained on'}</h3>"
         f'<dl class="legend">{"".join(entries)}</dl>'
         '<p class="note">The page measures what synthetic images are good for. '
         "It does not measure how much they reveal about the real ones.</p>"
@@ -393,7 +400,7 @@ def write_report(
         f"<p>{escape(_what_was_done(results))}</p>",
         f"<p>{_what_it_says(results)}</p>",
         *(f"<p>{escape(str(paragraph))}</p>" for paragraph in paragraphs),
-        "<h2>Segmentation on held-out real cases</h2>",
+        f"<h2>{HEADING if is_synthesis_only(results) else 'Segmentation on held-out real cases'}</h2>",
         html_table(results),
         _legend(results),
     ]

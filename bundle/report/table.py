@@ -60,6 +60,10 @@ METRICS: dict[str, Metric] = {
     # Background is most of an image, so specificity only differs in its later digits.
     "specificity": Metric("Specificity", spec=".4f"),
     "hd95": Metric("HD95", unit="mm", better="lower", spec=".1f"),
+    # of synthetic numbers themselves
+    "w1": Metric("W1", better="lower"),
+    "w1_component": Metric("W1 by component", better="lower"),
+    "w1_data": Metric("W1 of the training data", better=""),
 }
 
 # Prefix of a setting's key -> (display name, what the segmenter was trained on), in the order of rows.
@@ -133,7 +137,8 @@ def _natural(text: str) -> list[tuple[int, int, str]]:
 
 
 def _settings(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    settings = results.get("settings") or {}
+    # where nothing is segmented, the synthetic data's own scores are the results
+    settings = results.get("settings") or results.get("quality") or {}
     return {name: block or {} for name, block in settings.items()}
 
 
@@ -188,7 +193,7 @@ def mean_and_std(results: Mapping[str, Any], setting: str, metric: str) -> tuple
 
 
 def best_subset(results: Mapping[str, Any], metric: str | None = None) -> str | None:
-    """The Real-Subset setting with the best mean, such as ``"real_subset/CS"``.
+    """The Real-Subset or Syn-Subset setting with the best mean, such as ``"real_subset/CS"``.
 
     Args:
         results: contents of results.json.
@@ -205,7 +210,11 @@ def best_subset(results: Mapping[str, Any], metric: str | None = None) -> str | 
     best, best_value = None, -math.inf
     for setting in order_settings(results):
         mean, _ = mean_and_std(results, setting, metric)
-        if setting.startswith("real_subset/") and not math.isnan(mean) and (best is None or sign * mean > best_value):
+        if (
+            setting.startswith(("real_subset/", "syn_subset/"))
+            and not math.isnan(mean)
+            and (best is None or sign * mean > best_value)
+        ):
             best, best_value = setting, sign * mean
     return best
 
@@ -217,6 +226,18 @@ def ratio_to_real_all(results: Mapping[str, Any], setting: str, metric: str | No
         return math.nan
     mean, _ = mean_and_std(results, setting, metric)
     reference, _ = mean_and_std(results, "real_all", metric)
+    return mean / reference if reference and math.isfinite(reference) else math.nan
+
+
+def reference_setting(results: Mapping[str, Any]) -> str:
+    """What others are compared with: Real-All, or Syn-All where nothing was trained on real data."""
+    return "syn_all" if results.get("quality") and not results.get("settings") else "real_all"
+
+
+def ratio_to_reference(results: Mapping[str, Any], setting: str, metric: str) -> float:
+    """Mean of ``setting`` divided by that of :func:`reference_setting`; NaN where either is missing, or it is 0."""
+    mean, _ = mean_and_std(results, setting, metric)
+    reference, _ = mean_and_std(results, reference_setting(results), metric)
     return mean / reference if reference and math.isfinite(reference) else math.nan
 
 
@@ -268,20 +289,22 @@ def _seed_notes(results: Mapping[str, Any], order: list[str], key: str | None) -
 def _build(results: Mapping[str, Any]) -> _Table:
     order, metrics, key = order_settings(results), metric_names(results), key_metric(results)
     best = best_subset(results)
-    headings = ["Setting", "Training images", *(get_metric(name, results).heading for name in metrics)]
+    reference = reference_setting(results)
+    counted = ["Training images"] if reference == "real_all" else []
+    headings = ["Setting", *counted, *(get_metric(name, results).heading for name in metrics)]
     if key:
-        headings.append(f"{get_metric(key).label} / Real-All")
+        headings.append(f"{get_metric(key).label} / {display_name(reference)}")
     rows = []
     for setting in order:
-        cells = [_format_count(_settings(results)[setting].get("training_images"))]
+        cells = [_format_count(_settings(results)[setting].get("training_images"))] if counted else []
         cells += [_format_mean(get_metric(name), *mean_and_std(results, setting, name)) for name in metrics]
         if key:
-            ratio = ratio_to_real_all(results, setting, key)
+            ratio = ratio_to_reference(results, setting, key)
             cells.append(DASH if math.isnan(ratio) else f"{ratio:.3f}")
         rows.append(_Row(setting, display_name(setting), tuple(cells), setting == best))
     notes = []
     # With a single subset "the best" would say nothing.
-    if best and sum(row.setting.startswith("real_subset/") for row in rows) > 1:
+    if best and sum(row.setting.startswith(("real_subset/", "syn_subset/")) for row in rows) > 1:
         notes.append(f"{BEST_MARK} best single site by {get_metric(key).label}.")
     else:
         rows = [_Row(row.setting, row.name, row.cells, False) for row in rows]
@@ -353,7 +376,7 @@ def html_table(results: Mapping[str, Any]) -> str:
         return f'<p class="note">{_EMPTY}</p>'
     # A heading may wrap between words, but a unit or an arrow stays with its metric, and "Real-All" whole.
     headings = [re.sub(r" (?=[(↑↓])", "\N{NO-BREAK SPACE}", heading) for heading in table.headings]
-    headings = [heading.replace("Real-All", "Real\N{NON-BREAKING HYPHEN}All") for heading in headings]
+    headings = [heading.replace("-All", "\N{NON-BREAKING HYPHEN}All") for heading in headings]
     head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in headings)
     body = []
     for row in table.rows:
