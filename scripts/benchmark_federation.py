@@ -287,7 +287,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     from matplotlib.figure import Figure
 
     from bundle.files import atomic_path
-    from bundle.report.figures import PALETTE
+    from bundle.report.drawing import PALETTE
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     time_axes, memory_axes = figure.subplots(1, 2)

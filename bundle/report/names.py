@@ -54,6 +54,10 @@ METRICS: dict[str, Metric] = {
     # Background is most of an image, so specificity only differs in its later digits.
     "specificity": Metric("Specificity", spec=".4f"),
     "hd95": Metric("HD95", unit="mm", better="lower", spec=".1f"),
+    # of synthetic numbers themselves
+    "w1": Metric("W1", better="lower"),
+    "w1_component": Metric("W1 by component", better="lower"),
+    "w1_data": Metric("W1 of the training data", better=""),
 }
 
 # Prefix of a setting's key -> (display name, what the segmenter was trained on), in the order of rows.
