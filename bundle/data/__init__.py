@@ -3,7 +3,14 @@
 from bundle.data.datalist import DataList, load_datalist, write_site_lists
 from bundle.data.errors import DataError
 from bundle.data.samples import AxialSlices, DrawSampler, HeldOutDataset, SampleDataset, WholeImage
-from bundle.data.settings import batch_sizes, check_setting, items_by_site, samples_by_site, training_items
+from bundle.data.settings import (
+    batch_sizes,
+    check_setting,
+    held_out_items,
+    items_by_site,
+    samples_by_site,
+    training_items,
+)
 
 __all__ = [
     "AxialSlices",
@@ -15,6 +22,7 @@ __all__ = [
     "WholeImage",
     "batch_sizes",
     "check_setting",
+    "held_out_items",
     "items_by_site",
     "load_datalist",
     "samples_by_site",

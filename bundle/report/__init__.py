@@ -2,6 +2,7 @@
 
 from .curves import read_scalars
 from .figures import loss_curves, metric_boxplot, segmentation_panel, synthesis_grid
+from .neighbours import neighbour_panel
 from .page import human_bytes, human_seconds, write_report
 from .table import (
     Metric,
@@ -33,6 +34,7 @@ __all__ = [
     "mean_and_std",
     "metric_boxplot",
     "metric_names",
+    "neighbour_panel",
     "order_settings",
     "ratio_to_real_all",
     "read_scalars",

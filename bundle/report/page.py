@@ -13,6 +13,7 @@ from typing import Any
 
 from bundle.files import atomic_path
 
+from .quality import quality_section
 from .table import (
     DASH,
     SETTINGS,
@@ -396,6 +397,7 @@ def write_report(
         "<h2>Segmentation on held-out real cases</h2>",
         html_table(results),
         _legend(results),
+        quality_section(results),
     ]
     if figures:
         body += ["<h2>Figures</h2>", *(_figure(*figure) for figure in figures)]

@@ -10,12 +10,14 @@ from monai.bundle import ConfigParser
 
 from bundle.data import items_by_site, load_datalist
 from bundle.federation import read_conditions
+from bundle.quality import SIDES, read_examples
 from bundle.report import (
     display_name,
     key_metric,
     loss_curves,
     metric_boxplot,
     metric_names,
+    neighbour_panel,
     read_scalars,
     segmentation_panel,
     synthesis_grid,
@@ -63,6 +65,17 @@ def make_report(experiment: Experiment, results: Mapping) -> Path:
         parser = experiment.workflow("train", setting, experiment.seeds[0]).parser
         labels = parser.get_parsed_content("condition_labels")
         synthesis_grid(grid, path, labels=labels, outline=bool(labels) and labels[-1] == OUTLINE)
+    for setting in reversed(trained):
+        if examples := neighbour_examples(experiment, setting):
+            caption = (
+                "Images that are as near to a training image as any, measured against the distance from that training "
+                "image to the nearest one of another patient; at most one for each patient. Numbers are distances "
+                "between neighbours in the row. Left: all training images, the one of the synthetic image's own label "
+                "map among them. Right: the patient of that label map left out. A copy would look like its neighbour, "
+                "at a distance near 0."
+            )
+            title = f"Nearest training images, {display_name(setting)}"
+            neighbour_panel(examples, add(f"neighbours_{setting}.png", title, caption))
     if key is not None:
         cases = segmentation_cases(experiment, results, key)
         caption = (
@@ -130,6 +143,19 @@ def _by_channel(site: str, samples: list[dict], channels: list[str]) -> list[dic
         }
         for number, channel in enumerate(channels)
     ]
+
+
+def neighbour_examples(experiment: Experiment, setting: str) -> list[dict]:
+    """The examples that the stage ``quality`` kept, for :func:`bundle.report.neighbour_panel`; none without it."""
+    folder = experiment.output_dir(setting, experiment.seeds[0]) / "quality"
+    if not (folder / "neighbours.json").exists():
+        return []
+    parser = experiment.workflow("quality", setting, experiment.seeds[0]).parser
+    examples = read_examples(folder)
+    for side in (example[key] for example in examples for key in SIDES if example[key]):
+        image = side["image"] if parser.get_parsed_content("display_rgb") else side["image"][:1]
+        side["image"] = _picture(image, parser)
+    return examples
 
 
 def segmentation_cases(experiment: Experiment, results: Mapping, metric: str) -> list[dict]:
