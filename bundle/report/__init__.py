@@ -7,6 +7,7 @@ from .formats import human_bytes, human_seconds
 from .histograms import histogram_row
 from .losses import loss_curves
 from .names import Metric, display_name, get_metric, register_metric
+from .neighbours import neighbour_panel
 from .page import write_report
 from .scores import best_subset, key_metric, mean_and_std, metric_names, order_settings, ratio_to_reference
 from .segmentations import segmentation_panel
@@ -31,6 +32,7 @@ __all__ = [
     "mean_and_std",
     "metric_boxplot",
     "metric_names",
+    "neighbour_panel",
     "order_settings",
     "ratio_to_reference",
     "read_scalars",

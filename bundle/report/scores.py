@@ -52,6 +52,9 @@ def metric_names(results: Mapping[str, Any]) -> list[str]:
         for name, entry in scores.items():
             if isinstance(entry, Mapping) and ("mean" in entry or "per_seed" in entry):
                 found[name] = None
+    if is_synthesis_only(results):
+        # what is a group of cases in the scores of segmentations, are references in those of images
+        found = {name: None for name in found if "/" not in name}
     rank = {name: number for number, name in enumerate(METRICS)}
     # groups come after all that is of every case, in the order in which they were found
     groups = {

@@ -15,8 +15,9 @@ from typing import Any
 from .claims import verdicts
 from .formats import DASH, as_number, count, human_bytes, human_seconds
 from .names import SETTINGS, display_name
+from .quality import COLUMNS, quality_section
 from .render import plain_html_table, to_html
-from .scores import block, case_count, is_synthesis_only, order_settings, sites
+from .scores import block, case_count, is_synthesis_only, metric_names, order_settings, sites
 from .summary import what_it_says, what_was_done
 from .synthesis_only import HEADING, LEGEND, MEANINGS
 from .tables import comparison_tables, made_with, score_tables
@@ -120,6 +121,13 @@ def _legend(results: Mapping[str, Any]) -> str:
         '<p class="note">The page measures what synthetic images are good for. '
         "It does not measure how much they reveal about the real ones.</p>"
     )
+
+
+def quality(report: Report) -> str:
+    """The synthetic images themselves; where the table of scores has them already and they are none, nothing."""
+    if is_synthesis_only(report.results) and not set(COLUMNS) & set(metric_names(report.results)):
+        return ""
+    return quality_section(report.results)
 
 
 def claims(report: Report) -> str:
@@ -252,5 +260,15 @@ def origin(report: Report) -> str:
     return "".join(parts)
 
 
-SECTIONS: list[Callable[[Report], str]] = [opening, scores, claims, certainty, pictures, wire, training, origin]
+SECTIONS: list[Callable[[Report], str]] = [
+    opening,
+    scores,
+    claims,
+    certainty,
+    quality,
+    pictures,
+    wire,
+    training,
+    origin,
+]
 """The page, from top to bottom."""

@@ -18,6 +18,7 @@ from bundle.report import (
     loss_curves,
     metric_boxplot,
     metric_names,
+    neighbour_panel,
     order_settings,
     read_scalars,
     segmentation_panel,
@@ -26,7 +27,7 @@ from bundle.report import (
 )
 from bundle.settings import all_settings
 from bundle.workflows.experiment import Experiment
-from bundle.workflows.pictures import ShownCases, synthesis_rows
+from bundle.workflows.pictures import ShownCases, neighbour_examples, synthesis_rows
 
 __all__ = ["make_report"]
 
@@ -73,6 +74,17 @@ def make_report(experiment: Experiment, results: Mapping) -> Path:
         parser = experiment.workflow("train", setting, experiment.seeds[0]).parser
         labels = parser.get_parsed_content("condition_labels")
         synthesis_grid(grid, path, labels=labels, outline=bool(labels) and labels[-1] == OUTLINE)
+    for setting in reversed(trained):
+        if examples := neighbour_examples(experiment, setting):
+            caption = (
+                "Images that are as near to a training image as any, measured against the distance from that training "
+                "image to the nearest one of another patient; at most one for each patient. Numbers are distances "
+                "between neighbours in the row. Left: all training images, the one of the synthetic image's own label "
+                "map among them. Right: the patient of that label map left out. A copy would look like its neighbour, "
+                "at a distance near 0."
+            )
+            title = f"Nearest training images, {display_name(setting)}"
+            neighbour_panel(examples, add(f"neighbours_{setting}.png", title, caption))
     if key is not None:
         label = get_metric(key, results).label
         shown = ShownCases(experiment, results, key)

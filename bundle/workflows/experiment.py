@@ -36,6 +36,7 @@ STAGES: dict[str, type[CheckedWorkflow]] = {
     "generate": DistributedGANWorkflow,
     "segment": SegmentationWorkflow,
     "evaluate": SegmentationWorkflow,
+    "features": SegmentationWorkflow,  # once: what it needs is neither a setting's nor a seed's
     "quality": QualityWorkflow,
 }
 
@@ -171,7 +172,9 @@ class Experiment:
     def _belongs(self, stage: str, setting: str) -> bool:
         if stage not in self.stages:
             return False
-        if stage in ("train", "generate", "quality"):
+        if stage in ("features", "quality") and "features" in self.stages and not self.datalist.test:
+            return False
+        if stage in ("train", "generate", "features", "quality"):
             return trains_generator(setting)
         return stage == "segment" or bool(self.datalist.test)
 
