@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-__all__ = ["Draw", "derive_seed", "draw", "forked_rng", "seeded"]
+__all__ = ["Draw", "derive_seed", "draw", "drawn_indices", "forked_rng", "seeded"]
 
 
 class Draw(NamedTuple):
@@ -61,6 +61,20 @@ def draw(seed: int, name: str, position: int, length: int) -> Draw:
     """
     lap, place = divmod(position, length)
     return Draw(int(_order(seed, name, lap, length)[place]), derive_seed(seed, "draw", name, position))
+
+
+def drawn_indices(seed: int, name: str, first: int, count: int, length: int) -> np.ndarray:
+    """
+    The indices of ``count`` draws of :func:`draw` from position ``first`` on, where nothing else happens to the samples
+    that would need a seed: to derive those takes longer than all else of a draw.
+    """
+    places = np.arange(first, first + count)
+    laps = places // length
+    # a lap at a time: their orders differ
+    orders = [
+        _order(seed, name, lap, length)[places[laps == lap] % length] for lap in range(int(laps[0]), int(laps[-1]) + 1)
+    ]
+    return np.concatenate(orders)
 
 
 @contextmanager

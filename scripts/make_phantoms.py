@@ -1,8 +1,9 @@
 #!/usr/bin/env python
 """Write phantoms with the table of their sites in OUTPUT/cases.csv: brains in BraTS layout, or tiles of H&E stained
-tissue in the layout of Kumar et al.
+tissue in the layout of Kumar et al.; or the toy mixture of numbers with its data list.
 
 Brains, then: python scripts/prepare_data.py brats OUTPUT --output OUTPUT --sites table --table OUTPUT/cases.csv
+The mixture: python scripts/make_phantoms.py gaussian OUTPUT --draws 4000 4000 4000
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bundle.data.brain_phantoms import STYLES, write_brats_phantoms
 from bundle.data.errors import DataError
 from bundle.data.nuclei_phantoms import TILE_STYLES, write_nuclei_phantoms
+from bundle.data.toy import MIXTURE, SPREADS, Component, write_mixture
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -34,7 +36,32 @@ def build_parser() -> argparse.ArgumentParser:
     _add_common(nuclei, list(TILE_STYLES), cases_per_site=4)
     nuclei.add_argument("--other_cases", type=int, default=2, help="test cases of an organ of no site (default 2)")
     nuclei.add_argument("--size", type=int, default=256, metavar="PIXELS", help="height and width (default 256)")
+    toy = kinds.add_parser(
+        "gaussian", help="numbers of a mixture of normals, a component each site", allow_abbrev=False
+    )
+    toy.add_argument("output", type=Path, help="folder to write, replaced")
+    toy.add_argument("--means", type=float, nargs="+", default=[c.mean for c in MIXTURE], help="of the components")
+    toy.add_argument("--spreads", type=float, nargs="+", default=[c.spread for c in MIXTURE], help="of the components")
+    toy.add_argument("--spread", choices=SPREADS, default=SPREADS[0], help=f"what those are (default {SPREADS[0]})")
+    toy.add_argument("--draws", type=int, nargs="+", default=[4000], help="of every site, or of each (default 4000)")
+    toy.add_argument("--test_draws", type=int, default=10000, help="held out, of every component (default 10000)")
+    toy.add_argument("--sites", nargs="+", help="names (default 1 2 ...)")
+    toy.add_argument("--seed", type=int, default=0, help="default 0")
     return parser
+
+
+def _mixture(options: argparse.Namespace) -> Path:
+    if len(options.means) != len(options.spreads):
+        raise DataError(f"{len(options.means)} means and {len(options.spreads)} spreads, expected as many of each")
+    return write_mixture(
+        options.output,
+        [Component(*pair) for pair in zip(options.means, options.spreads, strict=True)],
+        options.spread,
+        options.draws[0] if len(options.draws) == 1 else options.draws,
+        options.test_draws,
+        options.sites,
+        options.seed,
+    )
 
 
 def _add_common(parser: argparse.ArgumentParser, sites: list[str], cases_per_site: int) -> None:
@@ -55,14 +82,16 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{key}: {value}")
     settings = {key: value for key, value in vars(options).items() if key not in ("kind", "output", "size")}
     try:
-        if options.kind == "brains":
-            table = write_brats_phantoms(options.output, shape=tuple(options.size), **settings)
+        if options.kind == "gaussian":
+            written = _mixture(options)
+        elif options.kind == "brains":
+            written = write_brats_phantoms(options.output, shape=tuple(options.size), **settings)
         else:
-            table = write_nuclei_phantoms(options.output, size=options.size, **settings)
+            written = write_nuclei_phantoms(options.output, size=options.size, **settings)
     except (DataError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"wrote {table}")
+    print(f"wrote {written}")
     return 0
 
 

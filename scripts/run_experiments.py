@@ -41,12 +41,16 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--task", required=True, choices=tasks, help="configs/TASK.yaml")
     parser.add_argument("--dataset_dir", required=True, help="folder of datalist.json, see scripts/prepare_data.py")
-    parser.add_argument("--profile", default="small", help="configs/PROFILE.yaml: demo, small or paper (default small)")
+    parser.add_argument(
+        "--profile", help="configs/PROFILE.yaml: demo, small or paper (default: the task's, mostly small)"
+    )
     parser.add_argument(
         "--seeds", type=whole_number, nargs="+", default=[0], help="one run of every setting for each (default 0)"
     )
-    parser.add_argument("--settings", nargs="+", help="real_all real_subset/SITE syn_all asyndgan (default: all)")
-    parser.add_argument("--run_dir", help="folder of the run (default runs/TASK-PROFILE)")
+    parser.add_argument(
+        "--settings", nargs="+", help="real_all real_subset/SITE syn_all asyndgan (default: the task's)"
+    )
+    parser.add_argument("--run_dir", help="folder of the run (default runs/TASK-PROFILE, or runs/TASK)")
     parser.add_argument("--config_file", nargs="+", default=[], help="further configs, which win over the profile")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="config keys, such as num_steps=3000")
     return parser.parse_args(arguments)

@@ -53,5 +53,7 @@ def tiny_sizes() -> dict:
         "segmenter_batch_size": 2,
         "segmenter_steps": 4,
         "segmenter_epoch_length": 2,
+        "feature_steps": 4,
+        "feature_epoch_length": 2,
         "device": "cpu",
     }

@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 import torch
 
-from bundle.seeding import derive_seed, draw, forked_rng, seeded
+from bundle.seeding import derive_seed, draw, drawn_indices, forked_rng, seeded
 
 
 def test_a_seed_depends_on_every_part_of_its_path_and_on_nothing_else():
@@ -61,3 +61,8 @@ def test_weights_depend_on_seed_and_role_and_not_on_what_was_drawn_before():
     assert not any(torch.equal(weights(0, "generator"), other) for other in others)
     with pytest.raises(ValueError, match="definition of the generator needs `_mode_: callable`"):
         seeded(torch.nn.Linear(3, 3), 0, "generator")
+
+
+@pytest.mark.parametrize(("first", "count"), [(0, 3), (5, 2), (4, 11), (13, 30), (7, 7)])
+def test_many_draws_at_once_are_those_one_by_one(first, count):
+    assert drawn_indices(3, "CS", first, count, 7).tolist() == [draw(3, "CS", first + i, 7).index for i in range(count)]

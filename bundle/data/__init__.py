@@ -6,6 +6,7 @@ from bundle.data.samples import AxialSlices, DrawSampler, HeldOutDataset, Sample
 from bundle.data.settings import (
     batch_sizes,
     check_setting,
+    held_out_items,
     items_by_site,
     keep_conditions_by_site,
     samples_by_site,
@@ -22,6 +23,7 @@ __all__ = [
     "WholeImage",
     "batch_sizes",
     "check_setting",
+    "held_out_items",
     "items_by_site",
     "keep_conditions_by_site",
     "load_datalist",

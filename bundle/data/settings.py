@@ -14,6 +14,7 @@ __all__ = [
     "POOLED",
     "batch_sizes",
     "check_setting",
+    "held_out_items",
     "items_by_site",
     "keep_conditions_by_site",
     "samples_by_site",
@@ -60,6 +61,18 @@ def items_by_site(datalist: DataList, setting: str) -> dict[str, list[dict]]:
         return {POOLED: list(datalist.training)}
     _, _, subset = setting.partition("/")
     return {site: datalist.site_items(site) for site in ([subset] if subset else datalist.sites)}
+
+
+def held_out_items(datalist: DataList) -> list[dict]:
+    """
+    The held-out items; the ``site`` of a case of no site is ``""``, which no site is called and which can be collated.
+
+    Raises:
+        DataError: when there are none.
+    """
+    if not datalist.test:
+        raise DataError("there are no held-out cases: the list 'test' of the data list is empty")
+    return [{**item, "site": item.get("site") or ""} for item in datalist.test]
 
 
 def batch_sizes(batch_size: int | Mapping[str, int], datalist: DataList, setting: str) -> dict[str, int]:

@@ -9,8 +9,8 @@ from bundle.engines.handlers import (
     TrainingRecord,
     WeightsSaver,
 )
-from bundle.engines.images import write_nifti_slice, write_png
-from bundle.engines.inferer import AutocastInferer, PaddedInferer
+from bundle.engines.images import write_nifti_slice, write_nifti_volume, write_png
+from bundle.engines.inferer import AutocastInferer, PaddedInferer, SeededBatch, SeededInferer
 from bundle.engines.lr import LinearDecay, num_epochs
 from bundle.engines.quality import OVERALL, QualityRecord
 from bundle.engines.synthetic import SyntheticWriter
@@ -27,6 +27,8 @@ __all__ = [
     "Progress",
     "QualityRecord",
     "Resume",
+    "SeededBatch",
+    "SeededInferer",
     "SyntheticWriter",
     "TrainingRecord",
     "WeightsAverage",
@@ -36,5 +38,6 @@ __all__ = [
     "mixture_weights",
     "num_epochs",
     "write_nifti_slice",
+    "write_nifti_volume",
     "write_png",
 ]

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 from PIL import Image
 
-__all__ = ["write_nifti_slice", "write_png"]
+__all__ = ["write_nifti_slice", "write_nifti_volume", "write_png"]
 
 
 def write_nifti_slice(path: Path, image: np.ndarray) -> None:
@@ -20,7 +20,18 @@ def write_nifti_slice(path: Path, image: np.ndarray) -> None:
         image: C×H×W; several channels become the fourth axis, as in the Medical Segmentation Decathlon. The spacing is
             1: a synthetic image has no physical size.
     """
-    volume = np.moveaxis(image, 0, -1)[:, :, np.newaxis]
+    write_nifti_volume(path, image[..., np.newaxis])
+
+
+def write_nifti_volume(path: Path, image: np.ndarray) -> None:
+    """
+    Write a volume, as :func:`write_nifti_slice` does with a slice.
+
+    Args:
+        path: file to write, ``.nii`` or ``.nii.gz``.
+        image: C×H×W×D, up to 32,767 along an axis.
+    """
+    volume = np.moveaxis(image, 0, -1)
     nib.save(nib.Nifti1Image(volume[..., 0] if len(image) == 1 else volume, np.eye(4)), path)
 
 

@@ -1,15 +1,18 @@
-"""How networks are called: in mixed precision, on inputs of any size."""
+"""How networks are called: in mixed precision, on inputs of any size, with noise that can be drawn again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from monai.engines import PrepareBatch, default_prepare_batch
 from monai.inferers import Inferer, SimpleInferer
 
-__all__ = ["AutocastInferer", "PaddedInferer"]
+from bundle.seeding import derive_seed, forked_rng
+
+__all__ = ["AutocastInferer", "PaddedInferer", "SeededBatch", "SeededInferer"]
 
 
 class AutocastInferer(Inferer):
@@ -61,3 +64,52 @@ class PaddedInferer(Inferer):
         outputs = network(F.pad(inputs, padding, mode="reflect"), *args, **kwargs)
         inside = [slice(low, low + size) for low, size in zip(before, inputs.shape[2:], strict=True)]
         return outputs[(..., *inside)]
+
+
+class SeededBatch(PrepareBatch):
+    """
+    Batches of :class:`bundle.federation.ConditionBank` for MONAI's evaluator, with a seed for every item: what its
+    image draws of noise depends on (seed, site, number of the condition, copy), and not on the batch that it is in.
+
+    Args:
+        seed: seed of the run.
+        active: whether there is noise; without, no seeds are given and the batch is called as one.
+    """
+
+    def __init__(self, seed: int, active: bool = True) -> None:
+        self.seed = seed
+        self.active = active
+
+    def __call__(self, batchdata: Mapping, device: Any = None, non_blocking: bool = False, **kwargs: Any) -> tuple:
+        inputs, target = default_prepare_batch(batchdata, device, non_blocking, **kwargs)
+        if not self.active:
+            return inputs, target
+        places = zip(*(batchdata[key] for key in ("site", "index", "copy")), strict=True)
+        seeds = [derive_seed(self.seed, "noise", str(site), int(index), int(copy)) for site, index, copy in places]
+        return inputs, target, (), {"seeds": seeds}
+
+
+class SeededInferer(Inferer):
+    """
+    Calls a network that draws noise from torch's random stream item by item, each from a seed of its own.
+
+    Args:
+        inferer: how the network is applied; None for a plain call.
+
+    Without ``seeds`` the call is that of ``inferer``.
+    """
+
+    def __init__(self, inferer: Inferer | None = None) -> None:
+        super().__init__()
+        self.inferer = SimpleInferer() if inferer is None else inferer
+
+    def __call__(
+        self, inputs: torch.Tensor, network: Callable, *args: Any, seeds: Sequence[int] | None = None, **kwargs: Any
+    ) -> torch.Tensor:
+        if seeds is None:
+            return self.inferer(inputs, network, *args, **kwargs)
+        outputs = []
+        for item, seed in zip(inputs.split(1), seeds, strict=True):
+            with forked_rng(seed, inputs.device):
+                outputs.append(self.inferer(item, network, *args, **kwargs))
+        return torch.cat(outputs)

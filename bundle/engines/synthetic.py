@@ -26,10 +26,12 @@ class SyntheticWriter:
     data (the first value of each group); images are stored with the generator's [-1, 1] as ``intensity_range``, and
     the data list says so, so that they are not scaled as raw images are.
 
-    Every item says where its condition came from, and ``site_rule`` how many came from where.
+    Every item says where its condition came from, and ``site_rule`` how many conditions came from where.
 
     The evaluator's batch has the items of :class:`bundle.federation.ConditionBank`, its output ``pred`` the images
     C×H×W.
+
+    Images are cases of their own, or the slices of one case: the toy's thousands of numbers would be as many files.
 
     Args:
         folder: folder of the data set: ``images/``, ``labels/``, ``datalist.json``.
@@ -40,6 +42,8 @@ class SyntheticWriter:
         suffix: suffix of the files.
         intensity_range: what -1 and 1 are stored as.
         reference: what made the images; kept in the data list.
+        as_slices: whether all images of a site become one volume C×H×W×D, a slice each, in the order of the
+            conditions; ``writer`` then gets volumes.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class SyntheticWriter:
         suffix: str = ".nii.gz",
         intensity_range: Sequence[float] = (-1.0, 1.0),
         reference: str = "",
+        as_slices: bool = False,
     ) -> None:
         self.folder = Path(folder)
         self.groups = groups
@@ -61,6 +66,9 @@ class SyntheticWriter:
         self.suffix = suffix
         self.intensity_range = tuple(float(value) for value in intensity_range)
         self.reference = reference
+        self.as_slices = as_slices
+        self._slices: dict[tuple[str, str], list[tuple[np.ndarray, np.ndarray]]] = {}
+        self._sources: Counter[str] = Counter()
         self._writing = ExitStack()
         self._items: list[dict] = []
 
@@ -74,26 +82,35 @@ class SyntheticWriter:
         self._partial = self._writing.enter_context(atomic_folder(self.folder))
         for part in ("images", "labels"):
             (self._partial / part).mkdir()
-        self._items = []
+        self._items, self._slices, self._sources = [], {}, Counter()
 
     def _write(self, engine: Engine) -> None:
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):
-            case = f"{item['site']}_{int(item['index']):05d}_{int(item['copy'])}"
             classes = label_from_condition(torch.as_tensor(item["image"]), len(self.groups)).numpy()
             values = np.array([0] + [group[0] for group in self.groups.values()], dtype=np.uint8)
-            self.writer(self._partial / "images" / (case + self.suffix), self._stored(output["pred"]))
-            self.writer(self._partial / "labels" / (case + self.suffix), values[classes])
-            self._items.append(
-                {
-                    "image": f"images/{case}{self.suffix}",
-                    "label": f"labels/{case}{self.suffix}",
-                    "case": case,
-                    "patient": case,
-                    "site": str(item["site"]),
-                    "intensity_range": list(self.intensity_range),
-                    "condition_source": str(item["condition_source"]),
-                }
-            )
+            image, label = self._stored(output["pred"]), values[classes]
+            site, source = str(item["site"]), str(item["condition_source"])
+            self._sources[source] += 1
+            if self.as_slices:
+                # all conditions of a site are from the same source
+                self._slices.setdefault((site, source), []).append((image, label))
+            else:
+                self._write_case(site, source, f"{site}_{int(item['index']):05d}_{int(item['copy'])}", image, label)
+
+    def _write_case(self, site: str, source: str, case: str, image: np.ndarray, label: np.ndarray) -> None:
+        self.writer(self._partial / "images" / (case + self.suffix), image)
+        self.writer(self._partial / "labels" / (case + self.suffix), label)
+        self._items.append(
+            {
+                "image": f"images/{case}{self.suffix}",
+                "label": f"labels/{case}{self.suffix}",
+                "case": case,
+                "patient": case,
+                "site": site,
+                "intensity_range": list(self.intensity_range),
+                "condition_source": source,
+            }
+        )
 
     def _stored(self, image: torch.Tensor) -> np.ndarray:
         image = torch.as_tensor(image).float().cpu().numpy()
@@ -102,6 +119,9 @@ class SyntheticWriter:
         return image if (low, high) == (-1.0, 1.0) else low + (image + 1) * ((high - low) / 2)
 
     def _finish(self, engine: Engine) -> None:
+        for (site, source), slices in self._slices.items():
+            images, labels = zip(*slices, strict=True)
+            self._write_case(site, source, site, np.stack(images, axis=-1), np.stack(labels, axis=-1))
         datalist = {
             "name": "synthetic",
             "task": self.task,
@@ -111,7 +131,7 @@ class SyntheticWriter:
             "labels": {"0": "background"} | {str(v): name for name, group in self.groups.items() for v in group[:1]},
             "site_rule": {
                 "rule": "site that released the condition; 'bank' for those of the server's own bank",
-                "condition_source": dict(sorted(Counter(i["condition_source"] for i in self._items).items())),
+                "condition_source": dict(sorted(self._sources.items())),
             },
             "numTraining": len(self._items),
             "numTest": 0,
@@ -120,4 +140,4 @@ class SyntheticWriter:
         }
         write_json(self._partial / "datalist.json", datalist)
         self._writing.close()
-        engine.logger.info("wrote %d synthetic images to %s", len(self._items), self.folder)
+        engine.logger.info("wrote %d synthetic images to %s", self._sources.total(), self.folder)

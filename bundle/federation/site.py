@@ -268,10 +268,15 @@ class Site:
         """The batch of a step, kept until another is asked for: it is asked for twice, to issue it and to use it."""
         if self._batch is None or self._batch[0] != step:
             first = (step - 1) * self.batch_size
-            chosen = [
-                self.samples[draw(self.seed, self.name, first + i, len(self.samples))] for i in range(self.batch_size)
-            ]
-            self._batch = step, {key: torch.stack([s[key] for s in chosen]) for key in ("condition", "image")}
+            place = self.seed, self.name, first
+            if hasattr(self.samples, "batch"):
+                self._batch = step, self.samples.batch(*place, self.batch_size)
+            else:
+                chosen = [
+                    self.samples[draw(self.seed, self.name, first + i, len(self.samples))]
+                    for i in range(self.batch_size)
+                ]
+                self._batch = step, {key: torch.stack([s[key] for s in chosen]) for key in ("condition", "image")}
         return self._batch[1]
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from os import PathLike
-from pathlib import Path
 
 import torch
 from torch import nn
+
+from bundle.networks.weights import read_weights
 
 __all__ = ["VGGFeatures"]
 
@@ -72,17 +73,9 @@ class VGGFeatures(nn.Module):
             FileNotFoundError: no such file.
             ValueError: a file of another kind, or weights of another network.
         """
-        path = Path(path)
         expected = f"expected torchvision's VGG-{self.depth} weights, such as {_FILES[self.depth]}"
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file; {expected}")
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # of torch, of zipfile, of pickle: whatever the file is
-            raise ValueError(f"{path}: cannot be read as weights ({type(error).__name__}); {expected}") from error
+        state = read_weights(path, expected)
         own = self.state_dict()
-        if not isinstance(state, dict):
-            raise ValueError(f"{path}: holds a {type(state).__name__}; {expected}")
         for name, tensor in own.items():
             found = state.get(name)
             if not isinstance(found, torch.Tensor) or found.shape != tensor.shape:

@@ -4,10 +4,12 @@ from .boxplots import metric_boxplot
 from .curves import read_scalars
 from .extremes import extremes_grid
 from .formats import human_bytes, human_seconds
+from .histograms import histogram_row
 from .losses import loss_curves
 from .names import Metric, display_name, get_metric, register_metric
+from .neighbours import neighbour_panel
 from .page import write_report
-from .scores import best_subset, key_metric, mean_and_std, metric_names, order_settings, ratio_to_real_all
+from .scores import best_subset, key_metric, mean_and_std, metric_names, order_settings, ratio_to_reference
 from .segmentations import segmentation_panel
 from .statistics import compute_statistics
 from .synthesis import synthesis_grid
@@ -20,6 +22,7 @@ __all__ = [
     "display_name",
     "extremes_grid",
     "get_metric",
+    "histogram_row",
     "html_table",
     "human_bytes",
     "human_seconds",
@@ -29,8 +32,9 @@ __all__ = [
     "mean_and_std",
     "metric_boxplot",
     "metric_names",
+    "neighbour_panel",
     "order_settings",
-    "ratio_to_real_all",
+    "ratio_to_reference",
     "read_scalars",
     "register_metric",
     "segmentation_panel",

@@ -54,6 +54,19 @@ METRICS: dict[str, Metric] = {
     # Background is most of an image, so specificity only differs in its later digits.
     "specificity": Metric("Specificity", spec=".4f"),
     "hd95": Metric("HD95", unit="mm", better="lower", spec=".1f"),
+    # of the synthetic images themselves
+    "fid": Metric("FID", better="lower", spec=".1f"),
+    "mmd": Metric("MMD", better="lower"),
+    "ssim": Metric("SSIM"),
+    # 1 and 0.05 are where real patients are from each other: neither direction is the better one
+    "neighbour_ratio": Metric("Distance to nearest, synthetic / real", better="", spec=".2f"),
+    "neighbour_share": Metric("Share nearer to another patient than 95 % of real", better=""),
+    "own_pair_share": Metric("Share nearest to its own pair", better=""),
+    "images": Metric("Images", better="", spec=",.0f"),
+    # of synthetic numbers themselves
+    "w1": Metric("W1", better="lower"),
+    "w1_component": Metric("W1 by component", better="lower"),
+    "w1_data": Metric("W1 of the training data", better=""),
 }
 
 # Prefix of a setting's key -> (display name, what the segmenter was trained on), in the order of rows.

@@ -84,9 +84,9 @@ def to_markdown(table: Table) -> str:
 
 def to_html(table: Table) -> str:
     """An HTML fragment: title, ``<table class="results">`` in ``<div class="scroll">``, notes. All text is escaped."""
-    # A heading may wrap between words, but a unit or an arrow stays with its metric, and "Real-All" whole.
+    # A heading may wrap between words, but a unit or an arrow stays with its metric, and "Real-All" or "Syn-All" whole.
     headings = [re.sub(r" (?=[(↑↓])", "\N{NO-BREAK SPACE}", heading) for heading in table.headings]
-    headings = [heading.replace("Real-All", "Real\N{NON-BREAKING HYPHEN}All") for heading in headings]
+    headings = [re.sub(r"\b(Real|Syn)-All", "\\1\N{NON-BREAKING HYPHEN}All", heading) for heading in headings]
     body = []
     for row in table.rows:
         kind = re.sub(r"[^a-z0-9]+", "-", row.kind.lower())

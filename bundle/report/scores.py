@@ -19,13 +19,19 @@ def block(results: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def _settings(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    settings = block(results, "settings")
+def is_synthesis_only(results: Mapping[str, Any]) -> bool:
+    """Whether synthetic data were scored and no segmentation was."""
+    return bool(block(results, "quality")) and not block(results, "settings")
+
+
+def setting_scores(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Scores by setting; where nothing is segmented, the synthetic data's own scores are the results."""
+    settings = block(results, "quality" if is_synthesis_only(results) else "settings")
     return {name: scores or {} for name, scores in settings.items()}
 
 
 def order_settings(results: Mapping[str, Any]) -> list[str]:
-    """The keys of ``results["settings"]`` in the order of rows.
+    """The settings that have scores (`setting_scores`) in the order of rows.
 
     Real-All, Real-Subset-* (sites sorted, numbers by value), Syn-All, Syn-Subset-*, AsynDGAN, then
     settings that this module does not know. Empty without settings.
@@ -36,16 +42,19 @@ def order_settings(results: Mapping[str, Any]) -> list[str]:
         kind, _, site = setting.partition("/")
         return (rank[kind], natural(site)) if kind in rank else (len(rank), natural(setting))
 
-    return sorted(_settings(results), key=key)
+    return sorted(setting_scores(results), key=key)
 
 
 def metric_names(results: Mapping[str, Any]) -> list[str]:
     """Names of the metrics that at least one setting has: registered ones first, in registry order; groups last."""
     found: dict[str, None] = {}
-    for scores in _settings(results).values():
+    for scores in setting_scores(results).values():
         for name, entry in scores.items():
             if isinstance(entry, Mapping) and ("mean" in entry or "per_seed" in entry):
                 found[name] = None
+    if is_synthesis_only(results):
+        # what is a group of cases in the scores of segmentations, are references in those of images
+        found = {name: None for name in found if "/" not in name}
     rank = {name: number for number, name in enumerate(METRICS)}
     # groups come after all that is of every case, in the order in which they were found
     groups = {
@@ -70,7 +79,7 @@ def key_metrics(results: Mapping[str, Any]) -> list[str]:
 
 def case_values(results: Mapping[str, Any], setting: str, metric: str) -> dict[str, float]:
     """One value per held-out case: the mean over its seeds; NaN where a seed has none or one that is not finite."""
-    entry = _settings(results).get(setting, {}).get(metric)
+    entry = setting_scores(results).get(setting, {}).get(metric)
     values = {}
     for case, of_seeds in block(entry, "per_case").items() if isinstance(entry, Mapping) else ():
         numbers = [as_number(value) for value in (of_seeds if isinstance(of_seeds, Sequence) else [of_seeds])]
@@ -81,7 +90,7 @@ def case_values(results: Mapping[str, Any], setting: str, metric: str) -> dict[s
 
 def mean_and_std(results: Mapping[str, Any], setting: str, metric: str) -> tuple[float, float]:
     """Mean and standard deviation over seeds, as floats; NaN for each that is not known (std with one seed)."""
-    entry = _settings(results).get(setting, {}).get(metric)
+    entry = setting_scores(results).get(setting, {}).get(metric)
     if not isinstance(entry, Mapping):
         return math.nan, math.nan
     mean = as_number(entry.get("mean"))
@@ -92,7 +101,9 @@ def mean_and_std(results: Mapping[str, Any], setting: str, metric: str) -> tuple
 
 
 def best_subset(results: Mapping[str, Any], metric: str | None = None) -> str | None:
-    """The Real-Subset setting with the best mean, such as ``"real_subset/CS"``.
+    """The setting of a single site with the best mean, such as ``"real_subset/CS"``.
+
+    A Real-Subset setting; where nothing was trained on real data, a Syn-Subset one.
 
     Args:
         results: contents of results.json.
@@ -106,22 +117,28 @@ def best_subset(results: Mapping[str, Any], metric: str | None = None) -> str | 
     if metric is None or not get_metric(metric).better:
         return None
     sign = -1.0 if get_metric(metric).better == "lower" else 1.0
+    kind = "syn_subset/" if is_synthesis_only(results) else "real_subset/"
     best, best_value = None, -math.inf
     for setting in order_settings(results):
         mean, _ = mean_and_std(results, setting, metric)
-        if setting.startswith("real_subset/") and not math.isnan(mean) and (best is None or sign * mean > best_value):
+        if setting.startswith(kind) and not math.isnan(mean) and (best is None or sign * mean > best_value):
             best, best_value = setting, sign * mean
     return best
 
 
-def ratio_to_real_all(results: Mapping[str, Any], setting: str, metric: str | None = None) -> float:
-    """Mean of ``setting`` divided by the mean of Real-All; NaN where either is missing or Real-All's is 0."""
+def ratio_to_reference(results: Mapping[str, Any], setting: str, metric: str | None = None) -> float:
+    """Mean of ``setting`` divided by that of `reference_setting`; NaN where either is missing, or the latter is 0."""
     metric = metric or key_metric(results)
     if metric is None:
         return math.nan
     mean, _ = mean_and_std(results, setting, metric)
-    reference, _ = mean_and_std(results, "real_all", metric)
+    reference, _ = mean_and_std(results, reference_setting(results), metric)
     return mean / reference if reference and math.isfinite(reference) else math.nan
+
+
+def reference_setting(results: Mapping[str, Any]) -> str:
+    """What others are compared with: Real-All, or Syn-All where nothing was trained on real data."""
+    return "syn_all" if is_synthesis_only(results) else "real_all"
 
 
 def sites(results: Mapping[str, Any]) -> list[str]:
@@ -134,7 +151,7 @@ def seed_count(results: Mapping[str, Any]) -> int:
     """How many seeds the compared numbers rest on: the fewest of any setting; 0 where nobody says."""
     key = key_metric(results)
     counts = []
-    for scores in _settings(results).values():
+    for scores in setting_scores(results).values():
         entry = scores.get(key)
         if isinstance(entry, Mapping) and entry.get("per_seed"):
             counts.append(len(entry["per_seed"]))
@@ -142,7 +159,9 @@ def seed_count(results: Mapping[str, Any]) -> int:
 
 
 def case_count(results: Mapping[str, Any]) -> int:
-    """How many held-out cases there are scores of."""
+    """How many held-out cases there are segmentation scores of."""
+    if is_synthesis_only(results):
+        return 0
     key = key_metric(results)
-    entries = [scores.get(key) for scores in _settings(results).values()]
+    entries = [scores.get(key) for scores in setting_scores(results).values()]
     return max((len(e.get("per_case") or {}) for e in entries if isinstance(e, Mapping)), default=0)

@@ -15,9 +15,11 @@ from typing import Any
 from .claims import verdicts
 from .formats import DASH, as_number, count, human_bytes, human_seconds
 from .names import SETTINGS, display_name
+from .quality import COLUMNS, quality_section
 from .render import plain_html_table, to_html
-from .scores import block, case_count, order_settings, sites
+from .scores import block, case_count, is_synthesis_only, metric_names, order_settings, sites
 from .summary import what_it_says, what_was_done
+from .synthesis_only import HEADING, LEGEND, MEANINGS
 from .tables import comparison_tables, made_with, score_tables
 
 
@@ -90,9 +92,10 @@ def _fact_list(facts: Sequence[tuple[str, Any]]) -> str:
 def scores(report: Report) -> str:
     """The table of settings and metrics, and what the settings are."""
     tables = score_tables(report.results) if order_settings(report.results) else []
+    heading = HEADING if is_synthesis_only(report.results) else "Segmentation on held-out real cases"
     return "\n".join(
         [
-            "<h2>Segmentation on held-out real cases</h2>",
+            f"<h2>{heading}</h2>",
             "\n".join(map(to_html, tables)) or '<p class="note">No results yet.</p>',
             _legend(report.results),
         ]
@@ -105,16 +108,26 @@ def _legend(results: Mapping[str, Any]) -> str:
     for kind in kinds:
         if kind in SETTINGS:
             name, meaning = SETTINGS[kind]
+            if is_synthesis_only(results):
+                meaning = MEANINGS.get(kind, meaning)
             name = name.replace("{site}", "SITE")
             entries.append(f"<div><dt>{escape(name)}</dt><dd>{escape(meaning)}</dd></div>")
     if not entries:
         return ""
+    heading = LEGEND if is_synthesis_only(results) else "What each segmentation model was trained on"
     return (
-        "<h3>What each segmentation model was trained on</h3>"
+        f"<h3>{heading}</h3>"
         f'<dl class="legend">{"".join(entries)}</dl>'
         '<p class="note">The page measures what synthetic images are good for. '
         "It does not measure how much they reveal about the real ones.</p>"
     )
+
+
+def quality(report: Report) -> str:
+    """The synthetic images themselves; where the table of scores has them already and they are none, nothing."""
+    if is_synthesis_only(report.results) and not set(COLUMNS) & set(metric_names(report.results)):
+        return ""
+    return quality_section(report.results)
 
 
 def claims(report: Report) -> str:
@@ -247,5 +260,15 @@ def origin(report: Report) -> str:
     return "".join(parts)
 
 
-SECTIONS: list[Callable[[Report], str]] = [opening, scores, claims, certainty, pictures, wire, training, origin]
+SECTIONS: list[Callable[[Report], str]] = [
+    opening,
+    scores,
+    claims,
+    certainty,
+    quality,
+    pictures,
+    wire,
+    training,
+    origin,
+]
 """The page, from top to bottom."""

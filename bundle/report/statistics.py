@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .formats import as_number
-from .scores import block, case_values, metric_names, order_settings
+from .scores import block, case_values, is_synthesis_only, metric_names, order_settings
 
 CONFIDENCE = 0.95
 RESAMPLES = 9999
@@ -33,8 +33,11 @@ def compute_statistics(results: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         ``{"confidence", "resamples", "metrics": {metric: {setting: {...}}}}``; plain numbers and None, so that it can
-        be written as JSON. Empty without any setting that has scores.
+        be written as JSON. Empty without any setting that has scores, and where nothing was segmented: the scores of
+        synthetic data are of sites or components, which are no patients.
     """
+    if is_synthesis_only(results):
+        return {}
     patients = block(results, "test_patients")
     metrics = {}
     for metric in metric_names(results):

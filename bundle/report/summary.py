@@ -7,21 +7,26 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from . import synthesis_only
 from .formats import count, listed
 from .names import get_metric
 from .scores import (
     best_subset,
     case_count,
+    is_synthesis_only,
     key_metric,
     mean_and_std,
     order_settings,
-    ratio_to_real_all,
+    ratio_to_reference,
     seed_count,
     sites,
 )
 
 
 def what_was_done(results: Mapping[str, Any]) -> str:
+    """The question of the run, and how it is answered."""
+    if is_synthesis_only(results):
+        return synthesis_only.what_was_done(results)
     names = sites(results)
     where = f"{count(len(names), 'site')} (a site is one hospital: {listed(names)})" if names else "several hospitals"
     tested = case_count(results)
@@ -71,6 +76,8 @@ def _against_subset(results: Mapping[str, Any], key: str) -> str:
 
 def what_it_says(results: Mapping[str, Any]) -> str:
     """The results in words, as HTML: the headline in bold, then what it compares with and how sure it is."""
+    if is_synthesis_only(results):
+        return synthesis_only.what_it_says(results)
     key = key_metric(results)
     if key is None:
         return "No setting has been scored yet; what there is so far is shown below."
@@ -80,7 +87,7 @@ def what_it_says(results: Mapping[str, Any]) -> str:
     reference, _ = mean_and_std(results, "real_all", key)
     if math.isnan(mean):
         return "AsynDGAN has not been scored yet, so the comparison is still open; the table shows what is there."
-    ratio = ratio_to_real_all(results, "asyndgan", key)
+    ratio = ratio_to_reference(results, "asyndgan", key)
     text = f"Trained on AsynDGAN's synthetic images only, the segmentation model reached a {metric.label} of "
     text += f"{metric.format(mean)}{unit}"
     if math.isfinite(ratio):

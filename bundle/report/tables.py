@@ -12,12 +12,15 @@ from .render import BEST_MARK, Row, Table, to_html, to_markdown, to_text
 from .scores import (
     best_subset,
     block,
+    is_synthesis_only,
     key_metric,
     key_metrics,
     mean_and_std,
     metric_names,
     order_settings,
-    ratio_to_real_all,
+    ratio_to_reference,
+    reference_setting,
+    setting_scores,
 )
 
 _EMPTY = "No results yet."
@@ -68,21 +71,23 @@ def score_tables(results: Mapping[str, Any]) -> list[Table]:
 
 
 def _score_table(results: Mapping[str, Any], title: str, names: list[str], whole: bool = False) -> Table:
-    """``whole``: with the number of training images and the ratio to Real-All."""
+    """``whole``: with the number of training images, if any segmenter was trained, and the ratio to the reference."""
     key, best = key_metric(results), best_subset(results)
     # With a single subset "the best" would say nothing.
     if best is not None and sum(s.partition("/")[0] == best.partition("/")[0] for s in order_settings(results)) < 2:
         best = None
+    counted = [] if is_synthesis_only(results) else ["Training images"]
     headings = [get_metric(name, results).heading for name in names]
     if whole:
-        headings = ["Training images", *headings, *([f"{get_metric(key).label} / Real-All"] if key else [])]
+        reference = display_name(reference_setting(results))
+        headings = [*counted, *headings, *([f"{get_metric(key).label} / {reference}"] if key else [])]
     rows = []
     for setting in order_settings(results):
         cells = [_format_mean(get_metric(name), *mean_and_std(results, setting, name)) for name in names]
         if whole:
-            images = (block(results, "settings")[setting] or {}).get("training_images")
-            ratio = ratio_to_real_all(results, setting, key)
-            cells = [_format_count(images), *cells]
+            ratio = ratio_to_reference(results, setting, key)
+            images = setting_scores(results)[setting].get("training_images")
+            cells = [*(_format_count(images) for _ in counted), *cells]
             cells += [DASH if math.isnan(ratio) else f"{ratio:.3f}"] if key else []
         rows.append(_row(setting, cells, best=setting == best))
     notes = [f"{BEST_MARK} best single site by {get_metric(key).label}."] if best else []
@@ -191,7 +196,7 @@ def _seed_notes(results: Mapping[str, Any], key: str | None) -> list[str]:
     seeds = list(results.get("seeds") or [])
     done = {}
     for setting in order_settings(results) if key else []:
-        entry = (block(results, "settings")[setting] or {}).get(key)
+        entry = setting_scores(results)[setting].get(key)
         if isinstance(entry, Mapping) and entry.get("per_seed"):
             done[setting] = len(entry["per_seed"])
     count = len(seeds) or max(done.values(), default=0)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import yaml
 
+from bundle.metrics import read_draws
 from bundle.report import (
     display_name,
     extremes_grid,
     get_metric,
+    histogram_row,
     key_metric,
     loss_curves,
     metric_boxplot,
     metric_names,
+    neighbour_panel,
     order_settings,
     read_scalars,
     segmentation_panel,
@@ -23,7 +27,7 @@ from bundle.report import (
 )
 from bundle.settings import all_settings
 from bundle.workflows.experiment import Experiment
-from bundle.workflows.pictures import ShownCases, synthesis_rows
+from bundle.workflows.pictures import ShownCases, neighbour_examples, synthesis_rows
 
 __all__ = ["make_report"]
 
@@ -52,19 +56,35 @@ def make_report(experiment: Experiment, results: Mapping) -> Path:
         figures.append((title, caption, folder / name))
         return folder / name
 
-    key = key_metric(results)
+    # of segmentations: where there are none, the table's metrics are of the synthetic data themselves
+    key = key_metric(results) if results.get("settings") else None
     trained = [
         setting
         for setting in all_settings(experiment.kinds, experiment.datalist.sites)
         if (experiment.output_dir(setting, experiment.seeds[0]) / "synthetic").is_dir()
     ]
-    for setting in reversed(trained):
+    drawn = trained
+    if trained and experiment.workflow("train", trained[0], experiment.seeds[0]).make("display_histogram"):
+        draw_histograms(experiment, results, trained, add)
+        drawn = []
+    for setting in reversed(drawn):
         grid = synthesis_rows(experiment, setting)
         caption = "Condition, the generator's image of it, and the real image that a site's condition was drawn from."
         path = add(f"synthesis_{setting}.png", f"Synthetic images, {display_name(setting)}", caption)
         parser = experiment.workflow("train", setting, experiment.seeds[0]).parser
         labels = parser.get_parsed_content("condition_labels")
         synthesis_grid(grid, path, labels=labels, outline=bool(labels) and labels[-1] == OUTLINE)
+    for setting in reversed(trained):
+        if examples := neighbour_examples(experiment, setting):
+            caption = (
+                "Images that are as near to a training image as any, measured against the distance from that training "
+                "image to the nearest one of another patient; at most one for each patient. Numbers are distances "
+                "between neighbours in the row. Left: all training images, the one of the synthetic image's own label "
+                "map among them. Right: the patient of that label map left out. A copy would look like its neighbour, "
+                "at a distance near 0."
+            )
+            title = f"Nearest training images, {display_name(setting)}"
+            neighbour_panel(examples, add(f"neighbours_{setting}.png", title, caption))
     if key is not None:
         label = get_metric(key, results).label
         shown = ShownCases(experiment, results, key)
@@ -97,6 +117,27 @@ def make_report(experiment: Experiment, results: Mapping) -> Path:
     return write_report(
         Path(experiment.run_dir) / "report.html", results, figures, configs=resolved_configs(experiment)
     )
+
+
+def draw_histograms(
+    experiment: Experiment, results: Mapping, settings: list[str], add: Callable[[str, str, str], Path]
+) -> None:
+    """Synthetic numbers of every setting in one row, of the first seed."""
+    seed = experiment.seeds[0]
+    panels, scores = {}, {}
+    for setting in settings:
+        workflow = experiment.workflow("quality", setting, seed)
+        measure, load = workflow.make("quality_def"), workflow.make("quality_def::load")
+        values, labels = read_draws(workflow.make("synthetic_datalist").training, load)
+        panels[setting] = {name: values[np.isin(labels, members)] for name, members in measure.components.items()}
+        if score := results.get("quality", {}).get(setting, {}).get("w1"):
+            scores[setting] = score["per_seed"][0]
+    caption = (
+        "Density of the held-out real numbers of all sites, each site weighted by its share of the training data "
+        f"(grey), and of the synthetic numbers, by component. W1 is the distance between the two; seed {seed}."
+    )
+    path = add("histograms.png", "Synthetic numbers against the data", caption)
+    histogram_row(panels, measure.held_out, path, weights=measure.weights, scores=scores)
 
 
 def resolved_configs(experiment: Experiment) -> list[tuple[str, str]]:

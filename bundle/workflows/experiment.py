@@ -18,6 +18,7 @@ from typing import Any
 import monai
 import psutil
 import torch
+from monai.bundle import ConfigParser
 
 from bundle.data import check_setting, keep_conditions_by_site, load_datalist
 from bundle.files import require_file, write_json
@@ -35,6 +36,7 @@ STAGES: dict[str, type[CheckedWorkflow]] = {
     "generate": DistributedGANWorkflow,
     "segment": SegmentationWorkflow,
     "evaluate": SegmentationWorkflow,
+    "features": SegmentationWorkflow,  # once: what it needs is neither a setting's nor a seed's
     "quality": QualityWorkflow,
 }
 
@@ -49,7 +51,7 @@ class Experiment:
     Args:
         task: name of the task's config, such as ``brats``.
         dataset_dir: folder of ``datalist.json``.
-        profile: name of the config with the sizes, such as ``small``.
+        profile: name of the config with the sizes, such as ``small``; None for the one that the task names, if it does.
         run_dir: folder of the run.
         seeds: seeds of the runs; generator and segmenter share them.
         settings: None for all there are.
@@ -61,7 +63,7 @@ class Experiment:
 
     task: str
     dataset_dir: str
-    profile: str = "small"
+    profile: str | None = None
     run_dir: str | None = None
     seeds: Sequence[int] = (0,)
     settings: Sequence[str] | None = None
@@ -72,7 +74,12 @@ class Experiment:
 
     def __post_init__(self) -> None:
         self._started = time.monotonic()
-        self.run_dir = self.run_dir or str(Path(self.config_dir).parent / "runs" / f"{self.task}-{self.profile}")
+        own = self._own_profile()
+        if own is None and self.profile is not None:
+            raise ConfigError(f"the task {self.task} has sizes of its own and takes no profile, got {self.profile!r}")
+        self.profile = self.profile or own
+        name = "-".join(filter(None, (self.task, self.profile)))
+        self.run_dir = self.run_dir or str(Path(self.config_dir).parent / "runs" / name)
         parser = self.workflow("quality", "asyndgan", self.seeds[0]).parser
         modalities = parser.get_parsed_content("modalities")
         self.stages = tuple(parser.get_parsed_content("stages"))
@@ -87,13 +94,20 @@ class Experiment:
         for setting in self.settings:
             check_setting(setting, self.datalist.sites)
 
+    def _own_profile(self) -> str | None:
+        """The profile that the task names; quality.yaml says which, where it does not."""
+        parser = ConfigParser()
+        parser.read_config([str(Path(self.config_dir) / f"{name}.yaml") for name in ("quality", self.task)])
+        return parser["profile"]
+
     def _all_settings(self) -> list[str]:
         return all_settings(self.kinds, self.datalist.sites)
 
     def workflow(self, stage: str, setting: str, seed: int) -> CheckedWorkflow:
         """A stage's workflow, initialized."""
         folder = Path(self.config_dir)
-        files = [str(folder / f"{name}.yaml") for name in (stage, self.task, self.profile)] + list(self.config_files)
+        names = filter(None, (stage, self.task, self.profile))
+        files = [str(folder / f"{name}.yaml") for name in names] + list(self.config_files)
         given = {
             "bundle_root": str(folder.parent),
             "dataset_dir": str(self.dataset_dir),
@@ -158,7 +172,9 @@ class Experiment:
     def _belongs(self, stage: str, setting: str) -> bool:
         if stage not in self.stages:
             return False
-        if stage in ("train", "generate", "quality"):
+        if stage in ("features", "quality") and "features" in self.stages and not self.datalist.test:
+            return False
+        if stage in ("train", "generate", "features", "quality"):
             return trains_generator(setting)
         return stage == "segment" or bool(self.datalist.test)
 

@@ -9,10 +9,11 @@ from monai.bundle import ConfigParser
 
 from bundle.data import items_by_site, load_datalist
 from bundle.federation.conditions import RELEASED
+from bundle.quality import SIDES, read_examples
 from bundle.report import get_metric, order_settings
 from bundle.workflows.experiment import Experiment
 
-__all__ = ["ShownCases", "synthesis_rows"]
+__all__ = ["ShownCases", "neighbour_examples", "synthesis_rows"]
 
 _CASES_PER_SITE = 3
 
@@ -74,6 +75,19 @@ def _by_channel(site: str, samples: list[dict], channels: list[str]) -> list[dic
         }
         for number, channel in enumerate(channels)
     ]
+
+
+def neighbour_examples(experiment: Experiment, setting: str) -> list[dict]:
+    """The examples that the stage ``quality`` kept, for :func:`bundle.report.neighbour_panel`; none without it."""
+    folder = experiment.output_dir(setting, experiment.seeds[0]) / "quality"
+    if not (folder / "neighbours.json").exists():
+        return []
+    parser = experiment.workflow("quality", setting, experiment.seeds[0]).parser
+    examples = read_examples(folder)
+    for side in (example[key] for example in examples for key in SIDES if example[key]):
+        image = side["image"] if parser.get_parsed_content("display_rgb") else side["image"][:1]
+        side["image"] = _picture(image, parser)
+    return examples
 
 
 class ShownCases:

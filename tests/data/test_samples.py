@@ -5,7 +5,7 @@ from monai.transforms import Compose, RandFlipd, RandSpatialCropd
 from torch.utils.data import DataLoader
 
 from bundle.data import AxialSlices, DataError, DrawSampler, HeldOutDataset, SampleDataset, WholeImage
-from bundle.seeding import Draw
+from bundle.seeding import Draw, draw
 
 
 def case(number, depth=4, size=6):
@@ -171,3 +171,19 @@ def test_no_samples_and_no_held_out_cases_are_errors():
         dataset(select=AxialSlices(1000))
     with pytest.raises(DataError, match="test"):
         HeldOutDataset([], transform=dict)
+
+
+@pytest.mark.parametrize(
+    "augmentation", [None, Compose([RandFlipd(keys=["image", "label"], prob=0.5, spatial_axis=0)])]
+)
+@pytest.mark.parametrize("cache_rate", [1.0, 0.0])
+def test_a_batch_is_its_draws_stacked(augmentation, cache_rate):
+    samples = dataset(augmentation=augmentation, cache_rate=cache_rate)
+    batch = samples.batch(seed=2, name="A", first=5, count=9)
+    drawn = [samples[draw(2, "A", 5 + i, len(samples))] for i in range(9)]
+    for key in ("image", "label"):
+        assert torch.equal(batch[key], torch.stack([sample[key] for sample in drawn]))
+        assert batch[key].dtype == drawn[0][key].dtype
+    # what a caller does to a batch is not done to the samples
+    batch["image"].zero_()
+    assert samples.batch(2, "A", 5, 9)["image"].any()

@@ -2,8 +2,8 @@ import pytest
 import torch
 from monai.inferers import SliceInferer
 
-from bundle.engines import AutocastInferer, PaddedInferer
-from bundle.networks import ResnetGenerator
+from bundle.engines import AutocastInferer, PaddedInferer, SeededBatch, SeededInferer
+from bundle.networks import MLPGenerator, ResnetGenerator
 
 
 def test_lists_of_layers_come_back_in_float32():
@@ -50,3 +50,24 @@ def test_a_tile_in_one_piece_has_no_seams_where_windows_would_have_them():
     difference = torch.roll(drawn, (8, -12), dims=(2, 3)) - shifted
     # the frame, where reflected padding is near, left out
     assert difference[..., 30:66, 30:66].abs().max() < 0.02 * drawn[..., 30:66, 30:66].std()
+
+
+def test_noise_belongs_to_the_condition_and_not_to_its_batch():
+    network = MLPGenerator(2, 1, noise_channels=3)
+    items = [{"site": site, "index": index, "copy": copy} for site in "AB" for index in (0, 1) for copy in (0, 1)]
+    conditions = torch.ones(len(items), 2, 1, 1)
+
+    def draw(places, seed=0, active=True):
+        batch = {key: [items[i][key] for i in places] for key in ("site", "index", "copy")}
+        prepared = SeededBatch(seed, active)(batch | {"image": conditions[places]}, "cpu")
+        inputs, target, *more = prepared
+        assert target is None
+        return SeededInferer(AutocastInferer(amp=False))(inputs, network, **(more[1] if more else {}))
+
+    state = torch.get_rng_state()
+    whole = draw(list(range(8)))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert whole.unique().numel() == 8, "every site, condition and copy has its own"
+    assert torch.equal(torch.cat([draw([5]), draw([3, 0])]), whole[[5, 3, 0]])
+    assert not torch.equal(draw([0, 1], seed=1), whole[:2])
+    assert not torch.equal(draw([0, 1], active=False), whole[:2])

@@ -10,7 +10,7 @@ from monai.transforms import LoadImage
 from PIL import Image
 
 from bundle.data import load_datalist
-from bundle.engines import SyntheticWriter, write_nifti_slice, write_png
+from bundle.engines import SyntheticWriter, write_nifti_slice, write_nifti_volume, write_png
 
 GROUPS = {"core": [1, 4], "edema": [2]}
 
@@ -108,3 +108,25 @@ def test_nothing_is_there_before_the_last_image(tmp_path):
     engine.run(BATCHES)
     assert seen == [False, False]
     assert (tmp_path / "synthetic" / "datalist.json").is_file()
+
+
+def test_images_of_a_site_as_the_slices_of_one_case(tmp_path):
+    handler = SyntheticWriter(
+        str(tmp_path / "s"), GROUPS, ["value"], "toy", write_nifti_volume, ".nii", (-15, 15), as_slices=True
+    )
+    engine = make(handler)
+    # sites may be mixed within a batch
+    engine.run([[item(0), item(3) | {"site": "B"}], [item(1), item(2)]])
+    data = load_datalist(tmp_path / "s", deep=True)
+    assert [(i["case"], i["site"], i["intensity_range"]) for i in data.training] == [
+        ("A", "A", [-15.0, 15.0]),
+        ("B", "B", [-15.0, 15.0]),
+    ]
+    volumes = [LoadImage(image_only=True)(i["image"]) for i in data.training]
+    assert [tuple(v.shape) for v in volumes] == [(8, 8, 3), (8, 8, 1)]
+    np.testing.assert_allclose(np.asarray(volumes[0])[0, 0], [0, 1.5, 3], atol=1e-5)
+    labels = np.asarray(LoadImage(image_only=True)(data.training[0]["label"]))
+    assert labels.shape == (8, 8, 3)
+    assert (labels[1, 2] == 1).all()
+    engine.run([[item(0)]])
+    assert [i["site"] for i in load_datalist(tmp_path / "s").training] == ["A"]

@@ -8,6 +8,7 @@ import torch
 
 MODULES = [
     "brain_outline",
+    "check_range",
     "condition",
     "group_labels",
     "name_by_case",

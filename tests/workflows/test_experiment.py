@@ -15,6 +15,7 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 from bundle.data import DataError, load_datalist
+from bundle.networks import ResNetFeatures, VGGFeatures
 from bundle.workflows import ConfigError
 from bundle.workflows.evidence import make_report
 from bundle.workflows.experiment import Experiment
@@ -98,6 +99,71 @@ def test_results_have_the_documented_blocks(finished, phantom_dir):
     assert wire["bytes_to_sites"] == pytest.approx(4 * 2 * 32 * 32 * 4, rel=0.1)
 
 
+def test_synthetic_images_are_scored_by_site(finished):
+    experiment, results, _ = finished
+    quality = results["quality"]
+    assert list(quality) == ["syn_all", "asyndgan"]
+    for setting, scores in quality.items():
+        assert {"fid", "fid/real, other patients", "mmd", "ssim", "ssim/held-out conditions"} < scores.keys()
+        assert {"neighbour_ratio/other patients", "neighbour_share", "own_pair_share"} < scores.keys()
+        # also of Syn-All, whose generator knows one site only
+        assert all(score["per_case"].keys() == {"A", "B"} for score in scores.values())
+        assert scores["images"]["mean"] == results["settings"][setting]["training_images"]
+        assert scores["fid"]["mean"] > 0
+        assert all(abs(scores[name]["mean"]) <= 1 for name in ("ssim", "ssim/held-out conditions"))
+        assert (experiment.output_dir(setting, 0) / "quality" / "neighbours.npz").is_file()
+    # what real images have among themselves is nothing of a setting's
+    for name in ("fid/real, other patients", "mmd/real, other sites", "images/real"):
+        assert quality["syn_all"][name] == quality["asyndgan"][name]
+
+
+def test_the_feature_network_is_trained_once_and_on_held_out_cases(finished, phantom_dir):
+    experiment = finished[0]
+    assert json.loads((Path(experiment.run_dir) / "features/record.json").read_text(encoding="utf-8"))["steps"] == 4
+    assert len(list(Path(experiment.run_dir).rglob("features.pt"))) == 1
+    samples = experiment.workflow("features", "asyndgan", 0).make("train::dataset")
+    held_out = {item["case"] for item in load_datalist(phantom_dir).test}
+    # a case may have no slice that is large enough
+    assert {samples[number]["case"] for number in range(len(samples))} <= held_out
+
+
+def test_a_feature_network_that_is_gone_is_trained_again_and_gives_the_same(copied):
+    copied.settings = ["asyndgan"]
+    features, scores = Path(copied.run_dir) / "features", copied.output_dir("asyndgan", 0) / "quality"
+    paths = [
+        features / "features.pt",
+        *(scores / name for name in ("metrics.json", "neighbours.json", "neighbours.npz")),
+    ]
+    before = [path.read_bytes() for path in paths]
+    for folder in (features, scores):
+        shutil.rmtree(folder)
+    copied.run()
+    assert [path.read_bytes() for path in paths] == before
+
+
+@pytest.mark.parametrize(("overlay", "network"), [("vgg", VGGFeatures), ("resnet", ResNetFeatures)])
+def test_features_of_a_file_of_weights(overlay, network, copied, tiny_sizes, tmp_path):
+    """Random weights in the file's format: with them no feature network is trained."""
+    weights = {
+        "vgg": lambda: VGGFeatures(16, ["relu5_3"]).state_dict(),
+        "resnet": lambda: network().network.state_dict(),
+    }
+    torch.save(weights[overlay](), tmp_path / "weights.pth")
+    given = {"config_files": [str(CONFIGS / f"{overlay}_features.yaml")], "settings": ["asyndgan"]}
+    with pytest.raises(ConfigError, match="need a value, by --key VALUE or in a config file: feature_weights"):
+        make_experiment(copied.dataset_dir, copied.run_dir, tiny_sizes, **given)
+    sizes = tiny_sizes | {"feature_weights": str(tmp_path / "weights.pth")}
+    shutil.rmtree(Path(copied.run_dir) / "features")
+    shutil.rmtree(copied.output_dir("asyndgan", 0) / "quality")
+    before = copied.write_results()["quality"]["syn_all"]["fid"]["mean"]
+    fid = make_experiment(copied.dataset_dir, copied.run_dir, sizes, **given).run()["quality"]["asyndgan"]["fid"][
+        "mean"
+    ]
+    assert fid > 0
+    assert fid != before
+    assert not (Path(copied.run_dir) / "features").exists()
+
+
 def test_settings_train_on_what_they_say(finished):
     images = {s: scores["training_images"] for s, scores in finished[1]["settings"].items()}
     assert images["real_all"] == images["real_subset/A"] + images["real_subset/B"]
@@ -133,7 +199,7 @@ def test_a_second_run_computes_nothing(copied, finished):
     assert results["wall_seconds"] > finished[1]["wall_seconds"] >= finished[1]["seconds"]
 
 
-@pytest.mark.parametrize("part", ["gan", "synthetic", "segmenter", "evaluation"])
+@pytest.mark.parametrize("part", ["gan", "synthetic", "segmenter", "evaluation", "quality"])
 def test_a_stage_whose_outputs_are_gone_is_computed_again_and_gives_the_same(copied, part):
     copied.settings = ["asyndgan"]
     before = contents(copied.run_dir)
@@ -143,7 +209,13 @@ def test_a_stage_whose_outputs_are_gone_is_computed_again_and_gives_the_same(cop
     gone = f"seed_0/asyndgan/{part}/"
     untouched = [name for name in before if not name.startswith(gone)]
     assert {name: after[name] for name in untouched} == {name: before[name] for name in untouched}
-    for name in ("gan/generator.pt", "synthetic/datalist.json", "segmenter/segmenter.pt", "evaluation/metrics.json"):
+    for name in (
+        "gan/generator.pt",
+        "synthetic/datalist.json",
+        "segmenter/segmenter.pt",
+        "evaluation/metrics.json",
+        "quality/metrics.json",
+    ):
         assert after[f"seed_0/asyndgan/{name}"][1] == before[f"seed_0/asyndgan/{name}"][1]
 
 
@@ -190,11 +262,11 @@ def test_the_batch_of_syn_all_is_the_sum_of_the_sites(batch_size, phantom_dir, t
     assert len(pooled.samples) == sum(len(site.samples) for site in sites)
 
 
-@pytest.mark.parametrize("stage", ["train", "generate", "segment", "evaluate"])
+@pytest.mark.parametrize("stage", ["train", "generate", "segment", "evaluate", "features"])
 def test_monais_own_workflow_finds_every_property(stage, copied, tiny_sizes):
     files = [str(CONFIGS / f"{name}.yaml") for name in (stage, "brats", "demo")]
     given = {"dataset_dir": copied.dataset_dir, "run_dir": copied.run_dir, "logging_file": False, **tiny_sizes}
-    kind = "train" if stage in ("train", "segment") else "infer"
+    kind = "train" if stage in ("train", "segment", "features") else "infer"
     workflow = ConfigWorkflow(config_file=files, workflow_type=kind, **given)
     workflow.initialize()
     assert workflow.check_properties() == []

@@ -22,6 +22,7 @@ STAGES = {
     "generate": DistributedGANWorkflow,
     "segment": SegmentationWorkflow,
     "evaluate": SegmentationWorkflow,
+    "features": SegmentationWorkflow,
     "quality": QualityWorkflow,
 }
 
@@ -39,7 +40,7 @@ def shipped(stage, profile="demo", **overrides):
 def test_nothing_is_missing_in_the_shipped_configs(stage, profile):
     workflow = shipped(stage, profile)
     assert workflow.check_properties() == []
-    assert workflow.workflow_type == ("train" if stage in ("train", "segment") else "infer")
+    assert workflow.workflow_type == ("train" if stage in ("train", "segment", "features") else "infer")
     workflow.initialize()
 
 
@@ -165,6 +166,7 @@ def test_stages_that_lack_what_the_stage_before_writes(phantom_dir, tmp_path, ti
         ("generate", "train.yaml writes"),
         ("segment", "generate.yaml writes"),
         ("evaluate", "segment.yaml writes"),
+        ("quality", "features.yaml writes"),
     ]:
         assert message in refused(stage, tmp_path, tiny_sizes, dataset_dir=str(phantom_dir))
 
