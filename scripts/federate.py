@@ -346,8 +346,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 if __name__ == "__main__":
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    # before torch is loaded: where processes share cores, a thread that spins for long while it waits takes them from the
-    # others, and one that sleeps at once loses what a second thread gains
+    # before torch is loaded: where processes share cores, a thread that spins for long while it waits takes them from
+    # the others, and one that sleeps at once loses what a second thread gains
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         status_code = main()
