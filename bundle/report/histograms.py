@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from .figures import INK, MUTED, PALETTE, RULE, _literal, _save
@@ -15,7 +16,7 @@ from .table import display_name
 
 __all__ = ["histogram_row"]
 
-_DATA = "#c3c9d0"
+_ALPHA = 0.55
 
 
 def histogram_row(
@@ -27,7 +28,7 @@ def histogram_row(
     score: str = "W1",
     bins: int = 90,
 ) -> None:
-    """Densities of synthetic numbers, stacked in the colours of their components, over that of the data in grey.
+    """Densities of synthetic numbers, stacked in the colours of their components, under the outline of the data.
 
     Every panel has the same axes, so that heights compare: a generator of one site alone puts everything on one of the
     humps.
@@ -58,14 +59,13 @@ def histogram_row(
     tallest = real.max()
     for axes, (setting, parts) in zip(row, panels.items(), strict=True):
         total = sum(len(values) for values in parts.values())
-        axes.stairs(real, edges, fill=True, color=_DATA, label="held-out data")
         below = np.zeros(bins)
         for number, name in enumerate(names):
             heights = np.histogram(parts.get(name, ()), edges)[0] / (max(total, 1) * width)
             colour = PALETTE[number % len(PALETTE)]
-            axes.stairs(below + heights, edges, baseline=below, fill=True, color=colour, alpha=0.45)
+            axes.stairs(below + heights, edges, baseline=below, fill=True, color=colour, alpha=_ALPHA)
             below = below + heights
-        axes.stairs(below, edges, color=INK, linewidth=0.9)
+        axes.stairs(real, edges, color=INK, linewidth=1.1)
         tallest = max(tallest, below.max())
         axes.set_title(_literal(display_name(setting)), fontsize=11, color=INK, loc="left", pad=17)
         known = (scores or {}).get(setting, math.nan)
@@ -78,11 +78,10 @@ def histogram_row(
         axes.set_axisbelow(True)
     row[0].set_ylim(0, 1.04 * tallest)
     row[0].set_ylabel("density", fontsize=9.5, color=MUTED)
-    handles = [_patch(_DATA, "held-out data", 1.0)]
-    handles += [_patch(PALETTE[n % len(PALETTE)], f"synthetic, {name}", 0.45) for n, name in enumerate(names)]
+    handles: list = [Line2D([], [], color=INK, linewidth=1.1, label="held-out data")]
+    handles += [
+        Patch(facecolor=PALETTE[n % len(PALETTE)], alpha=_ALPHA, label=_literal(f"synthetic, {name}"))
+        for n, name in enumerate(names)
+    ]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 4), frameon=False, fontsize=9.5)
     _save(figure, path)
-
-
-def _patch(colour: str, label: str, alpha: float) -> Patch:
-    return Patch(facecolor=colour, alpha=alpha, label=_literal(label))
