@@ -83,7 +83,11 @@ def forked_rng(seed: int, device: torch.device | str = "cpu"):
     device = torch.device(device)
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+        # not torch.manual_seed: where CUDA is not in use, that keeps the call and its whole stack for later, every time
+        torch.default_generator.manual_seed(seed)
+        if devices:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
         yield
 
 

@@ -49,6 +49,18 @@ def test_forked_rng_leaves_the_state_as_it_was():
     torch.rand(10)
     with forked_rng(1):
         assert torch.equal(torch.rand(3), first)
+    torch.manual_seed(1)
+    assert torch.equal(torch.rand(3), first), "the stream is that of torch.manual_seed"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is in use")
+def test_forking_keeps_nothing_for_a_gpu_that_is_not_used():
+    """A training forks twice a step and site; torch.manual_seed keeps every call of it, with its stack."""
+    before = len(torch.cuda._queued_calls)
+    for seed in range(5):
+        with forked_rng(seed):
+            torch.rand(1)
+    assert len(torch.cuda._queued_calls) == before
 
 
 def test_weights_depend_on_seed_and_role_and_not_on_what_was_drawn_before():

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from .drawing import INK, MUTED, PALETTE, RULE, literal, save_figure
 from .names import display_name
 
-_DATA = "#c3c9d0"
+_ALPHA = 0.55
 
 
 def histogram_row(
@@ -25,7 +26,7 @@ def histogram_row(
     score: str = "W1",
     bins: int = 90,
 ) -> None:
-    """Densities of synthetic numbers, stacked in the colours of their components, over that of the data in grey.
+    """Densities of synthetic numbers, stacked in the colours of their components, under the outline of the data.
 
     Every panel has the same axes, so that heights compare: a generator of one site alone puts everything on one of the
     humps.
@@ -56,14 +57,13 @@ def histogram_row(
     tallest = real.max()
     for axes, (setting, parts) in zip(row, panels.items(), strict=True):
         total = sum(len(values) for values in parts.values())
-        axes.stairs(real, edges, fill=True, color=_DATA, label="held-out data")
         below = np.zeros(bins)
         for number, name in enumerate(names):
             heights = np.histogram(parts.get(name, ()), edges)[0] / (max(total, 1) * width)
             colour = PALETTE[number % len(PALETTE)]
-            axes.stairs(below + heights, edges, baseline=below, fill=True, color=colour, alpha=0.45)
+            axes.stairs(below + heights, edges, baseline=below, fill=True, color=colour, alpha=_ALPHA)
             below = below + heights
-        axes.stairs(below, edges, color=INK, linewidth=0.9)
+        axes.stairs(real, edges, color=INK, linewidth=1.1)
         tallest = max(tallest, below.max())
         axes.set_title(literal(display_name(setting)), fontsize=11, color=INK, loc="left", pad=17)
         known = (scores or {}).get(setting, math.nan)
@@ -76,11 +76,10 @@ def histogram_row(
         axes.set_axisbelow(True)
     row[0].set_ylim(0, 1.04 * tallest)
     row[0].set_ylabel("density", fontsize=9.5, color=MUTED)
-    handles = [_patch(_DATA, "held-out data", 1.0)]
-    handles += [_patch(PALETTE[n % len(PALETTE)], f"synthetic, {name}", 0.45) for n, name in enumerate(names)]
+    handles: list = [Line2D([], [], color=INK, linewidth=1.1, label="held-out data")]
+    handles += [
+        Patch(facecolor=PALETTE[n % len(PALETTE)], alpha=_ALPHA, label=literal(f"synthetic, {name}"))
+        for n, name in enumerate(names)
+    ]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 4), frameon=False, fontsize=9.5)
     save_figure(figure, path)
-
-
-def _patch(colour: str, label: str, alpha: float) -> Patch:
-    return Patch(facecolor=colour, alpha=alpha, label=literal(label))

@@ -134,7 +134,7 @@ def draw_histograms(
             scores[setting] = score["per_seed"][0]
     caption = (
         "Density of the held-out real numbers of all sites, each site weighted by its share of the training data "
-        f"(grey), and of the synthetic numbers, by component. W1 is the distance between the two; seed {seed}."
+        f"(outline), and of the synthetic numbers, by component. W1 is the distance between the two; seed {seed}."
     )
     path = add("histograms.png", "Synthetic numbers against the data", caption)
     histogram_row(panels, measure.held_out, path, weights=measure.weights, scores=scores)
