@@ -9,10 +9,12 @@ def datalist():
 
 
 def test_settings_are_checked_against_the_sites():
-    for setting in ("real_all", "real_subset/A", "real_subset/B", "syn_all", "asyndgan"):
+    for setting in ("real_all", "real_subset/A", "real_subset/B", "syn_all", "syn_subset/A", "asyndgan"):
         assert check_setting(setting, ["B", "A"]) == setting
     for setting in ("real_subset/C", "real_subset", "AsynDGAN", ""):
-        with pytest.raises(DataError, match="real_all, real_subset/A, real_subset/B, syn_all, asyndgan"):
+        with pytest.raises(
+            DataError, match="real_all, real_subset/A, real_subset/B, syn_all, syn_subset/A, syn_subset/B, asyndgan"
+        ):
             check_setting(setting, ["B", "A"])
 
 
@@ -35,5 +37,5 @@ def test_batch_sizes_must_be_for_the_sites_there_are():
 
 
 def test_a_real_setting_trains_no_generator():
-    with pytest.raises(ValueError, match="syn_all or asyndgan"):
+    with pytest.raises(ValueError, match="syn_all, syn_subset/SITE or asyndgan"):
         items_by_site(datalist(), "real_all")

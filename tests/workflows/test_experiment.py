@@ -10,9 +10,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigWorkflow
+from monai.transforms import LoadImage
 
 from bundle.data import DataError, load_datalist
 from bundle.networks import ResNetFeatures, VGGFeatures
@@ -162,6 +164,28 @@ def test_features_of_a_file_of_weights(overlay, network, copied, tiny_sizes, tmp
     assert fid > 0
     assert fid != before
     assert not (Path(copied.run_dir) / "features").exists()
+
+
+def test_noise_depends_on_the_seed_and_the_condition_alone(phantom_dir, tiny_sizes, tmp_path):
+    sizes = tiny_sizes | {"generator_noise": 2, "stages": ["train", "generate", "features", "quality"]}
+    found = []
+    for batch_size in (4, 3):
+        experiment = make_experiment(
+            phantom_dir, tmp_path, sizes | {"generation_batch_size": batch_size}, settings=["asyndgan"]
+        )
+        output_dir = experiment.output_dir("asyndgan", 0)
+        for part in ("synthetic", "quality"):
+            shutil.rmtree(output_dir / part, ignore_errors=True)
+        (output_dir / "synthetic.yaml").unlink(missing_ok=True)
+        torch.manual_seed(batch_size)  # whatever was drawn before
+        experiment.run()
+        items = load_datalist(output_dir / "synthetic", deep=True).training
+        scores = json.loads((output_dir / "quality" / "metrics.json").read_text(encoding="utf-8"))
+        found.append(([LoadImage(image_only=True)(item["image"]).numpy() for item in items], scores["metrics"]))
+    (images, scores), (again, scores_again) = found
+    np.testing.assert_allclose(images, again, atol=1e-5)
+    for metric in ("ssim", "ssim/held-out conditions"):
+        assert scores[metric]["mean"] == pytest.approx(scores_again[metric]["mean"], abs=1e-5)
 
 
 def test_settings_train_on_what_they_say(finished):
