@@ -122,9 +122,3 @@ def test_versions_agree():
         assert pins[package] == pinned
     for package, pinned in pins.items():
         assert version(package).split("+")[0] == pinned
-
-
-@pytest.mark.parametrize("config", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.name)
-def test_configs_can_be_read_wherever_they_are(config):
-    """MONAI opens them in the encoding of the machine's locale."""
-    assert config.read_text(encoding="utf-8").isascii()

@@ -493,12 +493,14 @@ def test_what_a_site_says_of_itself_wins(folder, lists):
     own = {"checkpoint_dir": str(folder / "kept"), "device": "cpu:0", "num_threads": 1}
     write_local(folder, "A", "site.yaml", **own, dataset_dir=lists["A"], batch_size=3)
     write_local(folder, "B", "site.yaml", **own, dataset_dir=lists["B"])
-    site, other = start(job)._site, start(job, "B")._site
+    end = start(job)
+    site, other = end._site, start(job, "B")._site
     assert (site.name, site.batch_size, site.seed) == ("A", 3, 3)
     # torch knows the two apart, and no config says cpu:0
     assert site.device == torch.device("cpu:0") != torch.device("cpu")
     assert other.batch_size == 2  # demo.yaml's
-    assert torch.get_num_threads() == 1
+    # torch's number holds in the thread that it was set in: here in the one that computes
+    assert end._computing.submit(torch.get_num_threads).result() == 1
     # checkpoints lie where the site says, and those of trainings of different jobs do not meet
     assert site.store.folder.is_relative_to(folder / "kept")
     assert start(make_job(seed=4))._site.store.folder != site.store.folder

@@ -177,3 +177,9 @@ def test_the_shipped_configs_name_components_that_there_are_and_arguments_that_t
 def test_a_misspelt_key_of_the_config_format_is_an_argument_that_nobody_takes():
     with pytest.raises(ConfigError, match="takes no argument '_mod_'; did you mean '_mode_'"):
         check_arguments({"net": {"_target_": "UNet", "_mod_": "callable"}})
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.iterdir()), ids=lambda path: path.name)
+def test_configs_are_ascii(path):
+    """MONAI reads them in the locale's encoding, which need not be UTF-8."""
+    path.read_bytes().decode("ascii")
