@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["KINDS", "all_settings", "check_gan_setting", "trains_generator"]
+__all__ = ["KINDS", "OWN", "RELEASED", "all_settings", "check_gan_setting", "trains_generator"]
 
 KINDS = ("real_all", "real_subset", "syn_all", "syn_subset", "asyndgan")
 """Kinds of settings, in the order of a table. Those called ``_subset`` are one setting for every site: KIND/SITE."""
+RELEASED = "released by site"
+OWN = "bank of the server"
+"""Where the condition of a synthetic image came from, as its data list says it."""
 _GENERATING = ("syn_all", "syn_subset", "asyndgan")
 
 

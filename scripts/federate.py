@@ -17,7 +17,6 @@ import logging
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -31,13 +30,22 @@ logger = logging.getLogger("bundle.federate")
 
 
 def config_names(text: str) -> list[str]:
-    """Names of configs, from a list as MONAI's ``--config_file`` takes it; flare.yaml is added."""
+    """
+    Names of configs, from a list as MONAI's ``--config_file`` takes it; flare.yaml comes last, whether or not it is
+    among them. A job carries names only: a path has to be that of a config that every participant has.
+    """
+    from bundle.installation import config_dir
+
     try:
-        files = ast.literal_eval(text) if text.startswith("[") else [text]
-        names = [Path(file).name for file in files]
+        files = [Path(file) for file in (ast.literal_eval(text) if text.startswith("[") else [text])]
     except (ValueError, SyntaxError, TypeError):
         raise argparse.ArgumentTypeError(f"{text}: expected a list such as ['train.yaml','brats.yaml']") from None
-    return names if "flare.yaml" in names else [*names, "flare.yaml"]
+    for file in files:
+        if file.name != str(file) and file.resolve().parent != config_dir():
+            raise argparse.ArgumentTypeError(
+                f"{file}: expected the name of a config, or a path to one in {config_dir()}: a job carries no files"
+            )
+    return [*(file.name for file in files if file.name != "flare.yaml"), "flare.yaml"]
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -74,7 +82,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     stop.add_argument("--now", action="store_true", help="do not wait for the checkpoint")
     collect.add_argument("--output", type=Path, required=True, help="folder to write to")
     for one in (poc, submit):
-        one.add_argument("--min_sites", type=int, default=1, help="sites without which nothing goes on (default 1)")
+        one.add_argument("--min_sites", type=int, help="sites without which nothing goes on (default: the configs')")
         one.add_argument(
             "--supervise",
             action=argparse.BooleanOptionalAction,
@@ -118,6 +126,18 @@ def make_job(options: argparse.Namespace, overrides: dict):
     return Job.make(options.config_file, overrides, config_dir(), __version__)
 
 
+def make_federated_job(options: argparse.Namespace, overrides: dict, sites: list[str]):
+    """The job for these sites, and without how many of them nothing goes on: more than there are means all."""
+    from bundle.installation import config_dir
+
+    given = {} if options.min_sites is None else {"min_sites": options.min_sites}
+    job = make_job(options, given | {"site_names": sites} | overrides)
+    number = job.value("min_sites", config_dir())
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+        raise ValueError(f"min_sites: expected a whole number of at least 1, got {number!r}")
+    return job, min(number, len(sites))
+
+
 def local_run(options: argparse.Namespace, overrides: dict) -> tuple[Path, Path]:
     """Folders of a run on this machine, and of the setting's outputs in it."""
     run_dir = (options.run_dir or ROOT / "runs" / "federation").resolve()
@@ -144,16 +164,15 @@ def poc(options: argparse.Namespace, overrides: dict) -> int:
         LOCAL_FILES,
         SERVER,
         Administrator,
+        Participants,
         export_job,
         prepare_kit,
         provision,
     )
-    from bundle.federation.supervisor import Participants
 
     run_dir, outputs = local_run(options, overrides)
     folder, sites = write_participants(options, run_dir)
-    options.min_sites = overrides.get("min_sites", options.min_sites)
-    job = make_job(options, {"min_sites": options.min_sites, "site_names": sites} | overrides)
+    job, min_sites = make_federated_job(options, overrides, sites)
     if (outputs / "record.json").is_file():
         logger.info("finished before")
         show(outputs, run_dir / "flare")
@@ -177,8 +196,8 @@ def poc(options: argparse.Namespace, overrides: dict) -> int:
         try:
             with participants:
                 logger.info("server and %d sites are started; their logs are in %s", len(sites), flare)
-                job_folder = export_job(job, "training", Path(place) / "job", options.min_sites)
-                make_supervisor(options, administrator, job_folder, sites, outputs, participants.look).run()
+                job_folder = export_job(job, "training", Path(place) / "job", min_sites)
+                make_supervisor(options, administrator, job_folder, sites, min_sites, outputs, participants.look).run()
         finally:
             administrator.close()
             keep_logs(processes, flare)
@@ -190,16 +209,15 @@ def submit(options: argparse.Namespace, overrides: dict) -> int:
     from bundle.federation.flare import Administrator, export_job
 
     administrator = Administrator(options.startup_kit)
-    options.min_sites = overrides.get("min_sites", options.min_sites)
     try:
         sites = sorted(options.sites or sites_of_active_job(administrator) or administrator.sites())
         if not sites:
             raise ValueError("no site is there; status shows them")
-        job = make_job(options, {"min_sites": options.min_sites, "site_names": sites} | overrides)
+        job, min_sites = make_federated_job(options, overrides, sites)
         with tempfile.TemporaryDirectory() as place:
             # by its name a job that is active is known to be of this training
-            folder = export_job(job, f"{options.name}-{job.identity}", Path(place), options.min_sites)
-            supervisor = make_supervisor(options, administrator, folder, sites)
+            folder = export_job(job, f"{options.name}-{job.identity}", Path(place), min_sites)
+            supervisor = make_supervisor(options, administrator, folder, sites, min_sites)
             if not options.supervise:
                 print(f"job: {supervisor.start()}")
                 return 0
@@ -216,8 +234,10 @@ def sites_of_active_job(administrator) -> list[str]:
     return next((list(about["sites"]) for about in abouts if about is not None), [])
 
 
-def make_supervisor(options, administrator, folder: Path, sites: list[str], outputs: Path | None = None, look=None):
-    from bundle.federation.supervisor import Policy, Supervisor
+def make_supervisor(
+    options, administrator, folder: Path, sites: list[str], min_sites: int, outputs: Path | None = None, look=None
+):
+    from bundle.federation.flare import Policy, Supervisor
 
     interval = 2.0 if outputs else 5.0
     policy = Policy(
@@ -227,7 +247,7 @@ def make_supervisor(options, administrator, folder: Path, sites: list[str], outp
         administrator,
         folder,
         sites,
-        options.min_sites,
+        min_sites,
         policy,
         None if outputs is None else (outputs / "record.json").is_file,
         look,
@@ -258,18 +278,33 @@ def stop(options: argparse.Namespace) -> int:
 
     administrator = Administrator(options.startup_kit)
     try:
-        about = None if options.now else administrator.progress(options.job, pause=True)
-        while about is not None and not about["paused"] and not about["finished"]:
-            time.sleep(2)
-            about = administrator.progress(options.job, pause=True)
-        administrator.abort(options.job)
-        end = time.monotonic() + 30
-        while options.job in administrator.running() and time.monotonic() < end:
-            time.sleep(1)
+        print(end_job(administrator, options.job, options.now))
     finally:
         administrator.close()
-    print("ended" if about is None else f"ended after step {about['saved']}, which is saved")
     return 0
+
+
+def end_job(administrator, job: str, now: bool) -> str:
+    """End a job, after its next checkpoint unless ``now``; returns what came of it: a finished training stays."""
+    from bundle.federation.flare.supervisor import ACTIVE
+
+    about = None
+    while not now:
+        about = administrator.progress(job, pause=True)
+        if about is not None and about["finished"]:
+            return f"the training is finished; collect --job {job} gets the generator"
+        # one that waits to be started has no process, and nothing to lose
+        if about["paused"] if about is not None else job not in administrator.running():
+            break
+        time.sleep(2)
+    ended = administrator.status(job)
+    if ended not in ACTIVE:
+        return f"the job had ended: {ended}"
+    administrator.abort(job)
+    end = time.monotonic() + 30
+    while job in administrator.running() and time.monotonic() < end:
+        time.sleep(1)
+    return "ended" if about is None else f"ended after step {about['saved']}, which is saved"
 
 
 def collect(options: argparse.Namespace) -> int:
@@ -297,9 +332,9 @@ def make_folder(folder: Path) -> Path:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    from nvflare.fuel.utils.network_utils import get_open_ports
+
+    return get_open_ports(1)[0]
 
 
 def keep_logs(kits: dict[str, Path], folder: Path) -> None:
@@ -329,8 +364,8 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("nvflare").setLevel(logging.CRITICAL)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     from bundle.data import DataError
+    from bundle.federation.flare import GivenUp
     from bundle.federation.job import JobError
-    from bundle.federation.supervisor import GivenUp
     from scripts.run_experiments import overrides
 
     try:

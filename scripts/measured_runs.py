@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
-# what bundle.federation.site_clock writes into a site's log
+# what bundle.federation.flare.site_clock writes into a site's log
 SITE_LINE = re.compile(
     r"site (?P<site>\S+) · step (?P<step>\d+): (?P<computing>\S+) s computing \((?P<cpu>\S+) s of CPU\), "
     r"(?P<messages>\S+) s for messages, (?P<waiting>\S+) s waiting a step"

@@ -4,9 +4,18 @@ import torch
 
 from bundle.federation import LocalFederation, make_sites
 from bundle.losses import AdversarialLoss, SiteLoss
+from bundle.seeding import draw
 
 
-class RandomSamples:
+class Drawn:
+    """Samples that can be had by draw, in batches."""
+
+    def batch(self, seed, name, first, count):
+        chosen = [self[draw(seed, name, first + place, len(self))] for place in range(count)]
+        return {key: torch.stack([sample[key] for sample in chosen]) for key in ("condition", "image")}
+
+
+class RandomSamples(Drawn):
     """Samples that depend on the name of their site; a draw with an odd seed is flipped."""
 
     def __init__(self, name, length, size=8, channels=1):

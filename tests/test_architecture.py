@@ -57,6 +57,10 @@ def test_the_parts_know_nothing_of_the_whole():
     assert offenders(parts, ["bundle.federation", "bundle.engines", "bundle.workflows"]) == []
 
 
+def test_what_scores_synthetic_data_knows_neither_engine_nor_workflow():
+    assert offenders(["quality"], ["bundle.engines", "bundle.workflows"]) == []
+
+
 def test_the_federation_knows_neither_engine_nor_workflow():
     assert offenders(["federation", "data"], ["bundle.engines", "bundle.workflows"]) == []
 

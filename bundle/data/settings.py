@@ -56,11 +56,19 @@ def items_by_site(datalist: DataList, setting: str) -> dict[str, list[dict]]:
         ValueError: for a setting that trains no generator.
         DataError: for a site that there is not.
     """
+    return {
+        name: [item for item in datalist.training if item["site"] in members]
+        for name, members in _members(datalist, setting).items()
+    }
+
+
+def _members(datalist: DataList, setting: str) -> dict[str, list[str]]:
+    """By name of a site of the setting, the sites of the data that it stands for."""
     check_setting(check_gan_setting(setting), datalist.sites)
-    if setting == "syn_all":
-        return {POOLED: list(datalist.training)}
+    if setting == "asyndgan":
+        return {site: [site] for site in datalist.sites}
     _, _, subset = setting.partition("/")
-    return {site: datalist.site_items(site) for site in ([subset] if subset else datalist.sites)}
+    return {subset: [subset]} if subset else {POOLED: list(datalist.sites)}
 
 
 def held_out_items(datalist: DataList) -> list[dict]:
@@ -89,9 +97,8 @@ def batch_sizes(batch_size: int | Mapping[str, int], datalist: DataList, setting
     sizes = dict(batch_size) if isinstance(batch_size, Mapping) else dict.fromkeys(datalist.sites, batch_size)
     if set(sizes) != set(datalist.sites):
         raise DataError(f"batch_size is given for {sorted(sizes)}, but the sites are {list(datalist.sites)}")
-    if setting == "asyndgan":
-        return sizes
-    return {setting.partition("/")[2] or POOLED: sum(sizes.values())}
+    names = _members(datalist, setting)
+    return sizes if len(names) > 1 else dict.fromkeys(names, sum(sizes.values()))
 
 
 def keep_conditions_by_site(
@@ -113,10 +120,7 @@ def keep_conditions_by_site(
         raise DataError(f"keep_conditions is given for {sorted(given)}, but the sites are {list(datalist.sites)}")
     if not all(isinstance(value, bool) for value in kept.values()):
         raise DataError(f"keep_conditions: expected true or false, for all sites or by site, got {keep_conditions!r}")
-    if setting == "syn_all":
-        return {POOLED: all(kept.values())}
-    _, _, subset = setting.partition("/")
-    return {subset: kept[subset]} if subset else kept
+    return {name: all(kept[site] for site in members) for name, members in _members(datalist, setting).items()}
 
 
 def samples_by_site(items: Mapping[str, list[dict]], samples: Callable[..., Any]) -> dict[str, Any]:

@@ -12,12 +12,10 @@ from bundle.engines.handlers import (
 from bundle.engines.images import write_nifti_slice, write_nifti_volume, write_png
 from bundle.engines.inferer import AutocastInferer, PaddedInferer, SeededBatch, SeededInferer
 from bundle.engines.lr import LinearDecay, num_epochs
-from bundle.engines.quality import OVERALL, QualityRecord
 from bundle.engines.synthetic import SyntheticWriter
 from bundle.engines.trainer import DistributedGanTrainer, losses_by_tag, mean_losses, mixture_weights
 
 __all__ = [
-    "OVERALL",
     "AtomicCheckpointSaver",
     "AutocastInferer",
     "CaseMetricsSaver",
@@ -25,7 +23,6 @@ __all__ = [
     "LinearDecay",
     "PaddedInferer",
     "Progress",
-    "QualityRecord",
     "Resume",
     "SeededBatch",
     "SeededInferer",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from ignite.engine import Engine
 from ignite.handlers import EMAHandler
@@ -13,7 +11,7 @@ __all__ = ["WeightsAverage"]
 
 class WeightsAverage(EMAHandler):
     """
-    Ignite's exponential moving average of weights, or none.
+    Ignite's exponential moving average of weights, in a network that is given, with a decay that grows to its value.
 
     A GAN's weights circle around where they should be, and their average is nearer to it (Yazici et al. 2019,
     https://arxiv.org/abs/1806.04498). After step t the average is decay_t · average + (1 − decay_t) · weights, with
@@ -22,22 +20,18 @@ class WeightsAverage(EMAHandler):
     Args:
         network: the network that is trained.
         average: a network of the same kind, which the average is written to; it begins as it is.
-        decay: in [0, 1); 0 for no average: ``average`` is then left as it is.
+        decay: above 0, below 1.
 
     Raises:
         ValueError: when the decay is out of range.
     """
 
     def __init__(self, network: torch.nn.Module, average: torch.nn.Module, decay: float) -> None:
-        if not 0 <= decay < 1:
-            raise ValueError(f"decay: expected a number in [0, 1), got {decay}")
-        super().__init__(network, momentum=1 - decay if decay else 0.5)
+        if not 0 < decay < 1:
+            raise ValueError(f"decay: expected a number above 0 and below 1, got {decay}")
+        super().__init__(network, momentum=1 - decay)
         self.decay = decay
-        self.ema_model = average.requires_grad_(False) if decay else average
-
-    def attach(self, engine: Engine, *args: Any, **kwargs: Any) -> None:
-        if self.decay:
-            super().attach(engine, *args, **kwargs)
+        self.ema_model = average.requires_grad_(False)
 
     def _update_ema_model(self, engine: Engine, name: str) -> None:
         step = engine.state.iteration

@@ -45,6 +45,8 @@ class AtomicCheckpointSaver(CheckpointSaver):
     with another error is not: what that left half done is not known. Ignite takes an error for handled when a handler
     saw it and raised none, so this one raises all of them again.
 
+    ``engine.state.saved`` is the number of the last iteration that a checkpoint holds, 0 for none.
+
     Args:
         save_dir: folder of the checkpoint.
         save_dict: objects with ``state_dict``, by name.
@@ -59,19 +61,26 @@ class AtomicCheckpointSaver(CheckpointSaver):
     def attach(self, engine: Engine) -> None:
         # a config cannot name the engine here: the engine's own arguments name this handler
         self._interval_checkpoint.to_save["trainer"] = engine
+        engine.state.saved = 0
         super().attach(engine)
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._stopped)
+
+    def interval_completed(self, engine: Engine) -> None:
+        super().interval_completed(engine)
+        engine.state.saved = engine.state.iteration
 
     def _stopped(self, engine: Engine, error: BaseException) -> None:
         # an error passes here twice, on its way out of the epoch and of the run; the epoch's checkpoint is written once
         if isinstance(error, TooFewSites):
             self._interval_checkpoint(engine)
+            engine.state.saved = engine.state.iteration
         raise error
 
 
 class Resume(CheckpointLoader):
     """
     MONAI's CheckpointLoader for the engine it is attached to as well, and only if there is a checkpoint.
+    ``engine.state.saved`` is the iteration that it holds then (:class:`AtomicCheckpointSaver`).
 
     Args:
         load_path: file of an :class:`AtomicCheckpointSaver`.
@@ -89,6 +98,7 @@ class Resume(CheckpointLoader):
     def __call__(self, engine: Engine) -> None:
         if Path(self.load_path).exists():
             super().__call__(engine)
+            engine.state.saved = engine.state.iteration
 
 
 class WeightsSaver:

@@ -121,8 +121,6 @@ class DistributedGanTrainer(Trainer):
         self._num_samples: dict[str, int] = {}
         self._conditions: dict[str, torch.Tensor] = {}
         self._laps = Laps()
-        # of the federation's late answers, those that the roster knows of
-        self._late: dict[str, int] = {}
         super().__init__(
             device=device,
             max_epochs=max_epochs,
@@ -183,10 +181,10 @@ class DistributedGanTrainer(Trainer):
             # here and not at the start of the run: a checkpoint may have been loaded in between
             self.roster.start(step, self.state.sites)
             self.state.sites = self.roster.record
-            self._late = dict(self.federation.late)
         due = self.roster.due(step)
         if due:
             outcome = self.federation.open(step, due)
+            self.roster.dropped(outcome.late)
             infos: dict[str, SiteInfo] = {}
             for site in due:
                 if site not in outcome.messages:
@@ -212,9 +210,7 @@ class DistributedGanTrainer(Trainer):
     def _exchange(self, batches: Mapping[str, SyntheticBatch]) -> dict[str, SiteReply]:
         """The replies that passed, of at least ``min_sites`` sites."""
         outcome = self.federation.exchange(batches)
-        late = dict(self.federation.late)
-        self.roster.dropped({site: count - self._late.get(site, 0) for site, count in late.items()})
-        self._late = late
+        self.roster.dropped(outcome.late)
         replies = {}
         for site, batch in batches.items():
             sent = batch, self._conditions[site], self.max_gradient_norm

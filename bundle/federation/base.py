@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 from bundle.federation.codec import WireLedger
 from bundle.federation.messages import ConditionBatch, ConditionRequest, Message, SyntheticBatch
@@ -30,10 +29,13 @@ class Outcome:
         messages: by site, what it answered. Nothing but decoded: :mod:`bundle.federation.guards` judges what it says.
         failures: by site, why it did not, in words for a log: out of reach, too late, what it refused, what of its
             answer could not be decoded.
+        late: by site, how many of its answers came after they had been waited for and were dropped, since the outcome
+            before.
     """
 
     messages: dict[str, Message] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+    late: Mapping[str, int] = field(default_factory=dict)
 
 
 class Federation(ABC):
@@ -49,8 +51,6 @@ class Federation(ABC):
     """
 
     ledger: WireLedger
-    late: Mapping[str, int] = MappingProxyType({})
-    """By site, how many of its answers came after they had been waited for and were dropped, since the run began."""
 
     @property
     @abstractmethod

@@ -21,6 +21,7 @@ from bundle.federation.guards import Violation, check_released
 from bundle.federation.messages import ConditionRequest
 from bundle.files import atomic_path
 from bundle.seeding import derive_seed
+from bundle.settings import OWN, RELEASED
 
 __all__ = ["ConditionBank", "ConditionCollector", "read_conditions", "write_conditions"]
 
@@ -28,10 +29,6 @@ logger = logging.getLogger(__name__)
 
 MAX_CONDITIONS = 2**20
 """Of one site; one that released more and more would keep the server for ever."""
-
-RELEASED = "released by site"
-OWN = "bank of the server"
-"""Where a condition came from, as a synthetic data list says it."""
 
 BANK = "bank"
 """In the place of a site's name, for conditions of the server's own."""

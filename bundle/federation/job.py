@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from monai.bundle import ConfigParser
 
-__all__ = ["SERVER_KEYS", "SITE_KEYS", "Job", "JobError", "read_local"]
+__all__ = ["CONDUCT_KEYS", "SERVER_KEYS", "SITE_KEYS", "Job", "JobError", "read_local"]
 
 SITE_KEYS = frozenset(
     {
@@ -35,6 +36,10 @@ SITE_KEYS = frozenset(
 """Keys that a site, and nobody else, sets."""
 SERVER_KEYS = frozenset({"device", "max_message_bytes", "num_threads", "run_dir"})
 """Keys that the server sets for itself; runs of the same job may differ in them."""
+CONDUCT_KEYS = frozenset(
+    {"max_gradient_norm", "max_strikes", "min_sites", "open_timeout", "rejoin_interval", "step_timeout"}
+)
+"""How a run deals with sites that fail. With others it is the same training, and goes on from its checkpoints."""
 # where things lie is each participant's own, and a site's name what it was certified by
 _GIVEN_KEYS = frozenset({"bundle_root", "site_name"})
 # what ConfigParser would evaluate, look up or replace
@@ -93,8 +98,13 @@ class Job:
 
     @property
     def identity(self) -> str:
-        """Names this training among others, at a site that keeps checkpoints of several."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+        """
+        Names this training among others, at a site that keeps checkpoints of several: the same for jobs that differ in
+        :data:`CONDUCT_KEYS` only.
+        """
+        overrides = {key: value for key, value in self.overrides.items() if key not in CONDUCT_KEYS}
+        content = self.to_dict() | {"overrides": overrides}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def check(self, folder: Path, version: str) -> None:
         """
@@ -109,19 +119,27 @@ class Job:
             raise JobError(f"the job is for version {self.version!r} of this package, here is {version!r}")
         if _digest(self.config_files, folder) != self.digest:
             raise JobError(f"the configs {', '.join(self.config_files)} are not those that the job was made with")
-        declared = _plain_keys(self.config_files, folder)
+        declared = self._plain(folder).keys() - _GIVEN_KEYS
         for key, value in self.overrides.items():
-            name = key.lstrip("+").replace("#", "::").split("::")[0]
-            if name in SITE_KEYS | SERVER_KEYS:
+            if key in SITE_KEYS | SERVER_KEYS:
                 raise JobError(f"override {key}: each participant sets it in its own file, a job cannot")
-            if "_target_" in key or not _is_plain(value):
-                raise JobError(f"override {key}: expected a plain value, nothing that is evaluated, got {value!r}")
             # parts of components are none: sites::batch_size and samples_def::cache_dir are a site's own as well
             if key not in declared:
                 raise JobError(f"override {key}: expected a key of the configs that holds a plain value")
+            if not _is_plain(value):
+                raise JobError(f"override {key}: expected a plain value, nothing that is evaluated, got {value!r}")
 
     def files(self, folder: Path) -> list[str]:
         return [str(folder / name) for name in self.config_files]
+
+    def value(self, key: str, folder: Path) -> Any:
+        """What the training has under a key that holds a plain value: the job's override, or that of the configs."""
+        return (self._plain(folder) | self.overrides)[key]
+
+    def _plain(self, folder: Path) -> dict[str, Any]:
+        """What the configs hold as plain values by top-level key: no component, and nothing that is evaluated."""
+        merged = ConfigParser.load_config_files(self.files(folder))
+        return {key: value for key, value in merged.items() if _is_plain(value)}
 
 
 def read_local(path: Path, keys: frozenset[str]) -> dict[str, Any]:
@@ -156,14 +174,6 @@ def _digest(names: Sequence[str], folder: Path) -> str:
         content = path.read_bytes()
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()
-
-
-def _plain_keys(names: Sequence[str], folder: Path) -> set[str]:
-    """Top-level keys of the configs that hold plain values: no component, and nothing that is evaluated."""
-    merged: dict[str, Any] = {}
-    for name in names:
-        merged |= yaml.safe_load((folder / name).read_text(encoding="utf-8")) or {}
-    return {key for key, value in merged.items() if _is_plain(value)} - _GIVEN_KEYS
 
 
 def _is_plain(value: Any) -> bool:

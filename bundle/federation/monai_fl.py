@@ -29,7 +29,7 @@ from monai.fl.utils.constants import ExtraItems, WeightType
 from monai.fl.utils.exchange_object import ExchangeObject
 
 from bundle.federation.messages import MESSAGES, ConditionRequest, Message, SyntheticBatch
-from bundle.federation.site import Site
+from bundle.federation.site import ConditionsWithheld, Site
 
 __all__ = ["SiteAlgo", "SiteRefusal", "from_exchange", "to_exchange"]
 
@@ -37,7 +37,10 @@ logger = logging.getLogger(__name__)
 
 
 class SiteRefusal(RuntimeError):
-    """A site did not do what it was asked; why is in its own log, for the text could name files and patients."""
+    """
+    A site did not do what it was asked. Why is in its own log, for the text could name files and patients; that its
+    conditions may not be kept is said in words that name nothing.
+    """
 
 
 def to_exchange(message: Message) -> ExchangeObject:
@@ -181,10 +184,13 @@ class SiteAlgo(ClientAlgo):
     def _do(self, name: str, call: Callable[[], Message]) -> Message:
         try:
             return call()
+        except ConditionsWithheld as error:
+            reason = str(error)
         except Exception:
             logger.exception("site %s: %s was refused", self.site.name, name)
+            reason = "see the site's log"
         # outside of the handler: a platform may send a chain of errors with all their texts
-        raise SiteRefusal(f"site {self.site.name}: {name} was refused, see the site's log")
+        raise SiteRefusal(f"site {self.site.name}: {name} was refused, {reason}")
 
 
 def _whole(value: Any) -> int:

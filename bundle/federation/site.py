@@ -14,7 +14,7 @@ from bundle.federation import guards
 from bundle.federation.messages import ConditionBatch, ConditionRequest, SiteInfo, SiteReply, SyntheticBatch
 from bundle.federation.site_store import SiteStore
 from bundle.losses import DiscriminatorAugmentation, SiteLoss
-from bundle.seeding import Draw, derive_seed, draw, forked_rng, seeded
+from bundle.seeding import derive_seed, forked_rng, seeded
 
 __all__ = ["ConditionsWithheld", "Samples", "Site", "make_sites"]
 
@@ -29,11 +29,14 @@ class ConditionsWithheld(RuntimeError):
 
 
 class Samples(Protocol):
-    """What a site needs of its data: samples with ``condition`` X×H×W and ``image`` C×H×W, by index or by draw."""
+    """What a site needs of its data: samples with ``condition`` X×H×W and ``image`` C×H×W, by index or drawn."""
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, key: int | Draw) -> dict: ...
+    def __getitem__(self, index: int) -> dict: ...
+
+    def batch(self, seed: int, name: str, first: int, count: int) -> dict[str, torch.Tensor]:
+        """``count`` draws (:func:`bundle.seeding.draw`) from position ``first`` on, stacked."""
 
 
 class Site:
@@ -268,15 +271,7 @@ class Site:
         """The batch of a step, kept until another is asked for: it is asked for twice, to issue it and to use it."""
         if self._batch is None or self._batch[0] != step:
             first = (step - 1) * self.batch_size
-            place = self.seed, self.name, first
-            if hasattr(self.samples, "batch"):
-                self._batch = step, self.samples.batch(*place, self.batch_size)
-            else:
-                chosen = [
-                    self.samples[draw(self.seed, self.name, first + i, len(self.samples))]
-                    for i in range(self.batch_size)
-                ]
-                self._batch = step, {key: torch.stack([s[key] for s in chosen]) for key in ("condition", "image")}
+            self._batch = step, self.samples.batch(self.seed, self.name, first, self.batch_size)
         return self._batch[1]
 
 

@@ -4,7 +4,6 @@ from bundle.metrics.aji import AggregatedJaccardIndex, aggregated_jaccard_index
 from bundle.metrics.distributions import frechet_distance, mean_discrepancy
 from bundle.metrics.handlers import HausdorffDistance95Handler
 from bundle.metrics.hausdorff import HausdorffDistance95
-from bundle.metrics.mixture import MixtureDistance, read_draws
 from bundle.metrics.neighbours import Neighbours, nearest_neighbours
 from bundle.metrics.panoptic import PanopticQuality
 from bundle.metrics.rates import ConfusionRate
@@ -16,7 +15,6 @@ __all__ = [
     "ConfusionRate",
     "HausdorffDistance95",
     "HausdorffDistance95Handler",
-    "MixtureDistance",
     "Neighbours",
     "PanopticQuality",
     "aggregated_jaccard_index",
@@ -24,6 +22,5 @@ __all__ = [
     "from_foreground_slices",
     "mean_discrepancy",
     "nearest_neighbours",
-    "read_draws",
     "structural_similarity",
 ]

@@ -27,7 +27,8 @@ def frechet_distance(x: torch.Tensor, y: torch.Tensor) -> float:
     """
     x, y = _features(x, y)
     mean_x, mean_y = x.mean(dim=0), y.mean(dim=0)
-    x, y = (x - mean_x) / (len(x) - 1) ** 0.5, (y - mean_y) / (len(y) - 1) ** 0.5
+    # R of X = QR stands for X: no more rows than features, however many images there are
+    x, y = (torch.linalg.qr((z - z.mean(dim=0)) / (len(z) - 1) ** 0.5, mode="r").R for z in (x, y))
     root = torch.linalg.svdvals(x @ y.T).sum()
     distance = (mean_x - mean_y).square().sum() + x.square().sum() + y.square().sum() - 2 * root
     return float(distance.clamp(min=0))  # rounding alone is below

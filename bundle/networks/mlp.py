@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import torch
+from monai.networks.nets import FullyConnectedNet
 from torch import nn
 
 __all__ = ["MLPDiscriminator", "MLPGenerator"]
 
 
-def _layers(inputs: int, outputs: int, channels: int, num_layers: int) -> nn.Sequential:
+def _layers(inputs: int, outputs: int, channels: int, num_layers: int) -> FullyConnectedNet:
     """``num_layers`` hidden layers with leaky ReLU, and one without; torch's own initial weights."""
     if min(inputs, outputs, channels, num_layers) < 1:
         raise ValueError(
             f"expected channels and layers of at least 1, got {inputs}, {outputs} and {num_layers} × {channels}"
         )
-    layers: list[nn.Module] = []
-    for width in [inputs, *[channels] * (num_layers - 1)]:
-        layers += [nn.Linear(width, channels), nn.LeakyReLU(0.2)]
-    return nn.Sequential(*layers, nn.Linear(channels, outputs))
+    activation = ("leakyrelu", {"negative_slope": 0.2})
+    return FullyConnectedNet(inputs, outputs, [channels] * num_layers, act=activation, adn_ordering="A")
 
 
 def _pixels(network: nn.Module, image: torch.Tensor) -> torch.Tensor:
     """A network of vectors on every pixel of B×C×H×W."""
-    return network(image.movedim(1, -1)).movedim(-1, 1)
+    pixels = image.movedim(1, -1)
+    return network(pixels.flatten(0, -2)).unflatten(0, pixels.shape[:-1]).movedim(-1, 1)
 
 
 def _check_scale(scale: float) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from monai.data.utils import iter_patch_slices
 
 __all__ = ["Crops", "batches", "grid_crops"]
 
@@ -28,11 +29,9 @@ def grid_crops(image: torch.Tensor, size: int) -> list[tuple[tuple[int, int], to
     height, width = image.shape[-2:]
     if min(height, width) < size:
         raise ValueError(f"expected images of at least {size}×{size} pixels, got {height}×{width}")
-    return [
-        ((row, column), image[..., row : row + size, column : column + size])
-        for row in range(0, height - size + 1, size)
-        for column in range(0, width - size + 1, size)
-    ]
+    # MONAI would take a smaller patch of an image that is smaller
+    places = iter_patch_slices((height, width), (size, size), padded=False)
+    return [((rows.start, columns.start), image[..., rows, columns]) for rows, columns in places]
 
 
 def batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:

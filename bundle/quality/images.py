@@ -12,19 +12,18 @@ from typing import Any
 
 import torch
 
-from bundle.engines import OVERALL
-from bundle.federation.conditions import OWN
 from bundle.metrics import structural_similarity
 from bundle.quality.crops import Crops, batches, grid_crops
 from bundle.quality.distributions import compare_sets
 from bundle.quality.neighbours import KINDS, Search, write_examples
+from bundle.quality.record import OVERALL, Items
 from bundle.seeding import derive_seed
+from bundle.settings import OWN
 
 __all__ = ["ImageQuality"]
 
 logger = logging.getLogger(__name__)
 
-Items = Mapping[str, Sequence[Mapping]]
 _NAME = re.compile(r".+_(?P<index>\d+)_(?P<copy>\d+)")
 
 
@@ -40,7 +39,7 @@ class ImageQuality:
     released none has no scores; its training images are among the neighbours.
 
     Features are standardised by their mean and standard deviation over the real images, so that the scale of a layer
-    does not matter.
+    does not matter; those that are constant there are left out.
 
     Args:
         samples: makes a data set of samples from ``data`` and ``name``, such as a partial
@@ -58,7 +57,7 @@ class ImageQuality:
         device: device of ``features``.
 
     Called with the real and the synthetic items by site, it returns by metric the values by site, and under
-    :data:`bundle.engines.OVERALL` that of all together: those of :func:`bundle.quality.distributions.compare_sets` and
+    :data:`OVERALL` that of all together: those of :func:`bundle.quality.distributions.compare_sets` and
     of :meth:`bundle.quality.neighbours.Search.scores`, and
 
     ``ssim``
@@ -118,8 +117,10 @@ class ImageQuality:
         real_crops = self._crops(self._real(data, items))
         synthetic_crops = self._crops(self._synthetic(data, made, synthetic, items))
         std, mean = torch.std_mean(real_crops.features, dim=0)
+        # one that is the same in all real images has no scale: any difference would drown all others
+        varying = std > 1e-6 * std.max()
         for crops in (real_crops, synthetic_crops):
-            crops.features = (crops.features - mean) / std.clamp(min=1e-6)
+            crops.features = ((crops.features - mean) / std)[:, varying]
         similar = self._similarities(data, made, items), self._held_out_similarities(set(real_crops.site))
         search = Search(synthetic_crops, real_crops)
         examples = [example for kind in KINDS for example in search.examples(kind, self.num_examples)]
@@ -172,7 +173,9 @@ class ImageQuality:
     @staticmethod
     def _about(sample: Mapping, items: Mapping) -> dict:
         item = items[sample["case"]]
-        about = {"case": sample["case"], "site": item["site"], "patient": item.get("patient", item["case"])}
+        # hospitals name patients by themselves: two may have a "1"
+        patient = f"{item['site']}/{item.get('patient', item['case'])}"
+        about = {"case": sample["case"], "site": item["site"], "patient": patient}
         return about | ({"slice": sample["slice"]} if "slice" in sample else {})
 
     def _crops(self, images: Iterator[tuple[torch.Tensor, dict]]) -> Crops:

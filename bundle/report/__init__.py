@@ -6,14 +6,14 @@ from .extremes import extremes_grid
 from .formats import human_bytes, human_seconds
 from .histograms import histogram_row
 from .losses import loss_curves
-from .names import Metric, display_name, get_metric, register_metric
+from .names import Metric, display_name, get_metric
 from .neighbours import neighbour_panel
 from .page import write_report
 from .scores import best_subset, key_metric, mean_and_std, metric_names, order_settings, ratio_to_reference
 from .segmentations import segmentation_panel
 from .statistics import compute_statistics
 from .synthesis import synthesis_grid
-from .tables import html_table, markdown_table, text_table
+from .tables import markdown_table, text_table
 
 __all__ = [
     "Metric",
@@ -23,7 +23,6 @@ __all__ = [
     "extremes_grid",
     "get_metric",
     "histogram_row",
-    "html_table",
     "human_bytes",
     "human_seconds",
     "key_metric",
@@ -36,7 +35,6 @@ __all__ = [
     "order_settings",
     "ratio_to_reference",
     "read_scalars",
-    "register_metric",
     "segmentation_panel",
     "synthesis_grid",
     "text_table",

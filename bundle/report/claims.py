@@ -37,6 +37,14 @@ CLAIMS = (
     Claim("They train better than the real images of any single site", "dice", "best_subset", 1.0),
     Claim("Keeping the real images apart costs next to nothing", "dice", "syn_all", 0.98),
     Claim("On organs that no site has, they beat every single site", "aji/other organs", "best_subset", 1.0),
+    # of the toy, whose numbers are scored themselves
+    Claim(
+        "A generator whose data stay apart draws the mixture about as well as one that has them all",
+        "w1",
+        "syn_all",
+        1.3,
+    ),
+    Claim("It draws the mixture far better than any single site's generator", "w1", "best_subset", 0.3),
 )
 
 
@@ -81,7 +89,8 @@ def _judge(results: Mapping[str, Any], claim: Claim) -> Verdict | None:
     if claim.against == "best_subset":
         sites = sum(s.partition("/")[0] == other.partition("/")[0] for s in order_settings(results))
         place = f"the best of {sites} single sites" if sites > 1 else "the single site"
-        asked = f"{metric.label}: AsynDGAN {'above' if higher else 'below'} {place}"
+        limit = "" if claim.limit == 1 else f"{claim.limit:g} × "
+        asked = f"{metric.label}: AsynDGAN {'above' if higher else 'below'} {limit}{place}"
     else:
         asked = f"{metric.label}: AsynDGAN at {'least' if higher else 'most'} {claim.limit:g} × {display_name(other)}"
     found = (
@@ -102,6 +111,6 @@ def _certainty(results: Mapping[str, Any], claim: Claim, other: str) -> str:
     text = f"{level:.3g} % interval of the ratio over patients: {low:.3f} to {high:.3f}"
     text += ", so other patients could turn this verdict." if low <= claim.limit <= high else "."
     if against.get("p_holm") is not None:
-        p, cases = format_p(against["p_holm"]), count(int(against["cases"]), "case")
+        p, cases = format_p(against["p_holm"]), count(int(against["patients"]), "patient")
         text += f" Paired test for a difference: p {p if p.startswith('<') else '= ' + p} ({cases})."
     return text

@@ -88,17 +88,6 @@ SETTINGS: dict[str, tuple[str, str]] = {
 }
 
 
-def register_metric(name: str, label: str, unit: str = "", better: str = "higher", spec: str = ".3f") -> None:
-    """Add a metric to the registry, or replace it; its column comes after those already registered.
-
-    Raises:
-        ValueError: ``better`` is neither ``"higher"``, ``"lower"`` nor empty.
-    """
-    if better not in ("higher", "lower", ""):
-        raise ValueError(f"metric '{name}': better is '{better}', expected 'higher', 'lower' or ''")
-    METRICS[name] = Metric(label, unit, better, spec)
-
-
 def get_metric(name: str, results: Mapping[str, Any] | None = None) -> Metric:
     """
     The registered metric, or for an unknown name one that shows the name and claims no direction.

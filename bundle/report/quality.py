@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
+from statistics import fmean, stdev
 from typing import Any
 
 from .formats import DASH, as_number
 from .names import display_name, get_metric
 from .scores import mean_and_std, order_settings
+from .tables import made_with
 
 COLUMNS = ("fid", "fid/other patients", "mmd", "mmd/other patients", "ssim", "ssim/held-out conditions")
 NEIGHBOURS = ("neighbour_ratio/any patient", "neighbour_ratio/other patients", "neighbour_share", "own_pair_share")
@@ -46,6 +48,7 @@ def quality_section(results: Mapping[str, Any]) -> str:
         parts.append(_table(scores, settings, columns, REFERENCES))
     if "fid" in named:
         parts += [f"<p>{escape(_how_to_read(scores, settings))}</p>"]
+    parts += [f'<p class="note">{escape(note)}</p>' for note in made_with(results)]
     neighbours = [name for name in NEIGHBOURS if name in named]
     if neighbours:
         parts += ["<h3>Does the generator copy?</h3>", _table(scores, settings, neighbours, {})]
@@ -68,9 +71,7 @@ def _value(scores: Mapping[str, Any], setting: str, name: str, site: str | None)
     entry = scores["settings"][setting].get(name) or {}
     values = [as_number(value) for value in (entry.get("per_case") or {}).get(site) or []]
     known = [value for value in values if math.isfinite(value)]
-    mean = math.fsum(known) / len(known) if known else math.nan
-    squares = math.fsum((value - mean) ** 2 for value in known)
-    return mean, math.sqrt(squares / (len(known) - 1)) if len(known) > 1 else math.nan
+    return fmean(known) if known else math.nan, stdev(known) if len(known) > 1 else math.nan
 
 
 def _cell(scores: Mapping[str, Any], setting: str, name: str, site: str | None, spread: bool = True) -> str:

@@ -18,7 +18,7 @@ from .names import SETTINGS, display_name
 from .quality import COLUMNS, quality_section
 from .render import plain_html_table, to_html
 from .scores import block, case_count, is_synthesis_only, metric_names, order_settings, sites
-from .summary import what_it_says, what_was_done
+from .summary import what_is_claimed, what_it_says, what_was_done
 from .synthesis_only import HEADING, LEGEND, MEANINGS
 from .tables import comparison_tables, made_with, score_tables
 
@@ -145,10 +145,9 @@ def claims(report: Report) -> str:
         )
     return (
         "<h2>Does the paper's claim hold here?</h2>"
-        "<p>The paper claims that a segmentation model can learn from AsynDGAN's synthetic images about as well as "
-        "from all real images in one place, and better than from the real images of any single site. Absolute figures "
-        "depend on how large a run is, so the claims are held against ratios within this run. The limits for “about "
-        f'as well” were set before the run.</p><dl class="claims">{"".join(entries)}</dl>'
+        f"<p>{what_is_claimed(report.results)} Absolute figures depend on how large a run is, so the claims are held "
+        "against ratios within this run. The limits, where the paper has words, were set before the run.</p>"
+        f'<dl class="claims">{"".join(entries)}</dl>'
     )
 
 

@@ -41,6 +41,16 @@ def what_was_done(results: Mapping[str, Any]) -> str:
     )
 
 
+def what_is_claimed(results: Mapping[str, Any]) -> str:
+    """The paper's claim, in a sentence."""
+    if is_synthesis_only(results):
+        return synthesis_only.CLAIM
+    return (
+        "The paper claims that a segmentation model can learn from AsynDGAN's synthetic images about as well as from "
+        "all real images in one place, and better than from the real images of any single site."
+    )
+
+
 def _against_subset(results: Mapping[str, Any], key: str) -> str:
     """AsynDGAN against the best single site, with what the spread over seeds allows to say."""
     subset = best_subset(results, key)
@@ -66,11 +76,7 @@ def _against_subset(results: Mapping[str, Any], key: str) -> str:
     text = text[0].upper() + text[1:]
     if seed_count(results) > 1 and shown != 0 and math.isfinite(std) and math.isfinite(other_std):
         within = abs(mean - other) <= math.hypot(std, other_std)
-        text += (
-            ", which is within the spread over seeds, so the two cannot be told apart here"
-            if within
-            else ", which is more than the spread over seeds"
-        )
+        text += ", which is within the spread over seeds" if within else ", which is more than the spread over seeds"
     return text + ". "
 
 

@@ -9,10 +9,14 @@ from typing import Any
 
 from .formats import count, listed
 from .names import display_name, get_metric
-from .scores import best_subset, key_metric, mean_and_std, ratio_to_reference, sites
+from .scores import best_subset, key_metric, mean_and_std, ratio_to_reference, seed_count, sites
 
 HEADING = "Synthetic data against held-out real data"
 LEGEND = "What each generator was trained on"
+CLAIM = (
+    "The paper claims that one generator learns the whole mixture, although no discriminator sees more than one site's "
+    "part of it."
+)
 MEANINGS = {
     "syn_all": "the real data of all sites pooled in one place: what the synthesis itself can do",
     "syn_subset": "the real data of one site alone: what that site can do without the others",
@@ -53,7 +57,7 @@ def what_it_says(results: Mapping[str, Any]) -> str:
         other, _ = mean_and_std(results, subset, key)
         rest = f"The best generator of a single site, {display_name(subset)}, reached {metric.format(other)}{unit}"
         rest += f": AsynDGAN's is {mean / other:.2f} times that. " if other else ". "
-    seeds = len(results.get("seeds") or [])
+    seeds = seed_count(results)
     rest += (
         f"Numbers are means over {seeds} runs with different seeds." if seeds > 1 else "All of this is from one seed."
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from .formats import DASH, as_number
 from .names import Metric, display_name, get_metric
-from .render import BEST_MARK, Row, Table, to_html, to_markdown, to_text
+from .render import BEST_MARK, Row, Table, to_markdown, to_text
 from .scores import (
     best_subset,
     block,
@@ -42,15 +42,6 @@ def markdown_table(results: Mapping[str, Any]) -> str:
         results: contents of results.json; any block may be missing.
     """
     return "\n".join(map(to_markdown, result_tables(results))) or _EMPTY + "\n"
-
-
-def html_table(results: Mapping[str, Any]) -> str:
-    """All tables as an HTML fragment, see `to_html`. Row classes: ``setting-KIND`` and ``best``.
-
-    Args:
-        results: contents of results.json; any block may be missing.
-    """
-    return "\n".join(map(to_html, result_tables(results))) or f'<p class="note">{_EMPTY}</p>'
 
 
 def result_tables(results: Mapping[str, Any]) -> list[Table]:
@@ -145,12 +136,9 @@ TABLES: list[Callable[[Mapping[str, Any]], list[Table]]] = [score_tables, compar
 
 
 def made_with(results: Mapping[str, Any]) -> list[str]:
-    """What the generators were trained with: the loss terms and, once there are such, the release policy."""
-    losses, policy = results.get("losses"), results.get("policy")
-    if isinstance(policy, Mapping):
-        policy = ", ".join(f"{name} {value}" for name, value in policy.items())
-    notes = [f"Loss terms of the generators: {losses}."] if losses else []
-    return notes + ([f"Release policy: {policy}."] if policy else [])
+    """What the generators were trained with: the loss terms."""
+    losses = results.get("losses")
+    return [f"Loss terms of the generators: {losses}."] if losses else []
 
 
 def format_interval(value: Any, interval: Any, spec: str) -> str:

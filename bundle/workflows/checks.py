@@ -18,6 +18,8 @@ __all__ = ["ConfigError", "check_arguments", "check_numbers", "check_overrides",
 
 # read by MONAI itself, or by its users, whether a config refers to them or not
 STANDARD_KEYS = {"imports", "bundle_root", "initialize", "run", "finalize", "_meta_"}
+# what a task says of its experiments: scripts/run_experiments.py reads it
+EXPERIMENT_KEYS = {"stages", "settings", "profile"}
 
 
 class ConfigError(ValueError):
@@ -78,7 +80,7 @@ def check_top_level_keys(files: Iterable[str | Path], override_keys: Iterable[st
     stages = [config for config in beside if "run" in config]
     # the run's own files are read for references, and the first of them, its stage, for keys as well
     stages.append(next(iter(configs.values())))
-    known = set(STANDARD_KEYS).union(*({_top(key) for key in config} for config in stages))
+    known = (STANDARD_KEYS | EXPERIMENT_KEYS).union(*({_top(key) for key in config} for config in stages))
     known |= set().union(*(_references(config) for config in [*stages, *configs.values()]))
     for file, keys in [*configs.items(), ("the command line", override_keys)]:
         for key in keys:

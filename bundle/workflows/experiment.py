@@ -24,7 +24,7 @@ from bundle.data import check_setting, keep_conditions_by_site, load_datalist
 from bundle.files import require_file, write_json
 from bundle.report import compute_statistics
 from bundle.settings import all_settings, trains_generator
-from bundle.workflows.checks import ConfigError
+from bundle.workflows.checks import EXPERIMENT_KEYS, ConfigError
 from bundle.workflows.workflow import CheckedWorkflow, DistributedGANWorkflow, QualityWorkflow, SegmentationWorkflow
 
 __all__ = ["STAGES", "Experiment"]
@@ -74,18 +74,17 @@ class Experiment:
 
     def __post_init__(self) -> None:
         self._started = time.monotonic()
-        own = self._own_profile()
+        declared = self._declared()
+        own = declared["profile"]
         if own is None and self.profile is not None:
             raise ConfigError(f"the task {self.task} has sizes of its own and takes no profile, got {self.profile!r}")
         self.profile = self.profile or own
         name = "-".join(filter(None, (self.task, self.profile)))
         self.run_dir = self.run_dir or str(Path(self.config_dir).parent / "runs" / name)
-        parser = self.workflow("quality", "asyndgan", self.seeds[0]).parser
-        modalities = parser.get_parsed_content("modalities")
-        self.stages = tuple(parser.get_parsed_content("stages"))
+        self.stages, self.kinds = tuple(declared["stages"]), tuple(declared["settings"])
         if unknown := [stage for stage in self.stages if stage not in STAGES]:
             raise ConfigError(f"stages: {unknown[0]!r} is none of {', '.join(STAGES)}")
-        self.kinds = tuple(parser.get_parsed_content("settings"))
+        modalities = self.workflow("generate", "asyndgan", self.seeds[0]).make("modalities")
         # held-out cases are first read after hours of training: decode everything now
         self.datalist = load_datalist(self.dataset_dir, modalities, deep=True)
         if not self.datalist.test and "evaluate" in self.stages:
@@ -94,11 +93,13 @@ class Experiment:
         for setting in self.settings:
             check_setting(setting, self.datalist.sites)
 
-    def _own_profile(self) -> str | None:
-        """The profile that the task names; quality.yaml says which, where it does not."""
-        parser = ConfigParser()
-        parser.read_config([str(Path(self.config_dir) / f"{name}.yaml") for name in ("quality", self.task)])
-        return parser["profile"]
+    def _declared(self) -> dict[str, Any]:
+        """What the task says of its experiments, unless a further config or an override does."""
+        task = str(Path(self.config_dir) / f"{self.task}.yaml")
+        declared = {**ConfigParser.load_config_files([task, *self.config_files]), **self.overrides}
+        if missing := sorted(EXPERIMENT_KEYS - declared.keys()):
+            raise ConfigError(f"{task}: expected the key {', '.join(missing)}, of what an experiment consists")
+        return declared
 
     def _all_settings(self) -> list[str]:
         return all_settings(self.kinds, self.datalist.sites)
@@ -195,7 +196,8 @@ class Experiment:
             "seeds": list(self.seeds),
             "training_cases": {site: len(self.datalist.site_items(site)) for site in self.datalist.sites},
             "test_cases": len(self.datalist.test),
-            "test_patients": {item["case"]: item["patient"] for item in self.datalist.test},
+            # hospitals name patients by themselves: two may have a "1"
+            "test_patients": {i["case"]: f"{i.get('site') or ''}/{i['patient']}" for i in self.datalist.test},
             "losses": None,
             "sites": None,
             "train": self._training(),

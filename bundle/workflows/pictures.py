@@ -8,9 +8,9 @@ import numpy as np
 from monai.bundle import ConfigParser
 
 from bundle.data import items_by_site, load_datalist
-from bundle.federation.conditions import RELEASED
 from bundle.quality import SIDES, read_examples
 from bundle.report import get_metric, order_settings
+from bundle.settings import RELEASED
 from bundle.workflows.experiment import Experiment
 
 __all__ = ["ShownCases", "neighbour_examples", "synthesis_rows"]

@@ -14,6 +14,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.properties import MetaProperties
 from monai.utils import BundleProperty, BundlePropertyConfig, ensure_tuple
 
+from bundle.federation.job import CONDUCT_KEYS
 from bundle.files import digest, write_text
 from bundle.workflows.checks import (
     ConfigError,
@@ -33,8 +34,7 @@ logger = logging.getLogger(__name__)
 MOVABLE_KEYS = {
     *("bundle_root", "dataset_dir", "run_dir", "output_dir", "device", "cache_dir", "cache_rate", "imports"),
     "condition_bank",  # its content is an input
-    # how a run deals with sites that fail
-    *("min_sites", "rejoin_interval", "max_strikes", "max_gradient_norm", "step_timeout", "open_timeout"),
+    *CONDUCT_KEYS,
     "max_message_bytes",
 }
 INPUT_DIGESTS = "sha256 of inputs"

@@ -3,6 +3,7 @@
 import json
 import logging
 from copy import deepcopy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -185,13 +186,23 @@ def test_a_late_reply_is_dropped_and_no_strike(caplog):
     assert "step 2 goes without site B: it answers step 1, not 2" in caplog.text
 
 
-def test_answers_that_the_federation_dropped_are_counted_once_and_without_those_of_before():
+def test_answers_that_the_federation_dropped_are_counted(monkeypatch):
     fed = flaky(lengths=LENGTHS)
-    fed.late = {"B": 5}  # of a run that goes on: its record has them
-    trainer = make(fed)
-    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=2), lambda: setattr(fed, "late", {"B": 7, "C": 1}))
-    trainer.run()
-    assert {site: about["late"] for site, about in trainer.state.sites.items()} == {"A": 0, "B": 2, "C": 1}
+    late = {("open", 1): {"B": 1}, ("exchange", 2): {"B": 2, "C": 1}}
+
+    def telling(name):
+        whole = getattr(fed, name)
+
+        def call(*arguments):
+            step = arguments[0] if name == "open" else next(iter(arguments[0].values())).step
+            return replace(whole(*arguments), late=late.get((name, step), {}))
+
+        return call
+
+    for name in ("open", "exchange"):
+        monkeypatch.setattr(fed, name, telling(name))
+    trainer = run(fed)
+    assert {site: about["late"] for site, about in trainer.state.sites.items()} == {"A": 0, "B": 3, "C": 1}
 
 
 def test_a_site_with_too_many_strikes_is_left_out_for_the_rest_of_the_run(caplog):

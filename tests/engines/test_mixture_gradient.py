@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from ignite.engine import Events
+from small_sites import Drawn
 
 from bundle.engines import DistributedGanTrainer
 from bundle.federation import LocalFederation, make_sites
@@ -37,7 +38,7 @@ OBJECTIVES = {
 }
 
 
-class Draws:
+class Draws(Drawn):
     """Draws of the toy mixture with components in given numbers, scaled to [-1, 1]."""
 
     def __init__(self, site, counts):

@@ -17,13 +17,13 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from one_process import train_in_one_process
 
 pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
 
 from bundle.federation import Codec
 from bundle.federation.flare import CLASSES
 from bundle.federation.messages import OpenRequest
-from bundle.workflows import DistributedGANWorkflow
 
 ROOT = Path(__file__).resolve().parents[2]
 SITES = ("A", "B")
@@ -43,22 +43,10 @@ TIMEOUT = 300
 @pytest.fixture(scope="module")
 def local(phantom_dir, tmp_path_factory):
     """The training with all sites in this process: the folder of its outputs, and its sites' states by name."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     run_dir = tmp_path_factory.mktemp("local")
-    workflow = DistributedGANWorkflow(
-        config_file=[str(ROOT / "configs" / name) for name in ("train.yaml", "brats.yaml", "demo.yaml")],
-        bundle_root=str(run_dir),
-        dataset_dir=str(phantom_dir),
-        run_dir=str(run_dir),
-        device="cpu",
-        **SIZES,
-    )
-    workflow.initialize()
-    workflow.run()
+    workflow = train_in_one_process(("train.yaml", "brats.yaml", "demo.yaml"), phantom_dir, run_dir, SIZES)
     fed = workflow.make("federation_def")
     states = {name: fed.site(name).state_dict() for name in fed.sites}
-    torch.set_num_threads(threads)
     return SimpleNamespace(outputs=outputs(run_dir), states=states)
 
 

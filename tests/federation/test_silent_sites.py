@@ -98,16 +98,18 @@ def test_one_that_blocks_makes_one_step_wait_is_asked_nothing_and_is_waited_for_
     assert fed.exchange(batches("AB", 4)).failures == NO_ANSWER
     assert since(waits) == [("A", STEP)] * 3
     assert len(wired.proxies["B"].received) == calls
-    assert fed.late == {}
+    assert fed.exchange(batches("A", 5)).late == {}
 
     wired.let(gate)
-    assert fed.late == {"B": 1}
     # what it answered to step 1 was dropped: it is asked anew, and may take as long as anybody
+    since(waits)
     outcome = fed.open(5, ["B"])
+    assert outcome.late == {"B": 1}
     assert (outcome.messages["B"].step, outcome.messages["B"].trained) == (5, 1)
-    assert sorted(fed.exchange(batches("AB", 5)).messages) == ["A", "B"]
+    outcome = fed.exchange(batches("AB", 5))
+    assert sorted(outcome.messages) == ["A", "B"]
+    assert outcome.late == {}  # each is told once
     assert since(waits) == [("B", STEP), ("AB", STEP)]
-    assert fed.late == {"B": 1}
 
 
 def test_one_that_fails_is_waited_for_shortly_until_it_gives_a_sign_of_life(wired):
@@ -134,18 +136,17 @@ def test_one_that_comes_back_slowly_is_counted_and_asked_again(wired):
     wired.let(_silence(wired, 1))
     gate = _silence(wired, 2)
     wired.let(gate)
-    assert fed.late == {"B": 2}
     since(waits)
     # silent, with nothing under way: it takes longer than RETURN to open
     wired.proxies["B"].answer = gone
-    fed.exchange(batches("AB", 3))
+    assert fed.exchange(batches("AB", 3)).late == {"B": 1}
     gate = wired.block()
     assert fed.open(4, "AB").failures == NO_ANSWER
     # those that are awake are asked beside it, with their own deadline
     assert since(waits) == [("AB", STEP), ("B", RETURN), ("A", STEP)]
     wired.let(gate)
-    assert fed.late == {"B": 3}
-    assert list(fed.open(4, ["B"]).messages) == ["B"]
+    outcome = fed.open(4, ["B"])
+    assert (list(outcome.messages), outcome.late) == (["B"], {"B": 1})
     assert since(waits) == [("B", STEP)]
 
 
@@ -165,8 +166,8 @@ def test_a_call_that_ends_in_an_error_is_no_late_answer(wired):
     gate.answer = gone
     fed.exchange(batches("AB", 1))
     wired.let(gate)
-    assert fed.late == {}
     since(wired.waits)
-    assert list(fed.open(2, ["B"]).messages) == ["B"]
+    outcome = fed.open(2, ["B"])
+    assert (list(outcome.messages), outcome.late) == (["B"], {})
     assert since(wired.waits) == [("B", RETURN)]
     assert proxy.timeouts[-1] == STEP

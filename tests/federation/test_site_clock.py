@@ -5,8 +5,9 @@ import logging
 import pytest
 from small_sites import sites
 
-from bundle.federation import SiteStore, site_clock
-from bundle.federation.site_clock import SiteClock
+from bundle.federation import SiteStore
+from bundle.federation.flare import site_clock
+from bundle.federation.flare.site_clock import SiteClock
 
 
 @pytest.fixture

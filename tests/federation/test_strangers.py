@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import yaml
+from one_process import train_in_one_process
 
 pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
 
@@ -27,11 +27,19 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 from bundle import __version__
 from bundle.data import load_datalist, write_site_lists
-from bundle.federation.flare import ADMINISTRATOR, SERVER, Administrator, export_job, prepare_kit, provision
+from bundle.federation.flare import (
+    ADMINISTRATOR,
+    SERVER,
+    Administrator,
+    Participants,
+    Policy,
+    Supervisor,
+    export_job,
+    prepare_kit,
+    provision,
+)
 from bundle.federation.job import Job
-from bundle.federation.supervisor import Participants, Policy, Supervisor
 from bundle.installation import config_dir
-from bundle.workflows import DistributedGANWorkflow
 
 pytestmark = pytest.mark.federation
 
@@ -144,23 +152,8 @@ def make_noise(port, noise):
 @pytest.fixture(scope="module")
 def undisturbed(phantom_dir, tmp_path_factory):
     """The generator of the same training in one process."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     run_dir = tmp_path_factory.mktemp("undisturbed")
-    try:
-        workflow = DistributedGANWorkflow(
-            config_file=[str(ROOT / "configs" / name) for name in CONFIGS],
-            bundle_root=str(run_dir),
-            dataset_dir=str(phantom_dir),
-            run_dir=str(run_dir),
-            device="cpu",
-            **SIZES,
-        )
-        workflow.initialize()
-        workflow.run()
-        workflow.finalize()
-    finally:
-        torch.set_num_threads(threads)
+    train_in_one_process(CONFIGS, phantom_dir, run_dir, SIZES)
     return (run_dir / OUTPUTS / "generator.pt").read_bytes()
 
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from bundle.federation.supervisor import GivenUp, Participants, Policy, Supervisor
+from bundle.federation.flare import GivenUp, Participants, Policy, Supervisor
 
 
 def about(step, saved, finished=False, paused=False, **states):

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
-from small_sites import RandomSamples, adam, discriminator, federation, sites
+from small_sites import Drawn, RandomSamples, adam, discriminator, federation, sites
 
 from bundle import __version__
 from bundle.data import DataError, load_datalist, write_site_lists
@@ -475,7 +475,7 @@ def test_a_pickle_is_refused_and_not_loaded(protocol):
 # what these searches do not find: L1
 
 
-class OneImage:
+class OneImage(Drawn):
     """A site of one case, without augmentation: every step draws it."""
 
     def __init__(self):

@@ -43,11 +43,11 @@ def test_new_organs_have_a_claim_of_their_own():
 )
 def test_intervals_and_tests_are_told_with_the_verdict(interval, words):
     results = results_of(real_all=0.8, asyndgan=0.79)
-    against = {"ratio_interval": interval, "p_holm": 0.25, "cases": 12}
+    against = {"ratio_interval": interval, "p_holm": 0.25, "cases": 12, "patients": 11}
     results["statistics"] = {"confidence": 0.95, "metrics": {"dice": {"real_all": {"asyndgan": against}}}}
     (verdict,) = verdicts(results)
     assert words in verdict.certainty
-    assert verdict.certainty.endswith("Paired test for a difference: p = 0.250 (12 cases).")
+    assert verdict.certainty.endswith("Paired test for a difference: p = 0.250 (11 patients).")
 
 
 @pytest.mark.parametrize("results", [{}, results_of(asyndgan=0.5), results_of(real_all=0.0, asyndgan=0.5)])

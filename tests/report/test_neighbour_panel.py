@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from pictures import check_png
 from PIL import Image
 
 from bundle.report import neighbour_panel
@@ -30,6 +31,21 @@ def test_panel(channels, tmp_path):
     (width, height), (two_blocks, _), (_, three_rows) = sizes
     assert two_blocks > 1.8 * width
     assert three_rows > 2.4 * height
+
+
+def test_the_three_images_stand_in_the_order_of_their_headings(tmp_path):
+    shades = {"synthetic": -1.0, "nearest": 0.0, "other": 0.5}
+    shown = example("any patient")
+    for key, value in shades.items():
+        shown[key] = side(key) | {"image": np.full((1, 16, 16), value)}
+    neighbour_panel([shown], tmp_path / "panel.png")
+    pixels = check_png(tmp_path / "panel.png")
+    places = []
+    for value in shades.values():
+        grey = np.round(255 * (value + 1) / 2)
+        _, columns = np.nonzero((np.abs(pixels - grey) <= 1).all(axis=-1))
+        places.append(np.median(columns) / pixels.shape[1])
+    np.testing.assert_allclose(places, [1 / 6, 1 / 2, 5 / 6], atol=0.05)
 
 
 def test_a_real_image_without_another_patient_and_no_examples(tmp_path):

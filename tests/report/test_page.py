@@ -139,7 +139,6 @@ def test_malicious_strings_stay_text(tmp_path):
     results["train"][EVIL] = {"steps": EVIL, "seconds": EVIL}
     results["wire"]["per_site"][EVIL] = {"to": EVIL, "from": None}
     results["wire"]["codec"] = EVIL
-    results["policy"] = {EVIL: EVIL}
     results["statistics"] = compute_statistics(results)
     results["hardware"] = {"cpu": EVIL, EVIL: EVIL, "memory_gib": EVIL}
     figures = [(EVIL, EVIL, tmp_path / "absent.png")]

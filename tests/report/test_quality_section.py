@@ -117,4 +117,6 @@ def test_nothing_to_show(results):
 def test_names_are_escaped():
     results = make_results()
     results["quality"]["asyndgan"]["fid"]["per_case"] = {"<b>": [1.0]}
-    assert "<b>" not in quality_section(results)
+    section = quality_section(results)
+    assert "<b>" not in section
+    assert "&lt;b&gt;" in section

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from one_process import one_thread
 
 from bundle.data import DataError, keep_conditions_by_site, load_datalist
 from bundle.federation import read_conditions
@@ -175,8 +175,6 @@ def test_a_bank_that_cannot_be_made(phantom_dir, tmp_path, capsys):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def _one_thread():
+    with one_thread():
+        yield

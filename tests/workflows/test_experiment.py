@@ -15,6 +15,7 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 from monai.transforms import LoadImage
+from one_process import one_thread
 
 from bundle.data import DataError, load_datalist
 from bundle.networks import ResNetFeatures, VGGFeatures
@@ -30,12 +31,10 @@ METRICS = ["dice", "dice_tumor_slices", "sensitivity", "specificity", "hd95"]
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    """Bits depend on the number of threads; the commands below run with one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def _one_thread():
+    """The commands below run with one."""
+    with one_thread():
+        yield
 
 
 def make_experiment(data, run_dir, sizes, **arguments):
@@ -46,12 +45,10 @@ def make_experiment(data, run_dir, sizes, **arguments):
 @pytest.fixture(scope="module")
 def finished(phantom_dir, tiny_sizes, tmp_path_factory):
     """An experiment with all settings, its results, and its page: read only."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     experiment = make_experiment(phantom_dir, tmp_path_factory.mktemp("run"), tiny_sizes)
-    results = experiment.run()
-    page = make_report(experiment, results)
-    torch.set_num_threads(threads)
+    with one_thread():
+        results = experiment.run()
+        page = make_report(experiment, results)
     return experiment, results, page
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from one_process import one_thread
 from PIL import Image
 
 from bundle.data import load_datalist
@@ -34,11 +35,9 @@ def make_experiment(data, run_dir, sizes, **overrides):
 @pytest.fixture(scope="module")
 def finished(nuclei_dir, tiny_sizes, tmp_path_factory):
     """An experiment with all settings, and its results: read only."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     experiment = make_experiment(nuclei_dir, tmp_path_factory.mktemp("run"), tiny_sizes)
-    results = experiment.run()
-    torch.set_num_threads(threads)
+    with one_thread():
+        results = experiment.run()
     return experiment, results
 
 

@@ -7,11 +7,13 @@ the processes, authenticates them (mutual TLS), and carries the bytes; what is a
 
 from bundle.federation.flare.administrator import Administrator, NotReachable
 from bundle.federation.flare.federation import FlareFederation
-from bundle.federation.flare.jobs import export_job, make_recipe, run_simulation
+from bundle.federation.flare.jobs import export_job, run_simulation
 from bundle.federation.flare.kits import ADMINISTRATOR, CLASSES, prepare_kit, provision
 from bundle.federation.flare.participant import LOCAL_FILES, SERVER
+from bundle.federation.flare.participants import Participants
 from bundle.federation.flare.server import RESULTS, FlareServer
 from bundle.federation.flare.site import FlareSite
+from bundle.federation.flare.supervisor import GivenUp, Policy, Supervisor
 
 __all__ = [
     "ADMINISTRATOR",
@@ -23,9 +25,12 @@ __all__ = [
     "FlareFederation",
     "FlareServer",
     "FlareSite",
+    "GivenUp",
     "NotReachable",
+    "Participants",
+    "Policy",
+    "Supervisor",
     "export_job",
-    "make_recipe",
     "prepare_kit",
     "provision",
     "run_simulation",

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from typing import Any
 
 from nvflare.collab import collab
@@ -69,16 +72,18 @@ class FlareFederation(Federation):
         self.open_timeout = open_timeout
         self.max_message_bytes = check_limit(max_message_bytes)
         self.ledger = WireLedger()
-        self.late: dict[str, int] = {}
         self._proxies = {proxy.name: proxy for proxy in collab.clients}
         self._names = tuple(sorted(self._proxies if sites is None else sites))
         if not set(self._proxies) <= set(self._names):
             strangers = ", ".join(sorted(set(self._proxies) - set(self._names)))
             raise JobError(f"the run is for the sites {', '.join(self._names)}, and {strangers} is there")
-        # one thread for the call that is waited for, and one for a call that is late
-        self._pool = ThreadPoolExecutor(max(1, 2 * len(self._proxies)), thread_name_prefix="sites")
+        # one thread a site: with a call that has not ended, however late, it is asked nothing else
+        self._pool = ThreadPoolExecutor(max(1, len(self._proxies)), thread_name_prefix="sites")
         self._running: dict[str, Future] = {}
         self._silent: set[str] = set()
+        # late answers that no outcome has told of; they come in the threads of the pool
+        self._late: Counter[str] = Counter()
+        self._late_lock = threading.Lock()
         self._opened = False
 
     @property
@@ -90,7 +95,7 @@ class FlareFederation(Federation):
         requests = {site: OpenRequest(site, step) for site in chosen}
         if not self._opened:
             self._opened = True
-            return self._ask(requests, self.open_timeout)
+            return self._with_late(self._ask(requests, self.open_timeout))
         # one that did not answer must not hold up the others: it is waited for when it has given a sign of life
         silent = {site: requests[site] for site in chosen if site in self._silent}
         awake = {site: requests[site] for site in chosen if site not in self._silent}
@@ -98,11 +103,11 @@ class FlareFederation(Federation):
         # one reason for it, however it shows: the roster tells of another one
         still = {site: NO_ANSWER for site in first.failures if site in self._silent}
         second = self._ask(awake, self.step_timeout)
-        return Outcome(first.messages | second.messages, first.failures | still | second.failures)
+        return self._with_late(Outcome(first.messages | second.messages, first.failures | still | second.failures))
 
     def exchange(self, batches: Mapping[str, SyntheticBatch]) -> Outcome:
         self.ledger.steps += 1
-        return self._ask(batches, self.step_timeout)
+        return self._with_late(self._ask(batches, self.step_timeout))
 
     def conditions(self, request: ConditionRequest) -> ConditionBatch:
         outcome = self._ask({request.site: request}, self.open_timeout)
@@ -112,11 +117,10 @@ class FlareFederation(Federation):
 
     def state_dict(self) -> dict:
         """The sites keep checkpoints of their own: here is what only the server knows."""
-        return {"ledger": self.ledger.state_dict(), "late": dict(self.late)}
+        return {"ledger": self.ledger.state_dict()}
 
     def load_state_dict(self, state: dict) -> None:
         self.ledger.load_state_dict(state["ledger"])
-        self.late = dict(state["late"])
 
     def close(self) -> None:
         """Nothing is asked any more."""
@@ -178,5 +182,11 @@ class FlareFederation(Federation):
     def _count_late(self, site: str, future: Future) -> None:
         if future.exception() is None:
             self._silent.discard(site)
-            self.late[site] = self.late.get(site, 0) + 1
-            logger.warning("site %s answered too late: the answer is dropped (%d so far)", site, self.late[site])
+            with self._late_lock:
+                self._late[site] += 1
+            logger.warning("site %s answered too late: the answer is dropped", site)
+
+    def _with_late(self, outcome: Outcome) -> Outcome:
+        with self._late_lock:
+            late, self._late = self._late, Counter()
+        return replace(outcome, late=dict(late))

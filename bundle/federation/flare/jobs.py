@@ -19,9 +19,11 @@ from bundle.federation.flare.site import FlareSite
 from bundle.federation.job import Job
 from bundle.files import write_json
 
-__all__ = ["export_job", "make_recipe", "run_simulation"]
+__all__ = ["export_job", "run_simulation"]
 
 NAME = "training"
+START_TIMEOUT = 600.0
+"""Seconds that sites may take to prepare their data."""
 
 
 class _InstalledCode(CollabRecipe):
@@ -39,22 +41,14 @@ class _InstalledCode(CollabRecipe):
         return []
 
 
-def make_recipe(job: Job, name: str, min_sites: int = 1, start_timeout: float = 600.0) -> CollabRecipe:
-    """
-    The FLARE job of a training. It holds names of installed classes only, and sites may forbid code from outside.
-
-    Args:
-        job: what to train.
-        name: of the FLARE job.
-        min_sites: sites that must be there for it to start.
-        start_timeout: seconds that sites may take to prepare their data.
-    """
+def _recipe(job: Job, name: str, min_sites: int) -> CollabRecipe:
+    """The FLARE job of a training. It holds names of installed classes only: sites may forbid code from outside."""
     content = job.to_dict()
     return _InstalledCode(
         job_name=name,
         server=FlareServer(content),
         client=FlareSite(content),
-        sync_task_timeout=start_timeout,
+        sync_task_timeout=START_TIMEOUT,
         min_clients=min_sites,
     )
 
@@ -75,7 +69,7 @@ def export_job(job: Job, name: str, folder: Path, min_sites: int = 1) -> Path:
     shutil.rmtree(folder / name, ignore_errors=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it takes the digest of the configs for a password
-        make_recipe(job, name, min_sites).export(str(folder))
+        _recipe(job, name, min_sites).export(str(folder))
     return folder / name
 
 
@@ -101,4 +95,4 @@ def run_simulation(job: Job, sites: Sequence[str], workspace: Path) -> None:
     environment = SimEnv(
         clients=list(sites), num_threads=len(sites), workspace_root=str(workspace), log_config=str(config)
     )
-    make_recipe(job, NAME, min_sites=len(sites)).run(environment)
+    _recipe(job, NAME, len(sites)).run(environment)

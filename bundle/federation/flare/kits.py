@@ -58,10 +58,10 @@ def provision(folder: Path, sites: Sequence[str], port: int, server: str = "loca
     project = {"api_version": 3, "name": "federation", "participants": participants, "builders": builders}
     with redirect_stdout(io.StringIO()):
         context = Provisioner(str(folder), prepare_builders(project)).provision(prepare_project(project))
-    if context.get(CtxKey.BUILD_ERROR):
+    made = context.get(CtxKey.CURRENT_PROD_DIR)
+    if context.get(CtxKey.BUILD_ERROR) or made is None:
         raise RuntimeError(f"provisioning in {folder} failed: {context.get(CtxKey.ERRORS)}")
-    newest = sorted((folder / "federation").glob("prod_*"))[-1]
-    return {name: newest / name for name in names}
+    return {name: Path(made) / name for name in names}
 
 
 def prepare_kit(kit: Path | str = ".") -> None:

@@ -11,10 +11,10 @@ from nvflare.collab import collab
 
 from bundle.federation.codec import MAX_HEADER_BYTES, Codec, check_limit
 from bundle.federation.flare.participant import SERVER, local_folder, make_workflow
+from bundle.federation.flare.site_clock import SiteClock
 from bundle.federation.job import SITE_KEYS, Job, JobError, read_local
 from bundle.federation.messages import ConditionRequest, Message, OpenRequest, Refusal, SyntheticBatch
 from bundle.federation.site import ConditionsWithheld
-from bundle.federation.site_clock import SiteClock
 
 __all__ = ["FlareSite"]
 

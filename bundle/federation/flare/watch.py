@@ -34,14 +34,11 @@ class Watch:
     def __init__(self, workflow: Any) -> None:
         self._engine = workflow.make("train::trainer")
         self._ledger = workflow.make("federation_def").ledger
-        self._interval = int(workflow.make("checkpoint_epochs"))
-        self._saved = 0
         self._pause = threading.Event()
         self._paused = False
         self._finished = False
         self._asked = False
         self._told = threading.Event()
-        self._engine.add_event_handler(Events.STARTED, self._note)
         # behind the handler that writes the checkpoint
         self._engine.add_event_handler(Events.EPOCH_COMPLETED, self._after_epoch)
         collab.fl_ctx.get_engine().register_app_command(TOPIC, self.answer)
@@ -57,7 +54,7 @@ class Watch:
         return {
             "step": int(state.iteration),
             "steps": int((state.epoch_length or 0) * (state.max_epochs or 0)),
-            "saved": self._saved,
+            "saved": int(state.saved),
             "paused": self._paused,
             "finished": self._finished,
             "sites": {site: dict(about) for site, about in state.sites.items()},
@@ -69,25 +66,22 @@ class Watch:
         if self._asked:
             self._told.wait(FAREWELL_TIMEOUT)
 
-    def _note(self, engine: Engine) -> None:
-        self._saved = int(engine.state.iteration)
-
     def _after_epoch(self, engine: Engine) -> None:
-        if engine.state.epoch % self._interval or engine.state.epoch == engine.state.max_epochs:
+        if engine.state.saved != engine.state.iteration:
             return
-        self._saved = int(engine.state.iteration)
         wire = self._ledger.summary()
         logger.info(
             "step %d is saved · %.1f MB to and %.1f MB from the sites so far",
-            self._saved,
+            engine.state.saved,
             wire["bytes_to_sites"] / 1e6,
             wire["bytes_from_sites"] / 1e6,
         )
-        if not self._pause.is_set():
+        # behind the last step nothing is left to be ended: the training finishes
+        if not self._pause.is_set() or engine.state.epoch == engine.state.max_epochs:
             return
         self._paused = True
         logger.info("the job waits for being ended")
         end = time.monotonic() + PAUSE_TIMEOUT
         while time.monotonic() < end and not collab.is_aborted:
             time.sleep(0.2)
-        raise JobEnded(f"the job was ended after step {self._saved}, which is saved")
+        raise JobEnded(f"the job was ended after step {engine.state.saved}, which is saved")

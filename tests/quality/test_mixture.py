@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from bundle.metrics import MixtureDistance, read_draws
+from bundle.quality import MixtureDistance, read_draws
 
 COMPONENTS = {"low": [1], "high": [2]}
 

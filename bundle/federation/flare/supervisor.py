@@ -7,23 +7,20 @@ server keeps checkpoints, and so does every site: the same job, submitted again,
 from __future__ import annotations
 
 import logging
-import os
 import re
-import signal
-import subprocess
-import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any
 
-import psutil
+from nvflare.apis.job_def import RunStatus
 
-__all__ = ["GivenUp", "Participants", "Policy", "Supervisor"]
+from bundle.federation.flare.administrator import Administrator
+
+__all__ = ["ACTIVE", "GivenUp", "Policy", "Supervisor"]
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +28,7 @@ FAREWELL = 30.0
 """Seconds that FLARE gets to end a job whose training is finished, or that it was told to end."""
 GONE = 15.0
 """Seconds after which a job that runs, and has no process at the server, is taken for lost."""
-ACTIVE = ("SUBMITTED", "APPROVED", "DISPATCHED", "RUNNING")
+ACTIVE = (RunStatus.SUBMITTED, RunStatus.APPROVED, RunStatus.DISPATCHED, RunStatus.RUNNING)
 """FLARE's words for the state of a job that has not ended."""
 PASSING = ("TooFewSites", "JobEnded", "another process is writing")
 """In reasons that may be gone the next time: sites that are away, a process of the server that has not died yet."""
@@ -39,26 +36,6 @@ PASSING = ("TooFewSites", "JobEnded", "another process is writing")
 
 class GivenUp(RuntimeError):
     """The training did not finish, and the supervisor does nothing more about it; the message says why."""
-
-
-class Server(Protocol):
-    """What the supervisor asks of a FLARE server: :class:`bundle.federation.flare.Administrator`."""
-
-    def submit(self, folder: Path) -> str: ...
-
-    def status(self, job: str) -> str: ...
-
-    def jobs(self) -> list[dict[str, str]]: ...
-
-    def running(self) -> list[str]: ...
-
-    def sites(self) -> dict[str, list[str]]: ...
-
-    def progress(self, job: str, pause: bool = False) -> dict[str, Any] | None: ...
-
-    def abort(self, job: str) -> None: ...
-
-    def download(self, job: str, folder: Path) -> Path: ...
 
 
 @dataclass(frozen=True)
@@ -90,7 +67,7 @@ class Supervisor:
     started again. The latter is ended after a checkpoint, so that no step is done twice.
 
     Args:
-        server: the FLARE server.
+        server: the FLARE server, as an administrator sees it.
         folder: the job, of the job's name.
         sites: of the run; at first all are waited for. Empty for those that are there.
         min_sites: how many are waited for before the job is submitted again.
@@ -104,7 +81,7 @@ class Supervisor:
 
     def __init__(
         self,
-        server: Server,
+        server: Administrator,
         folder: Path,
         sites: Iterable[str] = (),
         min_sites: int = 1,
@@ -183,14 +160,14 @@ class Supervisor:
         for about in self._insist(self.server.jobs):
             job, status = about["job_id"], about["status"]
             # one without a process has ended, whatever FLARE still waits for
-            if job in self.jobs or status not in ACTIVE or (status == "RUNNING" and job not in running):
+            if job in self.jobs or status not in ACTIVE or (status == RunStatus.RUNNING and job not in running):
                 continue
             if about["job_name"] != name:
                 raise GivenUp(
                     f"job {job} ({about['job_name']}, {status}) is of another training than {name}: "
                     "let it finish, or end it with stop"
                 )
-            if found is None or status == "RUNNING":
+            if found is None or status == RunStatus.RUNNING:
                 found = job
         return found
 
@@ -204,13 +181,13 @@ class Supervisor:
                 return None
             status = self._insist(lambda: self.server.status(job))
             if status not in ACTIVE:
-                if self._is_finished() or (self.finished is None and status == "FINISHED:COMPLETED"):
+                if self._is_finished() or (self.finished is None and status == RunStatus.FINISHED_COMPLETED):
                     return None
-                if status == "FINISHED:ABORTED" and not wanted:
+                if status == RunStatus.FINISHED_ABORTED and not wanted:
                     raise GivenUp(f"job {job}: somebody ended it; the same command goes on with the training")
                 return wanted or f"ended as {status}: {self._why(job)}"
-            about = self._progress(job, pause=bool(wanted)) if status == "RUNNING" else None
-            if status != "RUNNING" or about is not None or job in self._insist(self.server.running):
+            about = self._progress(job, pause=bool(wanted)) if status == RunStatus.RUNNING else None
+            if status != RunStatus.RUNNING or about is not None or job in self._insist(self.server.running):
                 alive = self._clock()
             elif self._clock() - alive > GONE:
                 # a server that was started again says so of jobs that it does not have any more
@@ -284,7 +261,8 @@ class Supervisor:
         end = self._clock() + self.policy.patience
         told: list[str] | None = None
         while True:
-            here = sorted(set(self._insist(self.server.sites)) & set(self.sites or self._insist(self.server.sites)))
+            there = self._insist(self.server.sites)
+            here = sorted(set(there) & set(self.sites or there))
             if len(here) >= number:
                 return
             if told != here:
@@ -324,107 +302,6 @@ class Supervisor:
             self.at_each_look()
 
 
-class Participants:
-    """
-    Server and sites as processes of this machine, for a trial: started from their startup kits, started again when they
-    die, ended with the block.
-
-    Args:
-        kits: startup kits by name, in the order in which they are started.
-        logs: folder of their consoles' output, one file each.
-        environment: of the processes.
-        shown: whose console is shown here as well.
-        revive: seconds after which a participant that died is started again; None for never.
-    """
-
-    def __init__(
-        self,
-        kits: Mapping[str, Path],
-        logs: Path,
-        environment: Mapping[str, str],
-        shown: Sequence[str] = (),
-        revive: float | None = 5.0,
-    ) -> None:
-        self.kits = dict(kits)
-        self.logs = logs
-        self.environment = dict(environment)
-        self.shown = frozenset(shown)
-        self.revive = revive
-        self._processes: dict[str, subprocess.Popen] = {}
-        self._died: dict[str, float] = {}
-
-    def __enter__(self) -> Participants:
-        self.logs.mkdir(parents=True, exist_ok=True)
-        try:
-            for name in self.kits:
-                self._start(name)
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.stop()
-
-    def look(self) -> None:
-        """Start again who died long enough ago."""
-        now = time.monotonic()
-        for name, process in self._processes.items():
-            code = process.poll()
-            if code is None:
-                continue
-            if name not in self._died:
-                self._died[name] = now
-                logger.warning("the process of %s ended (%s)", name, _exit(code))
-            elif self.revive is not None and now - self._died[name] >= self.revive:
-                logger.info("%s is started again", name)
-                del self._died[name]
-                _kill(self._of(name))
-                self._start(name)
-
-    def stop(self, patience: float = 5.0) -> None:
-        """End all of them, jobs' processes too."""
-        left = [process for name in self.kits for process in self._of(name)]
-        for process in left:
-            with suppress(psutil.Error):
-                process.terminate()
-        psutil.wait_procs(left, patience)
-        _kill([process for name in self.kits for process in self._of(name)])
-        for process in self._processes.values():
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(patience)
-
-    def _start(self, name: str) -> None:
-        process = subprocess.Popen(
-            [str(self.kits[name].resolve() / "startup" / "sub_start.sh"), "--once"],
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is for us: they are ended in order
-        )
-        self._processes[name] = process
-        threading.Thread(target=self._copy, args=(name, process.stdout), daemon=True).start()
-
-    def _copy(self, name: str, console: IO[bytes]) -> None:
-        with (self.logs / f"{name}.log").open("ab") as file, console:
-            for line in console:
-                file.write(line)
-                file.flush()
-                if name in self.shown:
-                    print(f"[{name}] {line.decode(errors='replace').rstrip()}", file=sys.stderr, flush=True)
-
-    def _of(self, name: str) -> list[psutil.Process]:
-        """A participant's processes: they all are told where its kit is."""
-        kit = str(self.kits[name].resolve())
-        found = []
-        for process in psutil.process_iter():
-            with suppress(psutil.Error):
-                if process.pid != os.getpid() and any(kit in word for word in process.cmdline()):
-                    found.append(process)
-        return found
-
-
 def _last_error(log: str) -> str | None:
     """The error that ended a job, by FLARE's log of its process at the server: its class and the text's first line."""
     said = re.findall(r"exception occurred: (.+)", log)
@@ -432,17 +309,3 @@ def _last_error(log: str) -> str | None:
         return None
     kinds = re.findall(rf"^(?:\w+\.)*(\w+): {re.escape(said[-1])}", log, re.MULTILINE)
     return f"{kinds[-1]}: {said[-1]}" if kinds else said[-1]
-
-
-def _kill(processes: Iterable[psutil.Process]) -> None:
-    for process in processes:
-        with suppress(psutil.Error):
-            process.kill()
-
-
-def _exit(code: int) -> str:
-    if code >= 0:
-        return f"exit status {code}"
-    with suppress(ValueError):
-        return signal.Signals(-code).name
-    return f"signal {-code}"

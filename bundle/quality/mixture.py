@@ -8,10 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from scipy.stats import wasserstein_distance
 
-__all__ = ["MixtureDistance", "read_draws"]
+from bundle.quality.record import OVERALL, Items
 
-Items = Mapping[str, Sequence[Mapping]]
-OVERALL = "overall"
+__all__ = ["MixtureDistance", "read_draws"]
 
 
 def read_draws(items: Sequence[Mapping], load: Callable[[Mapping], Mapping]) -> tuple[np.ndarray, np.ndarray]:

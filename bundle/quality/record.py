@@ -8,12 +8,13 @@ from typing import Any
 
 from bundle.files import write_json
 
-__all__ = ["OVERALL", "QualityRecord"]
+__all__ = ["OVERALL", "Items", "QualityRecord"]
 
 OVERALL = "overall"
 """Stands for all sites together, among the names of sites."""
 
 Items = Mapping[str, Sequence[Mapping]]
+"""Items of a data list by site."""
 
 
 class QualityRecord:
