@@ -1,0 +1,47 @@
+#!/usr/bin/env python
+"""Write a data list to choose settings on: without the test cases, some training patients of every site held out.
+
+Examples:
+    python scripts/make_tuning_split.py runs/data/tcga_lgg --output runs/data/tcga_lgg_tuning --patients 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bundle.data.datalist import load_datalist
+from bundle.data.errors import DataError
+from bundle.data.tuning import write_tuning_list
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset_dir", help="folder of datalist.json, see scripts/prepare_data.py")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write datalist.json to")
+    parser.add_argument("--patients", type=int, default=2, help="patients of every site to hold out (default 2)")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw (default 0)")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run; returns the exit status: 0, or 2 for bad data or options."""
+    options = parse_arguments(arguments)
+    try:
+        path = write_tuning_list(load_datalist(options.dataset_dir), options.output, options.patients, options.seed)
+        written = load_datalist(path)
+    except (DataError, ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for site in written.sites:
+        held_out = sum(item["site"] == site for item in written.test)
+        print(f"{site}: {len(written.site_items(site))} cases to train on, {held_out} held out")
+    print(f"wrote {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
