@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Speed and memory; ratios are measured side by side. Run it on quiet cores.
 
-`step`: the median step in float32 and in bfloat16, their ratio, where the time goes, and the peak memory of the command
-`train`, as JSON. `federation`: a step behind FLARE's simulator against one with all sites in one process, and the share
+`step`: the median step in float32 and in bfloat16, their ratio, where the time goes, its floating-point operations, and
+the peak memory of the command `train`, as JSON. `federation`: a step behind FLARE's simulator against one with all sites in one process, and the share
 that is not computing. `scale`: both, and memory, as sites become more. These two write results.json as they go, print a
 table in Markdown, and go on where they were ended.
 
@@ -179,7 +179,17 @@ def time_steps(options: argparse.Namespace, dataset_dir: str, run_dir: str) -> d
             "data and everything else": round(shares["data"] + shares["everything else"], 4),
         }
     ratio = report["bfloat16"]["seconds_per_step"] / report["float32"]["seconds_per_step"]
-    return report | {"bfloat16 / float32": round(ratio, 4)}
+    return report | {"bfloat16 / float32": round(ratio, 4), "TFLOP per step": count_operations(trainers["float32"])}
+
+
+def count_operations(trainer: Any) -> float:
+    """Floating-point operations of a step in 10^12: what one has to know to guess at another machine."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    trainer.state.iteration += 1
+    with FlopCounterMode(display=False) as counter:
+        trainer._iteration(trainer, None)
+    return float(f"{counter.get_total_flops() / 1e12:.3g}")
 
 
 def peak_memory(options: argparse.Namespace, dataset_dir: str, run_dir: str, amp: bool) -> float:

@@ -52,6 +52,10 @@ class ResnetGenerator(nn.Module):
     With ``noise_channels`` it is G(x, z): z is drawn anew at every call, standard normal, a value per channel and
     pixel, from torch's random stream, and goes in beside the condition.
 
+    With ``coordinates`` it sees where it is, too: a channel per spatial axis that runs from -1 to 1 (CoordConv, Liu et al.
+    2018, https://arxiv.org/abs/1807.03247). Convolutions alone cannot tell the middle of a large region of one class
+    from another place in it, and instance normalisation takes its level away.
+
     Weights are drawn by :func:`init_weights` from torch's global random stream.
 
     Args:
@@ -68,6 +72,7 @@ class ResnetGenerator(nn.Module):
             bilinear interpolation and a convolution, which leaves no checkerboard (Odena et al. 2016,
             https://doi.org/10.23915/distill.00003). The weights are of the same number.
         noise_channels: channels of z; published: 0.
+        coordinates: whether the position is an input, for images that all lie alike; published: false.
         spatial_dims: 2 or 3.
 
     Shapes: B×in_channels×H×W[×D] float → B×out_channels×H×W[×D] in (-1, 1), of the input's dtype or autocast's.
@@ -89,6 +94,7 @@ class ResnetGenerator(nn.Module):
         num_downsampling: int = 2,
         upsampling: str = "transposed",
         noise_channels: int = 0,
+        coordinates: bool = False,
         spatial_dims: int = 2,
     ) -> None:
         super().__init__()
@@ -106,6 +112,7 @@ class ResnetGenerator(nn.Module):
             raise ValueError(f"dropout: expected a probability below 1, got {dropout}")
         self.in_channels = in_channels
         self.noise_channels = noise_channels
+        self.coordinates = coordinates
         self.divisor = 2**num_downsampling
         # 2 pixels must be left where the blocks pad by 1, and 4 where the ends pad by 3.
         self.smallest = max(2 * self.divisor, 4)
@@ -116,7 +123,7 @@ class ResnetGenerator(nn.Module):
 
         layers: list[nn.Module] = [
             pad(3),
-            conv(in_channels + noise_channels, channels, kernel_size=7, bias=bias),
+            conv(in_channels + noise_channels + spatial_dims * coordinates, channels, kernel_size=7, bias=bias),
             get_norm_layer(norm, spatial_dims, channels),
             nn.ReLU(inplace=True),
         ]
@@ -157,4 +164,10 @@ class ResnetGenerator(nn.Module):
         if self.noise_channels > 0:
             noise = torch.randn_like(x[:, :1].repeat_interleave(self.noise_channels, dim=1))
             x = torch.cat([x, noise], dim=1)
+        if self.coordinates:
+            for axis in range(2, x.dim()):
+                shape = [1] * x.dim()
+                shape[axis] = x.shape[axis]
+                place = torch.linspace(-1, 1, x.shape[axis], dtype=x.dtype, device=x.device).reshape(shape)
+                x = torch.cat([x, place + torch.zeros_like(x[:, :1])], dim=1)
         return self.layers(x)

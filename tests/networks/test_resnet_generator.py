@@ -120,6 +120,24 @@ def test_noise_makes_another_image_of_the_same_condition():
     assert count(network) == count(small()) + 3 * 8 * 49
 
 
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_coordinates_tell_places_of_one_class_apart(spatial_dims):
+    """What convolutions alone cannot: far from the borders every pixel of a large region looks the same to them."""
+    middles = {}
+    for coordinates in (False, True):
+        torch.manual_seed(0)
+        network = small(coordinates=coordinates, num_blocks=1, spatial_dims=spatial_dims, upsampling="resize")
+        shape = (96, 96, 32)[:spatial_dims]
+        with torch.no_grad():
+            drawn = network(torch.ones(2, 2, *shape))
+        middles[coordinates] = drawn[0, 0, 36:60, 40:56]
+        assert torch.equal(drawn[0], drawn[1])
+    if spatial_dims == 2:
+        assert middles[False].std() < 1e-4
+    assert middles[True].diff(dim=0).abs().mean() > 1e-4
+    assert count(small(coordinates=True)) == count(small()) + 2 * 8 * 49
+
+
 @pytest.mark.parametrize(
     "options",
     [
