@@ -2,9 +2,9 @@
 """Speed and memory; ratios are measured side by side. Run it on quiet cores.
 
 `step`: the median step in float32 and in bfloat16, their ratio, where the time goes, its floating-point operations, and
-the peak memory of the command `train`, as JSON. `federation`: a step behind FLARE's simulator against one with all sites in one process, and the share
-that is not computing. `scale`: both, and memory, as sites become more. These two write results.json as they go, print a
-table in Markdown, and go on where they were ended.
+the peak memory of the command `train`, as JSON. `federation`: a step behind FLARE's simulator against one with all
+sites in one process, and the share that is not computing. `scale`: both, and memory, as sites become more. These two
+write results.json as they go, print a table in Markdown, and go on where they were ended.
 
 Examples:
     python scripts/benchmark.py step

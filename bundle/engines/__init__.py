@@ -13,7 +13,13 @@ from bundle.engines.images import write_nifti_slice, write_nifti_volume, write_p
 from bundle.engines.inferer import AutocastInferer, PaddedInferer, SeededBatch, SeededInferer
 from bundle.engines.lr import LinearDecay, num_epochs
 from bundle.engines.synthetic import SyntheticWriter
-from bundle.engines.trainer import DistributedGanTrainer, losses_by_tag, mean_losses, mixture_weights
+from bundle.engines.trainer import (
+    DistributedGanTrainer,
+    first_images,
+    losses_by_tag,
+    mean_losses,
+    mixture_weights,
+)
 
 __all__ = [
     "AtomicCheckpointSaver",
@@ -30,6 +36,7 @@ __all__ = [
     "TrainingRecord",
     "WeightsAverage",
     "WeightsSaver",
+    "first_images",
     "losses_by_tag",
     "mean_losses",
     "mixture_weights",

@@ -154,7 +154,8 @@ class TrainingRecord:
         now = time.monotonic()
         engine.state.seconds += now - self._since
         self._since = now
-        parts = engine.state.output.get("seconds", {}) if isinstance(engine.state.output, Mapping) else {}
+        output = engine.state.output
+        parts = output[0].get("seconds", {}) if isinstance(output, list) else {}
         for part, seconds in parts.items():
             engine.state.seconds_by_part[part] = engine.state.seconds_by_part.get(part, 0.0) + seconds
 

@@ -17,7 +17,7 @@ from bundle.federation.roster import Roster, TooFewSites
 from bundle.seeding import derive_seed, forked_rng
 from bundle.timing import Laps
 
-__all__ = ["DistributedGanTrainer", "losses_by_tag", "mean_losses", "mixture_weights"]
+__all__ = ["DistributedGanTrainer", "first_images", "losses_by_tag", "mean_losses", "mixture_weights"]
 
 
 def mixture_weights(
@@ -73,8 +73,9 @@ class DistributedGanTrainer(Trainer):
         train_data_loader: nothing by default: the server holds no data. MONAI's bundle properties require the key.
         train_handlers: MONAI or Ignite handlers.
 
-    After an iteration ``engine.state.output`` is ``{"loss": Σ_j π_j adversarial_j, "losses": {site: {name: value}},
-    "synthetic": {site: B×C×H×W}, "conditions": {site: B×X×H×W}, "seconds": {part: value}}`` of the sites that answered.
+    After an iteration ``engine.state.output`` is ``[{"loss": Σ_j π_j adversarial_j, "losses": {site: {name: value}},
+    "synthetic": {site: B×C×H×W}, "conditions": {site: B×X×H×W}, "seconds": {part: value}}]`` of the sites that
+    answered: a list of one, as ``monai.handlers.from_engine(["loss"], first=True)`` and what is built on it want.
     Seconds are wall time since the end of the step before: ``generator`` (forward, backward, update), ``sites`` (until
     they have answered, or are given up) and ``other`` (handlers). ``engine.state.sites`` is the roster's ``record`` of
     all sites, and part of the engine's ``state_dict``.
@@ -132,7 +133,7 @@ class DistributedGanTrainer(Trainer):
         self.state.sites = self.roster.record
         self.state_dict_user_keys.append("sites")
 
-    def _iteration(self, engine: DistributedGanTrainer, batchdata: Any) -> dict[str, Any]:
+    def _iteration(self, engine: DistributedGanTrainer, batchdata: Any) -> list[dict[str, Any]]:
         # batch statistics, if there are any: the generator's only state that changes before the replies are there
         buffers = {name: buffer.clone() for name, buffer in self.generator.named_buffers()}
         try:
@@ -167,13 +168,14 @@ class DistributedGanTrainer(Trainer):
         self._laps.lap("generator")
 
         self._conditions = {site: reply.conditions for site, reply in replies.items()}
-        return {
+        output = {
             "loss": sum(weights[s] * replies[s].losses["adversarial"] for s in present),
             "losses": {s: replies[s].losses for s in present},
             "synthetic": {s: synthetic[s].detach() for s in present},
             "conditions": {s: conditions[s] for s in present},
             "seconds": self._laps.take(),
         }
+        return [output]
 
     def _open(self, step: int) -> None:
         """Ask the sites that do not take part to do so from this step on: at first all, then those that are due."""
@@ -240,16 +242,39 @@ class DistributedGanTrainer(Trainer):
             return self.inferer(inputs, self.generator)
 
 
-def losses_by_tag(output: dict[str, Any]) -> dict[str, float]:
-    """The output of a step as TensorBoard scalars: ``loss/SITE/TERM``, and ``seconds/PART`` of the server's time."""
-    losses = {f"loss/{site}/{term}": v for site, terms in output["losses"].items() for term, v in terms.items()}
-    return losses | {f"seconds/{part}": value for part, value in output.get("seconds", {}).items()}
+def losses_by_tag(output: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The output of a step as scalars: ``loss/SITE/TERM``, and ``seconds/PART`` of the server's time."""
+    (about,) = output
+    losses = {f"loss/{site}/{term}": v for site, terms in about["losses"].items() for term, v in terms.items()}
+    return losses | {f"seconds/{part}": value for part, value in about.get("seconds", {}).items()}
 
 
-def mean_losses(output: dict[str, Any]) -> dict[str, float]:
+def mean_losses(output: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """The losses of a step by term, averaged over the sites that answered with it."""
     by_term: dict[str, list[float]] = {}
-    for losses in output["losses"].values():
+    for losses in output[0]["losses"].values():
         for term, value in losses.items():
             by_term.setdefault(term, []).append(value)
     return {term: sum(values) / len(values) for term, values in by_term.items()}
+
+
+def first_images(output: Sequence[Mapping[str, Any]]) -> torch.Tensor:
+    """
+    The output of a step as one picture for TensorBoard: a row for every site that answered, its first condition beside
+    what the generator made of it. Real images are none: the server has none.
+
+    Returns:
+        1×3×(S·H)×(2·W), float32 in [0, 1], of S sites. A condition's classes get brighter in the order of its channels;
+        of an image that is neither grey nor RGB, the first channel is shown.
+    """
+    (about,) = output
+    rows = []
+    for site in sorted(about["synthetic"]):
+        condition, image = about["conditions"][site][0].cpu().float(), about["synthetic"][site][0].cpu().float()
+        brightness = torch.arange(len(condition), 0, -1).reshape(-1, 1, 1) / len(condition)
+        shown = (condition * brightness).amax(dim=0, keepdim=True)
+        image = ((image if len(image) == 3 else image[:1]) + 1) / 2
+        rows.append(torch.cat([shown.expand(3, -1, -1), image.clamp(0, 1).expand(3, -1, -1)], dim=2))
+    height, width = (max(row.shape[axis] for row in rows) for axis in (1, 2))
+    padded = [torch.nn.functional.pad(r, (0, width - r.shape[2], 0, height - r.shape[1])) for r in rows]
+    return torch.cat(padded, dim=1)[None]

@@ -52,9 +52,9 @@ class ResnetGenerator(nn.Module):
     With ``noise_channels`` it is G(x, z): z is drawn anew at every call, standard normal, a value per channel and
     pixel, from torch's random stream, and goes in beside the condition.
 
-    With ``coordinates`` it sees where it is, too: a channel per spatial axis that runs from -1 to 1 (CoordConv, Liu et al.
-    2018, https://arxiv.org/abs/1807.03247). Convolutions alone cannot tell the middle of a large region of one class
-    from another place in it, and instance normalisation takes its level away.
+    With ``coordinates`` it sees where it is, too: a channel per spatial axis that runs from -1 to 1 (CoordConv, Liu et
+    al. 2018, https://arxiv.org/abs/1807.03247). Convolutions alone cannot tell the middle of a large region of one
+    class from another place in it, and instance normalisation takes its level away.
 
     Weights are drawn by :func:`init_weights` from torch's global random stream.
 

@@ -6,11 +6,12 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import yaml
-from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle import DEFAULT_EXP_MGMT_SETTINGS, ConfigParser, ConfigWorkflow
 from monai.bundle.properties import MetaProperties
 from monai.utils import BundleProperty, BundlePropertyConfig, ensure_tuple
 
@@ -66,6 +67,8 @@ class CheckedWorkflow(ConfigWorkflow):
         FileNotFoundError: when a config file is missing.
     """
 
+    _untracked: dict | None = None
+
     def __init__(self, config_file: str | Sequence[str], workflow_type: str | None = None, **kwargs: Any) -> None:
         own = {"meta_file", "logging_file", "init_id", "run_id", "final_id", "tracking", "properties_path"}
         overrides = {key: value for key, value in kwargs.items() if key not in own}
@@ -81,9 +84,15 @@ class CheckedWorkflow(ConfigWorkflow):
         check_overrides(written, overrides)
         if workflow_type is None:
             workflow_type = "train" if "train" in written else "infer"
+        tracking = kwargs.pop("tracking", None)
         super().__init__(config_file, workflow_type=workflow_type, **kwargs)
         check_arguments(self._config())
         check_numbers(self._config())
+        if tracking is not None:
+            # whether somebody keeps track of a run is no part of what it computes: it goes on without, and with
+            self._untracked = deepcopy(self.parser.get())
+            default = DEFAULT_EXP_MGMT_SETTINGS.get(tracking) if isinstance(tracking, str) else None
+            self.patch_bundle_tracking(self.parser, deepcopy(default or ConfigParser.load_config_files(tracking)))
 
     def check_properties(self) -> list[str]:
         """
@@ -160,7 +169,8 @@ class CheckedWorkflow(ConfigWorkflow):
         return self.parser.get_parsed_content(key) if key in self.parser else None
 
     def _config(self) -> dict:
-        return {key: value for key, value in self.parser.get().items() if key != "_meta_"}
+        config = self.parser.get() if self._untracked is None else self._untracked
+        return {key: value for key, value in config.items() if key != "_meta_"}
 
     def _plain_config(self) -> dict:
         """The configuration and the digests of its inputs, of nothing but what JSON knows."""

@@ -107,7 +107,7 @@ def test_the_update_without_a_site_is_that_of_the_others_objective_alone():
             objective = objective + pi * site.loss.generator(site._logits(x, twin(x)), twin(x), batch["image"])[0]
         objective.backward()
         gradients.append(torch.cat([p.grad.flatten() for p in twin.parameters()]))
-        assert set(engine.state.output["losses"]) == set(engine.state.output["synthetic"]) == {"A", "C"}
+        assert set(engine.state.output[0]["losses"]) == set(engine.state.output[0]["synthetic"]) == {"A", "C"}
 
     trainer.run()
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-6)
@@ -132,7 +132,7 @@ def test_a_site_that_goes_and_comes_back(caplog):
     present = {}
     trainer = make(fed, steps=10)
     trainer.add_event_handler(
-        Events.ITERATION_COMPLETED, lambda e: present.update({e.state.iteration: "".join(e.state.output["losses"])})
+        Events.ITERATION_COMPLETED, lambda e: present.update({e.state.iteration: "".join(e.state.output[0]["losses"])})
     )
     trainer.run()
     assert [present[step] for step in range(1, 11)] == ["ABC"] * 2 + ["AC"] * 4 + ["ABC"] * 4

@@ -162,7 +162,7 @@ def test_where_the_seconds_went_adds_up_over_an_interruption(tmp_path, clock):
         def step(engine, batch):
             if engine.state.iteration == fail_at:
                 raise RuntimeError("the process ends here")
-            return {"seconds": {"generator": 0.5, "sites": 1.5}}
+            return [{"seconds": {"generator": 0.5, "sites": 1.5}}]
 
         engine, network = Engine(step), torch.nn.Linear(1, 1)
         engine.logger.setLevel(logging.WARNING)

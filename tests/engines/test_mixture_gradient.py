@@ -111,7 +111,7 @@ def test_the_sum_of_the_sites_gradients_is_the_gradient_of_the_mixture(kind, cou
     criterion, objective = OBJECTIVES[kind]
     federation = make_federation(counts, criterion)
     network, trainer, used = gradient_of_a_step(federation, mixture)
-    expected = gradient_of_the_mixture(network, federation, trainer.state.output["conditions"], objective)
+    expected = gradient_of_the_mixture(network, federation, trainer.state.output[0]["conditions"], objective)
     difference = (used - expected).norm() / expected.norm()
     cosine = torch.dot(used, expected) / (used.norm() * expected.norm())
     if mixture == "proportional":

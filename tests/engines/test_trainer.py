@@ -3,7 +3,7 @@ from copy import deepcopy
 import pytest
 import torch
 from ignite.engine import Events
-from monai.handlers import LrScheduleHandler
+from monai.handlers import LrScheduleHandler, from_engine
 from small_sites import federation, generator
 
 from bundle.engines import (
@@ -12,6 +12,7 @@ from bundle.engines import (
     DistributedGanTrainer,
     LinearDecay,
     Resume,
+    first_images,
     losses_by_tag,
     mean_losses,
     mixture_weights,
@@ -169,7 +170,7 @@ def test_bfloat16_is_near_float32_and_outputs_stay_float32():
         fed = federation(inferer=inferer)
         trainer, network = make(fed, inferer=inferer)
         trainer.run()
-        assert trainer.state.output["synthetic"]["A"].dtype == torch.float32
+        assert trainer.state.output[0]["synthetic"]["A"].dtype == torch.float32
         assert all(p.dtype == torch.float32 for p in network.parameters())
         ends.append(weights(network))
     assert 0 < (ends[0] - ends[1]).abs().max() < 0.01
@@ -204,12 +205,38 @@ def test_linear_decay():
 
 def test_losses_are_reported_by_site_and_term():
     output = {"losses": {"A": {"l1": 1.0, "adversarial": 2.0}, "B": {"l1": 3.0, "adversarial": 4.0}}}
-    assert losses_by_tag(output)["loss/B/l1"] == 3.0
-    assert len(losses_by_tag(output)) == 4
-    assert losses_by_tag(output | {"seconds": {"sites": 0.5}})["seconds/sites"] == 0.5
-    assert mean_losses(output) == {"l1": 2.0, "adversarial": 3.0}
+    assert losses_by_tag([output])["loss/B/l1"] == 3.0
+    assert len(losses_by_tag([output])) == 4
+    assert losses_by_tag([output | {"seconds": {"sites": 0.5}}])["seconds/sites"] == 0.5
+    assert mean_losses([output]) == {"l1": 2.0, "adversarial": 3.0}
     output["losses"]["C"] = {"adversarial": 9.0}  # a site without the L1 term
-    assert mean_losses(output) == {"l1": 2.0, "adversarial": 5.0}
+    assert mean_losses([output]) == {"l1": 2.0, "adversarial": 5.0}
+
+
+def test_the_output_of_a_step_has_the_loss_where_monais_handlers_look_for_it():
+    trainer, _ = make(federation(), steps=2)
+    trainer.run()
+    loss = from_engine(["loss"], first=True)(trainer.state.output)
+    assert loss == pytest.approx(mean_losses(trainer.state.output)["adversarial"], abs=1.0)
+    assert isinstance(float(loss), float)
+
+
+def test_the_first_images_of_every_site_in_one_picture():
+    large = {"conditions": torch.zeros(2, 2, 4, 6), "synthetic": torch.full((2, 1, 4, 6), -1.0)}
+    large["conditions"][0, 1] = 1  # the outline
+    large["conditions"][0, 0, 0, 0] = 1  # a tumour in it
+    small = {"conditions": torch.zeros(1, 2, 2, 2), "synthetic": torch.ones(1, 3, 2, 2)}
+    small["synthetic"][0, 2] = 3.0  # out of range
+    picture = first_images([{key: {"B": small[key], "A": large[key]} for key in large}])
+    assert picture.shape == (1, 3, 8, 12)
+    grey, red, _, blue = picture.mean(dim=1)[0], *picture[0]
+    assert grey[0, 0] == 1
+    assert grey[3, 5] == 0.5
+    assert (grey[:4, 6:] == 0).all()
+    assert (red[4:6, 2:4] == 1).all()
+    assert blue.max() == 1
+    assert (grey[6:] == 0).all()
+    assert (grey[:, 4:][4:] == 0).all()
 
 
 def test_the_time_of_a_step_is_counted_where_it_goes(monkeypatch):
@@ -235,7 +262,7 @@ def test_the_time_of_a_step_is_counted_where_it_goes(monkeypatch):
 
     @trainer.on(Events.ITERATION_COMPLETED)
     def handler(engine):
-        found.append(engine.state.output["seconds"])
+        found.append(engine.state.output[0]["seconds"])
         now[0] += 16.0
 
     trainer.run()

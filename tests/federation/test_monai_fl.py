@@ -113,7 +113,7 @@ def test_a_whole_training_through_monais_interface_gives_the_same_bits(tmp_path)
     assert torch.equal(weights(one.generator), weights(two.generator))
     for name in LENGTHS:
         assert torch.equal(weights(local.site(name).discriminator), weights(remote.algos[name].site.discriminator))
-    assert one.state.output["losses"] == two.state.output["losses"]
+    assert one.state.output[0]["losses"] == two.state.output[0]["losses"]
     assert one.state.sites == two.state.sites
     found = [read_conditions(path) for path in paths]
     assert all(np.array_equal(*pair) for name in LENGTHS for pair in zip(*(f[name] for f in found), strict=True))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.utils import BundleProperty
 
 from bundle.data import DataError
@@ -187,6 +187,41 @@ def test_a_damaged_case_is_named_with_its_site_and_files(phantom_dir, tmp_path, 
     assert "holds the value(s) 4" in message
     (data / "datalist.json").unlink()
     assert "no such data list" in refused("train", tmp_path, tiny_sizes, dataset_dir=str(data))
+
+
+def test_who_keeps_track_of_a_run_is_no_part_of_it(phantom_dir, tmp_path, tiny_sizes):
+    """A training that began with tracking goes on without, and with."""
+    settings = ConfigParser.load_config_file(CONFIGS / "mlflow.yaml")
+    handler = settings["configs"]["trainer"]
+    # MLflow is no requirement: TensorBoard in its place takes the same scalars
+    taken = {"_target_": "TensorBoardStatsHandler", "log_dir": str(tmp_path / "tracked"), "epoch_log": False}
+    settings["configs"]["trainer"] = taken | {"output_transform": handler["output_transform"]}
+    files = [str(CONFIGS / f"{name}.yaml") for name in ("train", "brats", "small")]
+    given = {"dataset_dir": str(phantom_dir), "run_dir": str(tmp_path), "logging_file": False, **tiny_sizes}
+
+    def run(**options):
+        workflow = DistributedGANWorkflow(config_file=files, **given, **options)
+        workflow.initialize()
+        workflow.run()
+        return workflow
+
+    run(tracking=settings)
+    assert list((tmp_path / "tracked").glob("events*"))
+    finished = tmp_path / "seed_0" / "asyndgan" / "gan" / "record.json"
+    for options in ({}, {"tracking": settings}):
+        finished.unlink()
+        run(**options)
+        assert finished.is_file()
+
+
+@pytest.mark.parametrize(
+    ("stage", "tracking"), [("train", "mlflow"), ("segment", "mlflow"), ("train", str(CONFIGS / "mlflow.yaml"))]
+)
+def test_mlflow_gets_a_handler_of_the_training(stage, tracking, tmp_path):
+    handlers = shipped(stage, tracking=tracking, run_dir=str(tmp_path)).parser["train::handlers"]
+    assert handlers[-1]["_target_"] == "MLFlowHandler"
+    assert handlers[-1]["tracking_uri"] == "@tracking_uri"
+    assert "MLFlowHandler" not in str(shipped(stage).parser["train::handlers"])
 
 
 # outputs and their configuration: a stage that takes no time
