@@ -225,17 +225,28 @@ class DrawSampler(DistributedSampler):
         num_draws: draws per epoch: steps per epoch × batch size.
         seed: seed of the run.
         name: who draws.
+        num_replicas, rank: of several processes, which one this is: it takes every ``num_replicas``-th draw, so that
+            the batches of all make up that of a process alone.
     """
 
-    def __init__(self, dataset: Dataset, num_draws: int, seed: int = 0, name: str = "train") -> None:
-        super().__init__(dataset, num_replicas=1, rank=0, shuffle=True, seed=seed)
+    def __init__(
+        self,
+        dataset: Dataset,
+        num_draws: int,
+        seed: int = 0,
+        name: str = "train",
+        num_replicas: int = 1,
+        rank: int = 0,
+    ) -> None:
+        super().__init__(dataset, num_replicas=num_replicas, rank=rank, shuffle=True, seed=seed)
         self.num_draws = num_draws
         self.name = name
         self.set_epoch(1)
 
     def __iter__(self) -> Iterator[Draw]:
         first = (self.epoch - 1) * self.num_draws
-        return (draw(self.seed, self.name, first + i, len(self.dataset)) for i in range(self.num_draws))
+        mine = range(self.rank, self.num_draws, self.num_replicas)
+        return (draw(self.seed, self.name, first + i, len(self.dataset)) for i in mine)
 
     def __len__(self) -> int:
-        return self.num_draws
+        return len(range(self.rank, self.num_draws, self.num_replicas))

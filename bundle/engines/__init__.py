@@ -11,7 +11,7 @@ from bundle.engines.handlers import (
 )
 from bundle.engines.images import write_nifti_slice, write_nifti_volume, write_png
 from bundle.engines.inferer import AutocastInferer, PaddedInferer, SeededBatch, SeededInferer
-from bundle.engines.lr import LinearDecay, num_epochs
+from bundle.engines.lr import LinearDecay, num_epochs, share_of_batch
 from bundle.engines.synthetic import SyntheticWriter
 from bundle.engines.trainer import (
     DistributedGanTrainer,
@@ -41,6 +41,7 @@ __all__ = [
     "mean_losses",
     "mixture_weights",
     "num_epochs",
+    "share_of_batch",
     "write_nifti_slice",
     "write_nifti_volume",
     "write_png",

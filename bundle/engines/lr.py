@@ -1,8 +1,8 @@
-"""Lengths of trainings, and learning rates as functions of the steps done."""
+"""Lengths and batches of trainings, and learning rates as functions of the steps done."""
 
 from __future__ import annotations
 
-__all__ = ["LinearDecay", "num_epochs"]
+__all__ = ["LinearDecay", "num_epochs", "share_of_batch"]
 
 
 def num_epochs(num_steps: int, epoch_length: int) -> int:
@@ -19,6 +19,20 @@ def num_epochs(num_steps: int, epoch_length: int) -> int:
     if num_steps % epoch_length:
         raise ValueError(f"{num_steps} steps do not fill epochs of {epoch_length}: choose a multiple")
     return num_steps // epoch_length
+
+
+def share_of_batch(batch_size: int, num_processes: int) -> int:
+    """
+    What each of several processes takes of a batch, so that the step stays that of one process.
+
+    Raises:
+        ValueError: when the batch cannot be divided equally.
+    """
+    if batch_size % num_processes:
+        raise ValueError(
+            f"a batch of {batch_size} cannot be divided among {num_processes} processes: choose a multiple"
+        )
+    return batch_size // num_processes
 
 
 class LinearDecay:

@@ -10,6 +10,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import torch.distributed as dist
 import yaml
 from monai.bundle import DEFAULT_EXP_MGMT_SETTINGS, ConfigParser, ConfigWorkflow
 from monai.bundle.properties import MetaProperties
@@ -39,6 +40,7 @@ MOVABLE_KEYS = {
     "max_message_bytes",
 }
 INPUT_DIGESTS = "sha256 of inputs"
+_YAML_WORDS = {"true": True, "false": False, "null": None}
 
 
 class CheckedWorkflow(ConfigWorkflow):
@@ -71,6 +73,10 @@ class CheckedWorkflow(ConfigWorkflow):
 
     def __init__(self, config_file: str | Sequence[str], workflow_type: str | None = None, **kwargs: Any) -> None:
         own = {"meta_file", "logging_file", "init_id", "run_id", "final_id", "tracking", "properties_path"}
+        # what YAML calls true is a text to the command line, which wants True
+        kwargs = {
+            key: _YAML_WORDS.get(value, value) if isinstance(value, str) else value for key, value in kwargs.items()
+        }
         overrides = {key: value for key, value in kwargs.items() if key not in own}
         files = [str(file) for file in ensure_tuple(config_file)]
         for file in files:
@@ -126,7 +132,8 @@ class CheckedWorkflow(ConfigWorkflow):
             self._refuse_another_config()
             if self._is_finished():
                 return []
-            if self._content("config_path") is None:
+            # of several processes (torch.distributed) the first one writes
+            if self._content("config_path") is None or (dist.is_initialized() and dist.get_rank() > 0):
                 return super().run()
             kept = Path(self._content("config_path"))
             with exclusive(kept):
