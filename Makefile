@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := runs/demo
 DEMO_NUCLEI := runs/demo-nuclei
 
-.PHONY: setup demo demo-nuclei test test-federation benchmark lint clean
+.PHONY: setup api demo demo-nuclei test test-federation benchmark lint clean
 
 # the mark comes last: an interrupted installation must not look like a finished one
 $(VENV)/.installed: requirements.txt
@@ -39,6 +39,9 @@ test-federation: $(VENV)/.installed
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+api: $(VENV)/.installed
+	$(BIN)/python -W ignore -m pdoc -d google -o build/api bundle
 
 benchmark: $(VENV)/.installed
 	$(BIN)/python scripts/benchmark.py step
