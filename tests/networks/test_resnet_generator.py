@@ -3,6 +3,7 @@ import torch
 from monai.networks.nets import PatchDiscriminator
 
 from bundle.networks import ResnetGenerator
+from bundle.networks.resnet_generator import _ReflectionPad
 
 
 def count(network):
@@ -118,6 +119,18 @@ def test_noise_makes_another_image_of_the_same_condition():
     assert torch.equal(network(x), first)
     assert not torch.equal(first, second)
     assert count(network) == count(small()) + 3 * 8 * 49
+
+
+def test_the_padding_of_mixed_precision_is_that_of_float32():
+    x = torch.randn(2, 3, 8, 12).to(torch.bfloat16).requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        padded, published = _ReflectionPad(3, 2)(x), torch.nn.ReflectionPad2d(3)(x)
+    assert padded.dtype == torch.bfloat16
+    assert torch.equal(padded.float(), published.float())
+    weights = torch.randn(padded.shape)
+    (ours,) = torch.autograd.grad((padded * weights).sum(), x)
+    (theirs,) = torch.autograd.grad((published * weights).sum(), x)
+    torch.testing.assert_close(ours, theirs, rtol=2e-2, atol=2e-2)
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])
