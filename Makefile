@@ -4,8 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
 DEMO_NUCLEI := runs/demo-nuclei
+LABEL_VENV := .venv-monailabel
+LABEL := runs/monailabel
 
-.PHONY: setup demo demo-nuclei test test-federation benchmark lint clean
+.PHONY: setup setup-monailabel demo demo-nuclei test test-federation monailabel benchmark lint clean
 
 # the mark comes last: an interrupted installation must not look like a finished one
 $(VENV)/.installed: requirements.txt
@@ -14,7 +16,16 @@ $(VENV)/.installed: requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
+# 8 GB: MONAI Label wants older packages than this project, so it has an environment of its own
+$(LABEL_VENV)/.installed: requirements-monailabel.txt
+	@$(PYTHON) -c 'import sys; sys.exit("MONAI Label needs Python 3.11; name one by: make PYTHON=python3.11" if sys.version_info[:2] != (3, 11) else 0)'
+	$(PYTHON) -m venv $(LABEL_VENV)
+	$(LABEL_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-monailabel.txt
+	touch $@
+
 setup: $(VENV)/.installed
+
+setup-monailabel: $(LABEL_VENV)/.installed
 
 demo: $(VENV)/.installed
 	$(BIN)/python scripts/make_phantoms.py brains $(DEMO)/phantoms --cases_per_site 5 --test_cases_per_site 2 --size 96 96 16
@@ -36,6 +47,13 @@ test: lint
 test-federation: $(VENV)/.installed
 	$(BIN)/python -m pytest -m federation
 
+# on phantoms; with data: scripts/check_monailabel.py
+monailabel: $(VENV)/.installed $(LABEL_VENV)/.installed
+	$(BIN)/python scripts/pack_bundle.py brats --weights models/brain_segmenter.pt --output $(LABEL)/dist --overwrite
+	$(BIN)/python scripts/pack_bundle.py multi_organ --weights models/nuclei_segmenter.pt --output $(LABEL)/dist --overwrite
+	$(BIN)/python scripts/check_monailabel.py --environment $(LABEL_VENV) --run_dir $(LABEL)/check \
+		--brain $(LABEL)/dist/asyndgan_brain_tumor_segmentation --nuclei $(LABEL)/dist/asyndgan_nuclei_segmentation
+
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -44,4 +62,4 @@ benchmark: $(VENV)/.installed
 	$(BIN)/python scripts/benchmark.py step
 
 clean:
-	rm -rf $(VENV) $(DEMO) $(DEMO_NUCLEI)
+	rm -rf $(VENV) $(LABEL_VENV) $(DEMO) $(DEMO_NUCLEI) $(LABEL)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -135,12 +136,24 @@ def check_brain(checks: Checks, data: Path, options: argparse.Namespace) -> None
     checks.expect(agreement > 0.99, "the same mask of a volume with other axes and a tilt", f"Dice {agreement:.3f}")
     checks.done(f"axes named otherwise, voxels of {VOXEL} mm, tilted by {TILT:g}°: the same mask, Dice {agreement:.3f}")
 
-    told, nrrd = client.infer_as_slicer(model, first["case"])
-    checks.expect(told["label_names"] == checks.labels, f"label_names {checks.labels}", told.get("label_names"))
-    _same_space(checks, _volume(first), _write(checks.folder / "slicer.nrrd", nrrd))
+    sample = client.next_sample()["id"]
+    checks.expect(sample in client.images(), "a next sample among the images", sample)
+    same = client.download_image(first["case"]) == _volume(first).read_bytes()
+    checks.expect(same, f"{first['case']} as it was uploaded, found other bytes")
+    session = client.open_session(_volume(first))
+    for source in ({"image": first["case"]}, {"session": session}):
+        told, nrrd = client.infer_as_slicer(model, **source)
+        checks.expect(told["label_names"] == checks.labels, f"label_names {checks.labels}", told.get("label_names"))
+        file = _write(checks.folder / f"slicer_{next(iter(source))}.nrrd", nrrd)
+        _same_space(checks, _volume(first), file)
+        same = bool((_array(straight) == sitk.GetArrayFromImage(sitk.ReadImage(str(file))).T).all())
+        checks.expect(same, f"in {file} the mask of {straight}, found another")
     told = client.infer_json(model, first["case"])
     checks.expect("latencies" in told, "latencies of a request for JSON", sorted(told))
-    checks.done(f"3D Slicer's request: NRRD in the volume's space and label names; {told['latencies']['total']} s")
+    checks.done(
+        "3D Slicer's requests: next sample, image, mask as NRRD in the image's space with its label names, also of an "
+        f"image that the server has not; {told['latencies']['total']} s a volume"
+    )
 
     label = next(iter(checks.labels))
     trained: list[str] = []
@@ -214,6 +227,8 @@ def _volume_mask(checks: Checks, image: str, volume: Path) -> np.ndarray:
     near = np.allclose(mask.affine, source.affine, atol=1e-3)
     checks.expect(near, f"a mask of the affine of {image}, {source.affine.tolist()}", mask.affine.tolist())
     values = np.asarray(mask.dataobj)
+    whole = np.issubdtype(values.dtype, np.integer)
+    checks.expect(whole, f"whole numbers in the mask of {image}", values.dtype)
     strange = sorted(set(np.unique(values).tolist()) - {0, *checks.labels.values()})
     checks.expect(not strange, f"values 0 and {sorted(checks.labels.values())} in the mask of {image}", strange)
     return values
@@ -303,6 +318,7 @@ def _nuclei_phantoms(folder: Path) -> Path:
 def main(arguments: list[str] | None = None) -> int:
     """Run; returns the exit status: 0, 1 where something is not as expected, or 2 for bad data."""
     options = parse_arguments(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the server is ended on the way out
     if options.run_dir.exists():
         shutil.rmtree(options.run_dir)
     bundles = [bundle.resolve() for bundle in (options.brain, options.nuclei) if bundle]

@@ -44,8 +44,9 @@ class LabelServer:
     A context: started on entering, ended with its children on leaving.
     """
 
-    def __init__(self, environment: Path, bundles: Sequence[Path], folder: Path, start_timeout: float = 300.0) -> None:
-        self.python = environment / "bin" / "python"
+    def __init__(self, environment: Path, bundles: Sequence[Path], folder: Path, start_timeout: float = 600.0) -> None:
+        folder = folder.absolute()
+        self.python = environment.absolute() / "bin" / "python"
         self.bundles = list(bundles)
         self.app = folder / APP
         self.studies = folder / "studies"
@@ -68,7 +69,12 @@ class LabelServer:
         words += ["--conf", "models", names, "--conf", "zoo_source", "local", "--conf", "sam2", "false"]
         with self.log.open("w", encoding="utf-8") as log:
             self._process = subprocess.Popen(
-                self._command(words), stdout=log, stderr=subprocess.STDOUT, env=_environment(), start_new_session=True
+                self._command(words),
+                cwd=self.log.parent,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=_environment() | {"MONAI_LABEL_SESSION_PATH": str(self.log.parent / "sessions")},
+                start_new_session=True,
             )
         try:
             self._wait()
@@ -100,11 +106,11 @@ class LabelServer:
     def _install(self) -> None:
         if not self.python.exists():
             raise LabelError(f"{self.python}: no such file, expected MONAI Label's environment: make monailabel")
-        self.app.parent.mkdir(parents=True, exist_ok=True)
-        words = ["apps", "--download", "--name", APP, "--output", str(self.app.parent)]
-        done = subprocess.run(self._command(words), capture_output=True, text=True, env=_environment())
-        if done.returncode:
-            raise LabelError(f"monailabel {' '.join(words)}: failed:\n{done.stdout}{done.stderr}")
+        # what `monailabel apps --download --name monaibundle` copies, without its minute of imports
+        source = self.python.parents[1] / "monailabel" / "sample-apps" / APP
+        if not source.is_dir():
+            raise LabelError(f"{source}: no such folder, expected MONAI Label's sample app")
+        shutil.copytree(source, self.app, ignore=shutil.ignore_patterns("logs", "model", "__pycache__"))
         for bundle in self.bundles:
             if (
                 not (bundle / "configs" / "inference.yaml").exists()
@@ -155,7 +161,7 @@ class LabelClient:
         timeout: seconds for an answer; of a training, until it is done.
     """
 
-    def __init__(self, server: LabelServer, timeout: float = 900.0) -> None:
+    def __init__(self, server: LabelServer, timeout: float = 1800.0) -> None:
         self.server = server
         self.timeout = timeout
 
@@ -173,6 +179,17 @@ class LabelClient:
         fields = {"params": json.dumps({"label_info": label_info})}
         self._ask("PUT", f"/datastore/label?image={_quoted(image)}", fields, {"label": file})
 
+    def next_sample(self) -> dict:
+        """An image without a label, at random: the name is ``id``."""
+        return json.loads(self._ask("POST", "/activelearning/random", document={})[1])
+
+    def download_image(self, name: str) -> bytes:
+        return self._ask("GET", f"/datastore/image?image={_quoted(name)}")[1]
+
+    def open_session(self, file: Path) -> str:
+        """Show the server an image that it does not keep among its own; returns the number of the session."""
+        return json.loads(self._ask("PUT", "/session/", {}, {"files": file})[1])["session_id"]
+
     def infer_image(self, model: str, image: str) -> bytes:
         """The mask alone, as a file of the image's kind."""
         return self._ask("POST", f"/infer/{_quoted(model)}?image={_quoted(image)}&output=image", {"params": "{}"})[1]
@@ -182,10 +199,10 @@ class LabelClient:
         path = f"/infer/{_quoted(model)}?image={_quoted(image)}&output=json"
         return json.loads(self._ask("POST", path, {"params": "{}"})[1])
 
-    def infer_as_slicer(self, model: str, image: str) -> tuple[dict, bytes]:
+    def infer_as_slicer(self, model: str, image: str = "", session: str = "") -> tuple[dict, bytes]:
         """What is told of a mask, and the mask as NRRD: one answer in two parts, with all options of the model sent."""
         options = self._options("models", model) | {"result_extension": ".nrrd", "result_dtype": "uint8"}
-        path = f"/infer/{_quoted(model)}?image={_quoted(image)}"
+        path = f"/infer/{_quoted(model)}?image={_quoted(image)}" + (f"&session_id={session}" if session else "")
         kind, body = self._ask("POST", path, {"params": json.dumps(options)})
         message = BytesParser(policy=HTTP).parsebytes(f"Content-Type: {kind}\r\n\r\n".encode() + body)
         parts = {part.get_param("name", header="content-disposition"): part for part in message.iter_parts()}
