@@ -335,6 +335,8 @@ def main(arguments: list[str] | None = None) -> int:
             client = LabelClient(server)
             if brain:
                 check_brain(Checks(client, options.brain.resolve().name, options.run_dir / "brain"), brain, options)
+                for image in client.images():  # a training takes all that is labelled, whatever it shows
+                    client.remove_image(image)
             if nuclei:
                 check_nuclei(Checks(client, options.nuclei.resolve().name, options.run_dir / "nuclei"), nuclei, options)
     except LabelError as error:

@@ -89,15 +89,11 @@ class LabelServer:
 
     def tail(self) -> str:
         """The end of the server's log, and where all of it is."""
-        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines() if self.log.exists() else []
-        return "\n".join([f"the end of {self.log}:", *lines[-LOG_LINES:]])
+        return "\n".join([f"the end of {self.log}:", *self.lines()[-LOG_LINES:]])
 
-    def reason(self) -> str:
-        """The last line of the log that tells an exception's name."""
-        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        return next(
-            (line for line in reversed(lines) if re.match(r"\w*(Error|Exception): ", line)), "for no known reason"
-        )
+    def lines(self) -> list[str]:
+        """Of the log."""
+        return self.log.read_text(encoding="utf-8", errors="replace").splitlines() if self.log.exists() else []
 
     def _command(self, words: list[str]) -> list[str]:
         # -I: neither this folder nor PYTHONPATH: a bundle that needs the repository must fail here
@@ -175,6 +171,10 @@ class LabelClient:
     def upload_image(self, name: str, file: Path) -> None:
         self._ask("PUT", f"/datastore/?image={_quoted(name)}", {"params": "{}"}, {"file": file})
 
+    def remove_image(self, name: str) -> None:
+        """With its labels."""
+        self._ask("DELETE", f"/datastore/image?id={_quoted(name)}")
+
     def save_label(self, image: str, file: Path, label_info: list[dict]) -> None:
         fields = {"params": json.dumps({"label_info": label_info})}
         self._ask("PUT", f"/datastore/label?image={_quoted(image)}", fields, {"label": file})
@@ -213,6 +213,7 @@ class LabelClient:
     def train_as_slicer(self, model: str, **options: Any) -> list[str]:
         """Train with all options that the server lists, but for ``options``; returns the last lines of its log."""
         sent = self._options("trainers", model) | options
+        before = len(self.server.lines())
         self._ask("POST", f"/train/{_quoted(model)}", document=sent)
         deadline = time.monotonic() + self.timeout
         while True:
@@ -224,9 +225,11 @@ class LabelClient:
                 raise LabelError(f"training of {model}: not done within {self.timeout:g} s; {self.server.tail()}")
         lines = list(state.get("details", []))
         if state["status"] != "DONE":
+            # the first exception is the cause of the others
+            new = self.server.lines()[before:]
+            cause = next((line for line in new if re.match(r"\w*(Error|Exception): ", line)), "no exception in its log")
             raise LabelError(
-                f"training of {model}: status {state['status']}, expected DONE: {self.server.reason()}; "
-                f"{self.server.tail()}"
+                f"training of {model}: status {state['status']}, expected DONE: {cause}; {self.server.tail()}"
             )
         return lines
 

@@ -27,7 +27,7 @@ INFO = {
 @pytest.fixture
 def server(tmp_path):
     """Answers by path, set in ``answers``; ``asked`` has what came."""
-    seen = SimpleNamespace(answers={}, asked=[], tail=lambda: "the end of a log", reason=lambda: "KeyError: 'x'")
+    seen = SimpleNamespace(answers={}, asked=[], tail=lambda: "the end of a log")
 
     class Handler(BaseHTTPRequestHandler):
         def answer(self):
@@ -48,6 +48,7 @@ def server(tmp_path):
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=http.serve_forever)
     thread.start()
+    seen.lines = list
     seen.url = f"http://127.0.0.1:{http.server_port}"
     seen.answers["/info/"] = (200, "application/json", json.dumps(INFO).encode())
     yield seen
@@ -97,6 +98,8 @@ def test_a_training_that_fails_says_why(server, monkeypatch):
     sent = next(body for method, path, _, body in server.asked if path == "/train/m")
     assert json.loads(sent) == {"device": "cpu", "max_epochs": 2, "run_id": ""}
     server.answers["/train/"] = (200, "application/json", b'{"status": "ERROR"}')
+    logs = iter([["ValueError: former"], ["ValueError: former", "  raise", "KeyError: 'x'", "RuntimeError: later"]])
+    server.lines = lambda: next(logs)
     with pytest.raises(LabelError, match=r"status ERROR, expected DONE: KeyError: 'x'; the end of a log"):
         LabelClient(server).train_as_slicer("m")
     with pytest.raises(LabelError, match=r"GET /datastore/.*404, expected 200: nothing here; the end of a log"):
