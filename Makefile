@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
 DEMO_NUCLEI := runs/demo-nuclei
-LABEL_VENV := .venv-monailabel
+VENV_LABEL := .venv-monailabel
 LABEL := runs/monailabel
+SEGMENTER := seed_0/asyndgan/segmenter/segmenter.pt
 
 .PHONY: setup setup-monailabel demo demo-nuclei test test-federation monailabel benchmark lint clean
 
@@ -17,15 +18,15 @@ $(VENV)/.installed: requirements.txt
 	touch $@
 
 # 8 GB: MONAI Label wants older packages than this project, so it has an environment of its own
-$(LABEL_VENV)/.installed: requirements-monailabel.txt
+$(VENV_LABEL)/.installed: requirements-monailabel.txt
 	@$(PYTHON) -c 'import sys; sys.exit("MONAI Label needs Python 3.11; name one by: make PYTHON=python3.11" if sys.version_info[:2] != (3, 11) else 0)'
-	$(PYTHON) -m venv $(LABEL_VENV)
-	$(LABEL_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-monailabel.txt
+	$(PYTHON) -m venv $(VENV_LABEL)
+	$(VENV_LABEL)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-monailabel.txt
 	touch $@
 
 setup: $(VENV)/.installed
 
-setup-monailabel: $(LABEL_VENV)/.installed
+setup-monailabel: $(VENV_LABEL)/.installed
 
 demo: $(VENV)/.installed
 	$(BIN)/python scripts/make_phantoms.py brains $(DEMO)/phantoms --cases_per_site 5 --test_cases_per_site 2 --size 96 96 16
@@ -47,11 +48,19 @@ test: lint
 test-federation: $(VENV)/.installed
 	$(BIN)/python -m pytest -m federation
 
-# on phantoms; with data: scripts/check_monailabel.py
-monailabel: $(VENV)/.installed $(LABEL_VENV)/.installed
-	$(BIN)/python scripts/pack_bundle.py brats --weights models/brain_segmenter.pt --output $(LABEL)/dist --overwrite
-	$(BIN)/python scripts/pack_bundle.py multi_organ --weights models/nuclei_segmenter.pt --output $(LABEL)/dist --overwrite
-	$(BIN)/python scripts/check_monailabel.py --environment $(LABEL_VENV) --run_dir $(LABEL)/check \
+# on phantoms, with the segmenters of the demonstrations; with data and others: scripts/check_monailabel.py
+$(DEMO)/$(SEGMENTER):
+	$(MAKE) demo
+
+$(DEMO_NUCLEI)/$(SEGMENTER):
+	$(MAKE) demo-nuclei
+
+monailabel: $(VENV)/.installed $(VENV_LABEL)/.installed $(DEMO)/$(SEGMENTER) $(DEMO_NUCLEI)/$(SEGMENTER)
+	$(BIN)/python scripts/pack_bundle.py brats --weights $(DEMO)/$(SEGMENTER) --data_license LICENSE \
+		--output $(LABEL)/dist --overwrite
+	$(BIN)/python scripts/pack_bundle.py multi_organ --weights $(DEMO_NUCLEI)/$(SEGMENTER) --data_license LICENSE \
+		--output $(LABEL)/dist --overwrite
+	$(BIN)/python scripts/check_monailabel.py --environment $(VENV_LABEL) --run_dir $(LABEL)/check \
 		--brain $(LABEL)/dist/asyndgan_brain_tumor_segmentation --nuclei $(LABEL)/dist/asyndgan_nuclei_segmentation
 
 lint: $(VENV)/.installed
@@ -62,4 +71,4 @@ benchmark: $(VENV)/.installed
 	$(BIN)/python scripts/benchmark.py step
 
 clean:
-	rm -rf $(VENV) $(LABEL_VENV) $(DEMO) $(DEMO_NUCLEI) $(LABEL)
+	rm -rf $(VENV) $(VENV_LABEL) $(DEMO) $(DEMO_NUCLEI) $(LABEL)
