@@ -4,8 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
 DEMO_NUCLEI := runs/demo-nuclei
+VENV_LABEL := .venv-monailabel
+LABEL := runs/monailabel
+SEGMENTER := seed_0/asyndgan/segmenter/segmenter.pt
 
-.PHONY: setup api demo demo-nuclei test test-federation benchmark lint clean
+.PHONY: setup setup-monailabel api demo demo-nuclei test test-federation monailabel benchmark lint clean
 
 # the mark comes last: an interrupted installation must not look like a finished one
 $(VENV)/.installed: requirements.txt
@@ -14,7 +17,16 @@ $(VENV)/.installed: requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
+# 8 GB: MONAI Label wants older packages than this project, so it has an environment of its own
+$(VENV_LABEL)/.installed: requirements-monailabel.txt
+	@$(PYTHON) -c 'import sys; sys.exit("MONAI Label needs Python 3.11; name one by: make PYTHON=python3.11" if sys.version_info[:2] != (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV_LABEL)
+	$(VENV_LABEL)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-monailabel.txt
+	touch $@
+
 setup: $(VENV)/.installed
+
+setup-monailabel: $(VENV_LABEL)/.installed
 
 demo: $(VENV)/.installed
 	$(BIN)/python scripts/make_phantoms.py brains $(DEMO)/phantoms --cases_per_site 5 --test_cases_per_site 2 --size 96 96 16
@@ -36,6 +48,21 @@ test: lint
 test-federation: $(VENV)/.installed
 	$(BIN)/python -m pytest -m federation
 
+# on phantoms, with the segmenters of the demonstrations; with data and others: scripts/check_monailabel.py
+$(DEMO)/$(SEGMENTER):
+	$(MAKE) demo
+
+$(DEMO_NUCLEI)/$(SEGMENTER):
+	$(MAKE) demo-nuclei
+
+monailabel: $(VENV)/.installed $(VENV_LABEL)/.installed $(DEMO)/$(SEGMENTER) $(DEMO_NUCLEI)/$(SEGMENTER)
+	$(BIN)/python scripts/pack_bundle.py brats --weights $(DEMO)/$(SEGMENTER) --data_license LICENSE \
+		--output $(LABEL)/dist --overwrite
+	$(BIN)/python scripts/pack_bundle.py multi_organ --weights $(DEMO_NUCLEI)/$(SEGMENTER) --data_license LICENSE \
+		--output $(LABEL)/dist --overwrite
+	$(BIN)/python scripts/check_monailabel.py --environment $(VENV_LABEL) --run_dir $(LABEL)/check \
+		--brain $(LABEL)/dist/asyndgan_brain_tumor_segmentation --nuclei $(LABEL)/dist/asyndgan_nuclei_segmentation
+
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -47,4 +74,4 @@ benchmark: $(VENV)/.installed
 	$(BIN)/python scripts/benchmark.py step
 
 clean:
-	rm -rf $(VENV) $(DEMO) $(DEMO_NUCLEI)
+	rm -rf $(VENV) $(VENV_LABEL) $(DEMO) $(DEMO_NUCLEI) $(LABEL)
