@@ -2,10 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+VENV_BUNDLES := .venv-bundles
+OF_BUNDLES := ^(monai|torch|numpy|scipy|pytorch-ignite|nibabel|scikit-image|fire|PyYAML|tensorboard|pillow)==
 DEMO := runs/demo
 DEMO_NUCLEI := runs/demo-nuclei
 
-.PHONY: setup demo demo-nuclei test test-federation benchmark lint clean
+.PHONY: setup demo demo-nuclei test test-federation test-bundles benchmark lint clean
 
 # the mark comes last: an interrupted installation must not look like a finished one
 $(VENV)/.installed: requirements.txt
@@ -36,6 +38,16 @@ test: lint
 test-federation: $(VENV)/.installed
 	$(BIN)/python -m pytest -m federation
 
+# what bundles are tested in has what their metadata name and what MONAI exports ONNX with, and nothing of this repository
+$(VENV_BUNDLES)/.installed: requirements.txt
+	$(PYTHON) -m venv $(VENV_BUNDLES)
+	grep -E '$(OF_BUNDLES)' requirements.txt | $(VENV_BUNDLES)/bin/python -m pip install --quiet --disable-pip-version-check \
+		-r /dev/stdin onnx onnxscript onnxruntime
+	touch $@
+
+test-bundles: $(VENV)/.installed $(VENV_BUNDLES)/.installed
+	$(BIN)/python -m pytest -m bundles
+
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -44,4 +56,4 @@ benchmark: $(VENV)/.installed
 	$(BIN)/python scripts/benchmark.py step
 
 clean:
-	rm -rf $(VENV) $(DEMO) $(DEMO_NUCLEI)
+	rm -rf $(VENV) $(VENV_BUNDLES) $(DEMO) $(DEMO_NUCLEI)
