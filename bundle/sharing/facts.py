@@ -54,7 +54,7 @@ def describe(kind: str, run: RunFiles, data_name: str | None = None) -> dict[str
             f"{'/'.join(map(str, values))}: {name}"
             for name, values in packed_label_groups(plain["label_groups"]).items()
         ),
-        "data": data_name or run.datalist["name"],
+        "data": f"'{data_name or run.datalist['name']}'",
         "layout": None if data_name else run.datalist.get("layout"),
         **_training(kind, run),
     }

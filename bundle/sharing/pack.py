@@ -228,7 +228,7 @@ def _data_license(fields: dict[str, Any], file: Path | None) -> str:
     text = about("licenses").get(fields["layout"])
     if text is None:
         raise PackError(
-            f"the licence of {fields['data']!r} (layout {fields['layout']!r}) is not known here: "
+            f"the licence of {fields['data']} (layout {fields['layout']!r}) is not known here: "
             "--data_license FILE gives its text"
         )
     return f"Licences of the data that the weights were learned from. No image of them is packed.\n{'-' * 84}\n\n{text}"
