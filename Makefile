@@ -2,13 +2,15 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+VENV_BUNDLES := .venv-bundles
+OF_BUNDLES := ^(monai|torch|numpy|scipy|pytorch-ignite|nibabel|scikit-image|fire|PyYAML|tensorboard|pillow)==
 DEMO := runs/demo
 DEMO_NUCLEI := runs/demo-nuclei
 VENV_LABEL := .venv-monailabel
 LABEL := runs/monailabel
 SEGMENTER := seed_0/asyndgan/segmenter/segmenter.pt
 
-.PHONY: setup setup-monailabel api demo demo-nuclei test test-federation monailabel benchmark lint clean
+.PHONY: setup setup-monailabel api demo demo-nuclei test test-federation test-bundles monailabel benchmark lint clean
 
 # the mark comes last: an interrupted installation must not look like a finished one
 $(VENV)/.installed: requirements.txt
@@ -63,6 +65,16 @@ monailabel: $(VENV)/.installed $(VENV_LABEL)/.installed $(DEMO)/$(SEGMENTER) $(D
 	$(BIN)/python scripts/check_monailabel.py --environment $(VENV_LABEL) --run_dir $(LABEL)/check \
 		--brain $(LABEL)/dist/asyndgan_brain_tumor_segmentation --nuclei $(LABEL)/dist/asyndgan_nuclei_segmentation
 
+# what bundles are tested in has what their metadata name and what MONAI exports ONNX with, and nothing of this repository
+$(VENV_BUNDLES)/.installed: requirements.txt requirements-onnx.txt
+	$(PYTHON) -m venv $(VENV_BUNDLES)
+	grep -E '$(OF_BUNDLES)' requirements.txt | $(VENV_BUNDLES)/bin/python -m pip install --quiet --disable-pip-version-check \
+		-r /dev/stdin -r requirements-onnx.txt
+	touch $@
+
+test-bundles: $(VENV)/.installed $(VENV_BUNDLES)/.installed
+	$(BIN)/python -m pytest -m bundles
+
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -74,4 +86,4 @@ benchmark: $(VENV)/.installed
 	$(BIN)/python scripts/benchmark.py step
 
 clean:
-	rm -rf $(VENV) $(VENV_LABEL) $(DEMO) $(DEMO_NUCLEI) $(LABEL)
+	rm -rf $(VENV) $(VENV_BUNDLES) $(VENV_LABEL) $(DEMO) $(DEMO_NUCLEI) $(LABEL)

@@ -65,6 +65,13 @@ def test_the_federation_knows_neither_engine_nor_workflow():
     assert offenders(["federation", "data"], ["bundle.engines", "bundle.workflows"]) == []
 
 
+def test_sharing_works_on_files_and_nothing_waits_for_it():
+    others = {room(path) for path in MODULES} - {"sharing"}
+    assert offenders(others, ["bundle.sharing"]) == []
+    forbidden = ["bundle.data", "bundle.engines", "bundle.federation", "bundle.losses", "bundle.report"]
+    assert offenders(["sharing"], forbidden) == []
+
+
 def test_the_package_does_not_import_the_scripts():
     assert offenders({room(path) for path in MODULES}, ["scripts"]) == []
 

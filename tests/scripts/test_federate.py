@@ -29,8 +29,12 @@ def test_what_is_installed_is_what_there_is():
     found = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "bundle").rglob("__init__.py")}
     assert set(setuptools["packages"]) == found | {"bundle.configs"}
     assert setuptools["package-dir"] == {"bundle.configs": "configs"}
-    others = [p for p in (ROOT / "bundle").rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")]
-    assert others == [], "files that setuptools leaves out"
+    others = {
+        p.relative_to(ROOT) for p in (ROOT / "bundle").rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")
+    }
+    listed = {p.relative_to(ROOT) for p in (ROOT / "bundle" / "sharing").glob("templates/*")}
+    assert setuptools["package-data"]["bundle.sharing"] == ["templates/*"]
+    assert others == listed, "files that setuptools leaves out"
 
 
 def test_configs_are_names_and_the_federations_comes_last(federate):
