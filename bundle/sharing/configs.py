@@ -168,7 +168,7 @@ def _filled(name: str, config: Mapping[str, Any], **parts: Any) -> str:
         if names_in(content):
             text = text.replace("???code", _CODE)
         else:
-            text = text.replace("code: ???code\n", "").replace("- $import sys\n", "")
+            text = text.replace("code: ???code\n", "")
     if "???values" in text:
         used = keys_in_use({**config, **content}, content) - set(content)
         text = text.replace("???values", "\n".join(_block(f"{key}:", config[key]) for key in config if key in used))

@@ -236,3 +236,9 @@ def test_bundles_lie_beside_each_other_in_one_process(packed, phantom_dir, tmp_p
         items = [next(iter(DataLoader(workflow.dataset, batch_size=1))) for workflow in workflows]
     assert items[0]["image"].shape[1] == 1
     assert items[1]["image"].shape[1] == 2
+
+
+@pytest.mark.parametrize("kind", ["brats", "multi_organ", "generator_brats", "generator_multi_organ"])
+def test_an_empty_folder_is_no_success(kind, packed, tmp_path):
+    with pytest.raises(SystemExit, match=r"nothing to (segment|draw), expected (images|labels) in dataset_dir"):
+        run(packed[kind], "inference", dataset_dir=str(tmp_path), output_dir=str(tmp_path / "out"))
