@@ -49,6 +49,7 @@ def tiny_sizes() -> dict:
         "batch_size": 1,
         "num_steps": 4,
         "epoch_length": 2,
+        "copies": 1,
         "segmenter_channels": [4, 8],
         "segmenter_batch_size": 2,
         "segmenter_steps": 4,
