@@ -20,7 +20,7 @@ STAGES = {
     "quality": QualityWorkflow,
 }
 # not stages, tasks or sizes: tested with what they are for
-OTHERS = {"flare", "inference", "mlflow", "multi_gpu_segment", "resnet_features", "vgg_features"}
+OTHERS = {"flare", "inference", "mlflow", "multi_gpu_segment", "published", "resnet_features", "vgg_features"}
 PROFILES = {"brats": ("demo", "small", "paper"), "multi_organ": ("demo", "small", "paper"), "gaussian": (None,)}
 
 
