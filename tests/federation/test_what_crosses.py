@@ -49,6 +49,9 @@ SIZES = {
     "epoch_length": 2,
     "amp": False,
     "l1_weight": 0.0,
+    # moved and brightened, the little that D has learned of outlines is near the threshold of the search
+    "discriminator_augmentation": {},
+    "generator_coordinates": False,
 }
 COPY = 0.9
 """|NCC| above which an array counts as a copy; that of what a training sends is below ``UNLIKE``."""
