@@ -4,21 +4,13 @@ from pathlib import Path
 
 import pytest
 from one_process import one_thread
+from stages import STAGES
 
 from bundle.data.toy import write_mixture
-from bundle.workflows import DistributedGANWorkflow, QualityWorkflow, SegmentationWorkflow
 from bundle.workflows.checks import keys_in_use
 from bundle.workflows.experiment import Experiment
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-STAGES = {
-    "train": DistributedGANWorkflow,
-    "generate": DistributedGANWorkflow,
-    "segment": SegmentationWorkflow,
-    "evaluate": SegmentationWorkflow,
-    "features": SegmentationWorkflow,
-    "quality": QualityWorkflow,
-}
 # not stages, tasks or sizes: tested with what they are for
 OTHERS = {"flare", "inference", "mlflow", "multi_gpu_segment", "published", "resnet_features", "vgg_features"}
 PROFILES = {"brats": ("demo", "small", "paper"), "multi_organ": ("demo", "small", "paper"), "gaussian": (None,)}

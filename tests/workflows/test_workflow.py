@@ -8,23 +8,16 @@ import pytest
 import yaml
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.utils import BundleProperty
+from stages import STAGES
 
 from bundle.data import DataError
 from bundle.files import digest
-from bundle.workflows import ConfigError, DistributedGANWorkflow, QualityWorkflow, SegmentationWorkflow
+from bundle.workflows import ConfigError, DistributedGANWorkflow
 from bundle.workflows.checks import keys_in_use
 from bundle.workflows.lock import exclusive
 from bundle.workflows.workflow import MOVABLE_KEYS
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-STAGES = {
-    "train": DistributedGANWorkflow,
-    "generate": DistributedGANWorkflow,
-    "segment": SegmentationWorkflow,
-    "evaluate": SegmentationWorkflow,
-    "features": SegmentationWorkflow,
-    "quality": QualityWorkflow,
-}
 
 
 def shipped(stage, profile="demo", **overrides):
