@@ -178,6 +178,30 @@ def write_datalist(
     return path
 
 
+def write_part(
+    datalist: DataList,
+    folder: str | os.PathLike,
+    name: str,
+    training: Sequence[Mapping[str, Any]],
+    test: Sequence[Mapping[str, Any]] = (),
+    site_rule: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write some of a data list's items as a list of its own, in a folder that is made; else as `write_datalist`."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    return write_datalist(
+        folder,
+        name=name,
+        task=datalist.task,
+        layout=datalist.layout,
+        modality=datalist.modality,
+        labels=datalist.labels,
+        training=training,
+        test=test,
+        site_rule=site_rule,
+        label_type=datalist.label_type,
+    )
+
+
 def write_site_lists(datalist: DataList, folder: str | os.PathLike) -> dict[str, Path]:
     """Write a data list for every site with its training items alone, as sites on separate machines have them.
 
@@ -191,21 +215,11 @@ def write_site_lists(datalist: DataList, folder: str | os.PathLike) -> dict[str,
     Raises:
         DataError: see :func:`write_datalist`.
     """
-    paths = {}
-    for site in datalist.sites:
-        place = Path(folder) / site
-        place.mkdir(parents=True, exist_ok=True)
-        paths[site] = write_datalist(
-            place,
-            name=f"{datalist.name}, {site}",
-            task=datalist.task,
-            layout=datalist.layout,
-            modality=datalist.modality,
-            labels=datalist.labels,
-            training=datalist.site_items(site),
-            label_type=datalist.label_type,
-        )
-    return paths
+    folder = Path(folder)
+    return {
+        site: write_part(datalist, folder / site, f"{datalist.name}, {site}", datalist.site_items(site))
+        for site in datalist.sites
+    }
 
 
 def _read_json(path: Path) -> Any:

@@ -105,7 +105,7 @@ def split_patients(
         patients = group_by_patient([case for case in cases if assigned[case.case] == site])
         names = sorted(patients)
         count = min(round(test_fraction * len(names)), len(names) - 1)
-        chosen = _generator(seed, site).permutation(len(names))[:count]
+        chosen = seeded_generator(seed, site).permutation(len(names))[:count]
         result |= {case.case: "test" for index in chosen for case in patients[names[index]]}
     return result
 
@@ -178,7 +178,7 @@ def _by_dirichlet(
 ) -> dict[str, str]:
     if not alpha > 0:
         raise DataError(f"site rule dirichlet: alpha is {alpha}, expected a number above 0")
-    rng = _generator(seed, "dirichlet")
+    rng = seeded_generator(seed, "dirichlet")
     classes = _classes(patients, size, trained)
     assigned = {}
     for label in sorted(set(classes.values())):
@@ -220,7 +220,7 @@ def _check_sites(patients: Patients, assigned: Mapping[str, str | None], split: 
         raise DataError.listing("sites", problems)
 
 
-def _generator(seed: int, name: str) -> np.random.Generator:
+def seeded_generator(seed: int, name: str) -> np.random.Generator:
     """Draws that depend on (seed, name) only, whatever else is drawn before."""
     return np.random.default_rng([seed, zlib.crc32(name.encode())])
 

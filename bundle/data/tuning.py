@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import zlib
 from collections import defaultdict
 from pathlib import Path
 
-import numpy as np
-
-from bundle.data.datalist import DataList, write_datalist
+from bundle.data.datalist import DataList, write_part
 from bundle.data.errors import DataError
+from bundle.data.splits import seeded_generator
 
 __all__ = ["write_tuning_list"]
 
@@ -42,22 +40,11 @@ def write_tuning_list(datalist: DataList, folder: str | os.PathLike, patients: i
         if len(items) <= patients:
             problems.append(f"site {site} has {len(items)} training patients, expected more than {patients}")
             continue
-        rng = np.random.default_rng([seed, zlib.crc32(f"tuning {site}".encode())])
+        rng = seeded_generator(seed, f"tuning {site}")
         drawn = set(rng.permutation(sorted(items))[:patients].tolist())
         for patient, cases in items.items():
             (held_out if patient in drawn else training).extend(cases)
     if problems:
         raise DataError.listing(f"data list {datalist.name!r}", problems)
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    return write_datalist(
-        folder,
-        name=f"{datalist.name}, for tuning",
-        task=datalist.task,
-        layout=datalist.layout,
-        modality=datalist.modality,
-        labels=datalist.labels,
-        training=training,
-        test=held_out,
-        site_rule={"tuning": {"patients": patients, "seed": seed}},
-        label_type=datalist.label_type,
-    )
+    rule = {"tuning": {"patients": patients, "seed": seed}}
+    return write_part(datalist, folder, f"{datalist.name}, for tuning", training, held_out, rule)

@@ -14,8 +14,8 @@ __all__ = ["ResnetGenerator"]
 
 class _ReflectionPad(nn.Module):
     """
-    Reflection padding in the precision of its input. On the CPU autocast would have it in float32: the same values, and
-    a seventh of the generator's time for casting them to and fro.
+    Reflection padding in the precision of its input. On the CPU autocast would have it in float32: the same values,
+    and time for casting them to and fro.
     """
 
     def __init__(self, width: int, spatial_dims: int) -> None:
