@@ -17,10 +17,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
+from one_process import one_thread
 from small_sites import Drawn, RandomSamples, adam, discriminator, federation, sites
 
 from bundle import __version__
 from bundle.data import DataError, load_datalist, write_site_lists
+from bundle.data.brain_phantoms import write_brats_phantoms
+from bundle.data.preparation import PrepareOptions, prepare
 from bundle.federation import Codec, LocalFederation, Site
 from bundle.federation.job import Job
 from bundle.federation.messages import (
@@ -49,9 +52,6 @@ SIZES = {
     "epoch_length": 2,
     "amp": False,
     "l1_weight": 0.0,
-    # moved and brightened, the little that D has learned of outlines is near the threshold of the search
-    "discriminator_augmentation": {},
-    "generator_coordinates": False,
 }
 COPY = 0.9
 """|NCC| above which an array counts as a copy; that of what a training sends is below ``UNLIKE``."""
@@ -90,7 +90,15 @@ def run(request, phantom_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     arguments = {"bundle_root": str(folder), "run_dir": str(folder / "outputs"), "device": "cpu", **SIZES}
     items = load_datalist(phantom_dir).training
-    if request.param == "one process":
+    with one_thread():  # with another number of threads it is another training
+        found = train(request.param, folder, phantom_dir, arguments)
+    found.items = items
+    assert (folder / "outputs/seed_0/asyndgan/gan/generator.pt").is_file()
+    return found
+
+
+def train(how, folder, phantom_dir, arguments):
+    if how == "one process":
         workflow = DistributedGANWorkflow(
             config_file=[str(config_dir() / name) for name in FILES], dataset_dir=str(phantom_dir), **arguments
         )
@@ -98,14 +106,21 @@ def run(request, phantom_dir, tmp_path_factory):
         fed = workflow.make("federation_def")
         fed.codec = Recorder(fed.codec)
         workflow.run()
-        found = SimpleNamespace(crossed=fed.codec.crossed, sites={name: fed.site(name) for name in fed.sites})
-    else:
-        pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
-        with pytest.MonkeyPatch.context() as patch:
-            found = run_behind_flare(patch, folder, phantom_dir, arguments)
-    found.items = items
-    assert (folder / "outputs/seed_0/asyndgan/gan/generator.pt").is_file()
-    return found
+        return SimpleNamespace(crossed=fed.codec.crossed, sites={name: fed.site(name) for name in fed.sites})
+    pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
+    with pytest.MonkeyPatch.context() as patch:
+        return run_behind_flare(patch, folder, phantom_dir, arguments)
+
+
+@pytest.fixture(scope="module")
+def unseen(tmp_path_factory):
+    """Images of the same kind that no site has, and as the augmentation flips them."""
+    folder = tmp_path_factory.mktemp("unseen")
+    table = write_brats_phantoms(folder / "phantoms", ("A", "B"), 3, 0, seed=77)
+    prepare(PrepareOptions("brats", folder / "phantoms", folder, sites="table", table=table, modalities=("flair",)))
+    files = [str(config_dir() / name) for name in FILES]
+    workflow = DistributedGANWorkflow(files, dataset_dir=str(folder), run_dir=str(folder), device="cpu", **SIZES)
+    return torch.cat([real_images(site) for site in workflow.make("sites")])
 
 
 def run_behind_flare(patch, folder, phantom_dir, arguments):
@@ -258,12 +273,16 @@ def sent_floats(crossed):
             yield from (v for v in values if isinstance(v, torch.Tensor) and v.is_floating_point())
 
 
-def test_without_l1_no_array_from_a_site_is_a_real_image_or_a_patch_of_one(run):
+def test_without_l1_no_array_from_a_site_is_a_real_image_or_a_patch_of_one(run, unseen):
     images = torch.cat([real_images(site) for site in run.sites.values()])
     arrays = list(sent_floats(run.crossed))
     assert len(arrays) == SIZES["num_steps"] * len(run.sites)
     assert all(array.shape[1:] == images.shape[1:] for array in arrays)
-    assert likeness(torch.cat(arrays), images) < UNLIKE
+    own = likeness(torch.cat(arrays), images)
+    assert own < UNLIKE
+    # no more than to as many images that no site has: what is alike is what heads have in common
+    assert len(unseen) > len(images)
+    assert own < likeness(torch.cat(arrays), unseen[: len(images)]) + 0.1
 
 
 def leak_whole(gradient, image):
