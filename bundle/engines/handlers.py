@@ -15,6 +15,7 @@ from ignite.engine import Engine, Events
 from ignite.handlers import ProgressBar
 from ignite.handlers.checkpoint import BaseSaveHandler
 from monai.handlers import CheckpointLoader, CheckpointSaver
+from torch.nn.parallel import DistributedDataParallel
 
 from bundle.federation.roster import TooFewSites
 from bundle.files import save_torch, write_json
@@ -107,12 +108,12 @@ class WeightsSaver:
 
     Args:
         path: file to write: a ``state_dict`` on the CPU.
-        network: the network.
+        network: the network; of one in ``DistributedDataParallel``, what that holds.
     """
 
     def __init__(self, path: str, network: torch.nn.Module) -> None:
         self.path = path
-        self.network = network
+        self.network = network.module if isinstance(network, DistributedDataParallel) else network
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.COMPLETED, self)

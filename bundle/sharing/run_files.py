@@ -78,8 +78,6 @@ class RunFiles:
 
     def sites(self, name: str) -> list[str]:
         """Sites of a generator's training, from its record."""
-        if "sites" not in self.json(name):  # records of version 0.1.0 and earlier
-            return sorted(self.recorded("wire", name)["per_site"])
         return sorted(self.recorded("sites", name))
 
     @cached_property
