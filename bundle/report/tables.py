@@ -136,9 +136,10 @@ TABLES: list[Callable[[Mapping[str, Any]], list[Table]]] = [score_tables, compar
 
 
 def made_with(results: Mapping[str, Any]) -> list[str]:
-    """What the generators were trained with: the loss terms."""
-    losses = results.get("losses")
-    return [f"Loss terms of the generators: {losses}."] if losses else []
+    """What the generators were trained with: the loss terms, and what the sites let out."""
+    losses, policy = results.get("losses"), results.get("policy")
+    said = [f"Loss terms of the generators: {losses}."] if losses else []
+    return said + ([f"Release policy: {policy}."] if policy else [])
 
 
 def format_interval(value: Any, interval: Any, spec: str) -> str:

@@ -199,6 +199,7 @@ class Experiment:
             # hospitals name patients by themselves: two may have a "1"
             "test_patients": {i["case"]: f"{i.get('site') or ''}/{i['patient']}" for i in self.datalist.test},
             "losses": None,
+            "policy": None,
             "sites": None,
             "train": self._training(),
             # what an earlier start has finished belongs to the run as well
@@ -214,7 +215,7 @@ class Experiment:
             results[block] = {setting: scores for setting, scores in results[block].items() if scores}
         asyndgan = self._records("asyndgan", "gan/record.json")
         if asyndgan:
-            results |= {key: asyndgan[0].get(key) for key in ("losses", "wire", "sites")}
+            results |= {key: asyndgan[0].get(key) for key in ("losses", "policy", "wire", "sites")}
         results["statistics"] = compute_statistics(results) or None
         results["seconds"] = self._seconds()
         results["wall_seconds"] = self._wall_seconds()

@@ -182,15 +182,18 @@ def test_scores_of_groups_are_columns_behind_those_of_all_cases(results):
     assert key_metric(results) == "dice"
 
 
-def test_every_table_names_losses(results):
-    results |= {"losses": "vanilla adversarial + 100·L1"}
+def test_every_table_names_losses_and_policy(results):
+    results |= {"losses": "vanilla adversarial + 100·L1", "policy": "published"}
     for scores in results["settings"].values():
         scores["dice/other organs"] = entry(0.5)
     results["statistics"] = compute_statistics(results)
     tables = result_tables(results)
     assert [table.title.partition(":")[0] for table in tables] == ["", "Groups of cases", "Dice"]
     for table in tables:
-        assert table.notes[-1:] == ("Loss terms of the generators: vanilla adversarial + 100·L1.",)
+        assert table.notes[-2:] == (
+            "Loss terms of the generators: vanilla adversarial + 100·L1.",
+            "Release policy: published.",
+        )
     assert "/" not in "".join(tables[0].headings[:-1])
 
 
