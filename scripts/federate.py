@@ -72,6 +72,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         one.add_argument("--num_threads", type=int, help="threads of the server and of each site")
         one.add_argument("--server_threads", type=int, help="threads of the server alone: it computes while sites wait")
         one.add_argument("--device", help="of the server and of each site")
+        one.add_argument("--release_policy", help="of each site, as in a site.yaml (default guarded)")
+        one.add_argument("--public_conditions", type=Path, help="for sites that let none out, as in a server.yaml")
     poc.add_argument("--no_revive", action="store_true", help="leave a participant that died alone")
     submit.add_argument("--name", default="training", help="of the job (default training)")
     submit.add_argument("--sites", nargs="+", help="all sites of the run (default: those that are there)")
@@ -102,18 +104,23 @@ def write_participants(options: argparse.Namespace, run_dir: Path) -> tuple[Path
 
     from bundle.data import load_datalist, write_site_lists
     from bundle.files import write_text
+    from bundle.privacy import DEFAULT, ReleasePolicy
 
     def given(threads: int | None) -> dict:
         own = {"num_threads": threads, "device": options.device}
         return {key: value for key, value in own.items() if value is not None}
 
+    policy = None if options.release_policy is None else yaml.safe_load(options.release_policy)
+    ReleasePolicy.make(DEFAULT if policy is None else policy)
     folder = run_dir / "participants"
     lists = write_site_lists(load_datalist(options.dataset_dir), folder)
     for site, path in lists.items():
         own = {"dataset_dir": str(path.parent), "checkpoint_dir": str(folder / site / "checkpoints")}
+        own |= {} if policy is None else {"release_policy": policy}
         write_text(folder / site / "site.yaml", yaml.safe_dump(given(options.num_threads) | own))
     (folder / "server").mkdir(parents=True, exist_ok=True)
     server = {"run_dir": str(run_dir)} | given(options.server_threads or options.num_threads)
+    server |= {"public_conditions": str(options.public_conditions.resolve())} if options.public_conditions else {}
     write_text(folder / "server" / "server.yaml", yaml.safe_dump(server))
     return folder, sorted(lists)
 

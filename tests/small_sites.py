@@ -4,6 +4,7 @@ import torch
 
 from bundle.federation import LocalFederation, make_sites
 from bundle.losses import AdversarialLoss, SiteLoss
+from bundle.privacy import POLICIES
 from bundle.seeding import draw
 
 
@@ -51,11 +52,11 @@ def adam(parameters):
     return torch.optim.Adam(parameters, lr=1e-3, betas=(0.5, 0.999))
 
 
-def sites(lengths=None, batch_size=2, l1_weight=1.0, seed=0, **kwargs):
+def sites(lengths=None, batch_size=2, l1_weight=1.0, seed=0, policy=POLICIES["published"], **kwargs):
     lengths = {"B": 5, "A": 3} if lengths is None else lengths
     samples = {name: RandomSamples(name, length) for name, length in lengths.items()}
     loss = SiteLoss(AdversarialLoss(), l1_weight=l1_weight)
-    return make_sites(samples, discriminator, adam, loss, batch_size=batch_size, seed=seed, **kwargs)
+    return make_sites(samples, discriminator, adam, loss, batch_size=batch_size, seed=seed, policy=policy, **kwargs)
 
 
 def federation(**kwargs):

@@ -65,6 +65,13 @@ def test_the_federation_knows_neither_engine_nor_workflow():
     assert offenders(["federation", "data"], ["bundle.engines", "bundle.workflows"]) == []
 
 
+def test_what_holds_a_site_to_its_policy_knows_no_wall_and_nothing_runs_an_attack():
+    room_of_attacks = ["bundle.privacy.attacks"]
+    forbidden = ["bundle.data", "bundle.federation", "bundle.engines", "bundle.workflows", *room_of_attacks]
+    assert offenders(["privacy"], forbidden, but="privacy/attacks") == []
+    assert offenders({room(path) for path in MODULES} - {"privacy"}, room_of_attacks) == []
+
+
 def test_sharing_works_on_files_and_nothing_waits_for_it():
     others = {room(path) for path in MODULES} - {"sharing"}
     assert offenders(others, ["bundle.sharing"]) == []

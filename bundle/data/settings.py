@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bundle import privacy
 from bundle.data.datalist import DataList, load_datalist
 from bundle.data.errors import DataError
+from bundle.privacy import ReleasePolicy
 from bundle.settings import KINDS, all_settings, check_gan_setting, trains_generator
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "held_out_items",
     "items_by_site",
     "keep_conditions_by_site",
+    "policies_by_site",
     "samples_by_site",
     "training_items",
 ]
@@ -121,6 +124,29 @@ def keep_conditions_by_site(
     if not all(isinstance(value, bool) for value in kept.values()):
         raise DataError(f"keep_conditions: expected true or false, for all sites or by site, got {keep_conditions!r}")
     return {name: all(kept[site] for site in members) for name, members in _members(datalist, setting).items()}
+
+
+def policies_by_site(release_policy: Any, datalist: DataList, setting: str) -> dict[str, ReleasePolicy]:
+    """
+    Release policy by site of the setting.
+
+    Args:
+        release_policy: see :func:`bundle.privacy.policies_by_site`.
+
+    Raises:
+        PolicyError: for a policy that is none, or a site that there is not.
+        DataError: when sites that one site stands for have different policies.
+    """
+    policies = privacy.policies_by_site(release_policy, datalist.sites)
+    found = {}
+    for name, members in _members(datalist, setting).items():
+        if len({policies[site] for site in members}) > 1:
+            raise DataError(
+                f"setting {setting}: one site stands for {', '.join(members)}, whose release policies differ; "
+                "give one release_policy for all"
+            )
+        found[name] = policies[members[0]]
+    return found
 
 
 def samples_by_site(items: Mapping[str, list[dict]], samples: Callable[..., Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from ignite.handlers.checkpoint import BaseSaveHandler
 from monai.handlers import CheckpointLoader, CheckpointSaver
 from torch.nn.parallel import DistributedDataParallel
 
-from bundle.federation.roster import TooFewSites
+from bundle.federation.roster import TooFewSites, policies_said
 from bundle.files import save_torch, write_json
 
 __all__ = ["AtomicCheckpointSaver", "CaseMetricsSaver", "Progress", "Resume", "TrainingRecord", "WeightsSaver"]
@@ -129,7 +129,7 @@ class TrainingRecord:
     The seconds go through the engine's own state, so those of a training that was interrupted add up. If the engine has
     them: ``seconds_by_part``, where they went (:class:`bundle.engines.DistributedGanTrainer`; those of the engine's
     start and end are in none), and ``sites``: by site, how many steps it answered and how often it failed
-    (:class:`bundle.federation.roster.Roster`).
+    (:class:`bundle.federation.roster.Roster`), with ``policy``: their release policies in words.
 
     Args:
         path: file to write.
@@ -167,6 +167,7 @@ class TrainingRecord:
             about["seconds_by_part"] = {k: round(v, 2) for k, v in engine.state.seconds_by_part.items()}
         if hasattr(engine.state, "sites"):
             about["sites"] = engine.state.sites
+            about["policy"] = policies_said(engine.state.sites)
         write_json(self.path, about | {k: v() if callable(v) else v for k, v in self.content.items()})
 
 

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 from monai.engines import Trainer
 from monai.inferers import Inferer, SimpleInferer
 
-from bundle.federation.base import Federation
+from bundle.federation.base import Federation, Outcome
+from bundle.federation.conditions import PublicConditions
 from bundle.federation.guards import LateReply, Violation, check_info, check_reply
 from bundle.federation.messages import SiteInfo, SiteReply, SyntheticBatch
-from bundle.federation.roster import Roster, TooFewSites
+from bundle.federation.roster import ReleasesEnded, Roster, TooFewSites
 from bundle.seeding import derive_seed, forked_rng
 from bundle.timing import Laps
 
 __all__ = ["DistributedGanTrainer", "first_images", "losses_by_tag", "mean_losses", "mixture_weights"]
+
+logger = logging.getLogger(__name__)
 
 
 def mixture_weights(
@@ -70,6 +76,7 @@ class DistributedGanTrainer(Trainer):
         max_strikes: answers that do not pass the checks after which a site is left out for the rest of the run.
         max_gradient_norm: what the L2 norm of ∂L_j/∂ŷ_j of one image may be at most; None for no bound.
         condition_channels: X; None for that of most sites.
+        public_conditions: the server's own, for sites that issue none; without them such a site cannot take part.
         train_data_loader: nothing by default: the server holds no data. MONAI's bundle properties require the key.
         train_handlers: MONAI or Ignite handlers.
 
@@ -79,6 +86,9 @@ class DistributedGanTrainer(Trainer):
     Seconds are wall time since the end of the step before: ``generator`` (forward, backward, update), ``sites`` (until
     they have answered, or are given up) and ``other`` (handlers). ``engine.state.sites`` is the roster's ``record`` of
     all sites, and part of the engine's ``state_dict``.
+
+    When so many sites have spent the budget of their release policy that no further step can be done, the training ends
+    there as if it had reached its last step.
 
     Raises:
         TooFewSites: when fewer than ``min_sites`` answered. Generator, optimiser and ``engine.state.iteration`` are
@@ -103,6 +113,7 @@ class DistributedGanTrainer(Trainer):
         max_strikes: int = 3,
         max_gradient_norm: float | None = None,
         condition_channels: int | None = None,
+        public_conditions: PublicConditions | None = None,
         train_data_loader: Iterable | None = None,
         train_handlers: Sequence | None = None,
     ) -> None:
@@ -118,9 +129,13 @@ class DistributedGanTrainer(Trainer):
         self.roster = Roster(federation.sites, min_sites, rejoin_interval, max_strikes)
         self.max_gradient_norm = max_gradient_norm
         self.condition_channels = condition_channels
+        self.public_conditions = public_conditions
         # of the sites that take part; empty until the run has begun
         self._num_samples: dict[str, int] = {}
         self._conditions: dict[str, torch.Tensor] = {}
+        self._batch_size: dict[str, int] = {}
+        self._nonce: dict[str, str] = {}
+        self._issuing: dict[str, bool] = {}  # whether a site issues conditions of its own
         self._laps = Laps()
         super().__init__(
             device=device,
@@ -138,11 +153,15 @@ class DistributedGanTrainer(Trainer):
         buffers = {name: buffer.clone() for name, buffer in self.generator.named_buffers()}
         try:
             return self._step(engine.state.iteration)
-        except TooFewSites:
+        except TooFewSites as error:
             for name, buffer in self.generator.named_buffers():
                 buffer.copy_(buffers[name])
             engine.state.iteration -= 1
-            raise
+            if not isinstance(error, ReleasesEnded) or not engine.state.iteration:
+                raise
+            logger.warning("the training ends after step %d: %s", engine.state.iteration, error)
+            engine.terminate()
+            return engine.state.output
 
     def _step(self, step: int) -> dict[str, Any]:
         self._laps.lap("other")
@@ -156,7 +175,7 @@ class DistributedGanTrainer(Trainer):
         if not all(torch.isfinite(images).all() for images in synthetic.values()):
             raise FloatingPointError(f"step {step}: the generator's images are not finite")
         self._laps.lap("generator")
-        replies = self._exchange({s: SyntheticBatch(s, step, images.detach()) for s, images in synthetic.items()})
+        replies = self._exchange({site: self._batch(site, step, images) for site, images in synthetic.items()})
         self._laps.lap("sites")
 
         # in the order of names: floating-point sums depend on their order
@@ -167,15 +186,27 @@ class DistributedGanTrainer(Trainer):
         self.optimizer.step()
         self._laps.lap("generator")
 
-        self._conditions = {site: reply.conditions for site, reply in replies.items()}
+        self._nonce = {site: reply.nonce for site, reply in replies.items()}
+        self._conditions = {site: self._next(site, step + 1, reply.conditions) for site, reply in replies.items()}
         output = {
-            "loss": sum(weights[s] * replies[s].losses["adversarial"] for s in present),
+            # not a number where a site withholds its losses
+            "loss": sum(weights[s] * replies[s].losses.get("adversarial", math.nan) for s in present),
             "losses": {s: replies[s].losses for s in present},
             "synthetic": {s: synthetic[s].detach() for s in present},
             "conditions": {s: conditions[s] for s in present},
             "seconds": self._laps.take(),
         }
         return [output]
+
+    def _batch(self, site: str, step: int, images: torch.Tensor) -> SyntheticBatch:
+        batch = SyntheticBatch(site, step, images.detach(), self._nonce[site])
+        return batch if self._issuing[site] else replace(batch, conditions=self._conditions[site])
+
+    def _next(self, site: str, step: int, issued: torch.Tensor) -> torch.Tensor:
+        """The conditions of a site for a step: those it issued, or the server's own."""
+        if self._issuing[site]:
+            return issued
+        return self.public_conditions.batch(self.seed, site, step, self._batch_size[site])
 
     def _open(self, step: int) -> None:
         """Ask the sites that do not take part to do so from this step on: at first all, then those that are due."""
@@ -190,22 +221,29 @@ class DistributedGanTrainer(Trainer):
             infos: dict[str, SiteInfo] = {}
             for site in due:
                 if site not in outcome.messages:
-                    self.roster.failed(site, step, outcome.failures.get(site, "no answer"))
+                    self._missing(site, step, outcome)
                 elif self._passes(site, step, check_info, outcome.messages[site], site, step):
                     infos[site] = outcome.messages[site]
             channels = self._channels(infos)
             for site, info in infos.items():
-                if self._passes(site, step, check_info, info, site, step, channels):
-                    self.roster.opened(site, step, info.trained)
+                issuing = info.conditions.numel() > 0
+                if not issuing and self.public_conditions is None:
+                    reason = "it issues no conditions, and there are no public_conditions of the server's own"
+                    self.roster.failed(site, step, reason)
+                elif self._passes(site, step, check_info, info, site, step, channels):
+                    self.roster.opened(site, step, info.trained, info.policy)
                     self._num_samples[site] = info.num_samples
-                    self._conditions[site] = info.conditions
+                    self._batch_size[site] = info.batch_size
+                    self._nonce[site], self._issuing[site] = info.nonce, issuing
+                    self._conditions[site] = self._next(site, step, info.conditions)
         self.roster.require(step)
 
     def _channels(self, infos: Mapping[str, SiteInfo]) -> int | None:
         """Channels of the conditions: as configured, or else of those who take part, or of most who want to."""
         if self.condition_channels is not None:
             return self.condition_channels
-        known = self._conditions or {site: info.conditions for site, info in infos.items()}
+        issued = {site: info.conditions for site, info in infos.items() if info.conditions.numel()}
+        known = self._conditions or issued
         counted = Counter(conditions.shape[1] for conditions in known.values())
         return counted.most_common(1)[0][0] if counted else None
 
@@ -217,13 +255,17 @@ class DistributedGanTrainer(Trainer):
         for site, batch in batches.items():
             sent = batch, self._conditions[site], self.max_gradient_norm
             if site not in outcome.messages:
-                self.roster.failed(site, batch.step, outcome.failures.get(site, "no answer"))
+                self._missing(site, batch.step, outcome)
             elif self._passes(site, batch.step, check_reply, outcome.messages[site], *sent):
                 replies[site] = outcome.messages[site]
         self.roster.require(self.state.iteration)
         for site in replies:
             self.roster.answered(site, self.state.iteration)
         return replies
+
+    def _missing(self, site: str, step: int, outcome: Outcome) -> None:
+        told = self.roster.ended if site in outcome.ended else self.roster.failed
+        told(site, step, outcome.failures.get(site, "no answer"))
 
     def _passes(self, site: str, step: int, check: Callable[..., None], *message: Any) -> bool:
         try:

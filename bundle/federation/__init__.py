@@ -2,7 +2,13 @@
 
 from bundle.federation.base import Federation, Outcome, SiteUnreachable
 from bundle.federation.codec import Codec, WireLedger
-from bundle.federation.conditions import ConditionBank, ConditionCollector, read_conditions, write_conditions
+from bundle.federation.conditions import (
+    ConditionBank,
+    ConditionCollector,
+    PublicConditions,
+    read_conditions,
+    write_conditions,
+)
 from bundle.federation.local import LocalFederation
 from bundle.federation.roster import TooFewSites
 from bundle.federation.site import Site, make_sites
@@ -15,6 +21,7 @@ __all__ = [
     "Federation",
     "LocalFederation",
     "Outcome",
+    "PublicConditions",
     "Site",
     "SiteStore",
     "SiteUnreachable",

@@ -31,11 +31,13 @@ class Outcome:
             answer could not be decoded.
         late: by site, how many of its answers came after they had been waited for and were dropped, since the outcome
             before.
+        ended: the sites among ``failures`` that will release nothing more in this training: their budget is spent.
     """
 
     messages: dict[str, Message] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     late: Mapping[str, int] = field(default_factory=dict)
+    ended: Collection[str] = frozenset()
 
 
 class Federation(ABC):

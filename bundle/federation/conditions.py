@@ -20,10 +20,10 @@ from bundle.federation.base import Federation, SiteUnreachable
 from bundle.federation.guards import Violation, check_released
 from bundle.federation.messages import ConditionRequest
 from bundle.files import atomic_path
-from bundle.seeding import derive_seed
+from bundle.seeding import derive_seed, draw
 from bundle.settings import OWN, RELEASED
 
-__all__ = ["ConditionBank", "ConditionCollector", "read_conditions", "write_conditions"]
+__all__ = ["ConditionBank", "ConditionCollector", "PublicConditions", "read_conditions", "write_conditions"]
 
 logger = logging.getLogger(__name__)
 
@@ -124,6 +124,51 @@ def read_conditions(path: str | PathLike) -> dict[str, list[np.ndarray]]:
             f"{path}: expected NumPy's .npz of arrays NAME/NUMBER, each X×H×W uint8 of 0 and 1 ({error})"
         ) from error
     return conditions
+
+
+class PublicConditions:
+    """
+    Conditions of the server's own to train with, for sites whose label maps stay where they are.
+
+    Args:
+        path: file of :func:`write_conditions`; ``scripts/make_bank.py`` makes one.
+        augmentation: random MONAI transforms of ``image``, the condition; None for none.
+
+    Raises:
+        FileNotFoundError: without the file.
+        ValueError: when it holds no conditions, or such of different shapes.
+    """
+
+    def __init__(self, path: str | PathLike, augmentation: Compose | Callable | None = None) -> None:
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"public_conditions: no file {path}; scripts/make_bank.py makes one")
+        self.conditions = [condition for found in read_conditions(path).values() for condition in found]
+        if len({condition.shape for condition in self.conditions}) != 1:
+            raise ValueError(f"public_conditions: expected conditions of one shape in {path}, found none or several")
+        self.augmentation = augmentation
+
+    def batch(self, seed: int, site: str, step: int, count: int) -> torch.Tensor:
+        """
+        Those of a step, B×X×H×W uint8 of 0 and 1: a function of the arguments alone.
+
+        Args:
+            seed: seed of the run.
+            site: name of the site that they are for.
+            step: from 1.
+            count: B.
+        """
+        first = (step - 1) * count
+        draws = [
+            draw(seed, f"public conditions, {site}", first + place, len(self.conditions)) for place in range(count)
+        ]
+        return torch.stack([self._prepared(*drawn) for drawn in draws])
+
+    def _prepared(self, index: int, seed: int) -> torch.Tensor:
+        condition = torch.from_numpy(self.conditions[index])
+        if self.augmentation is None:
+            return condition
+        changed = self.augmentation.set_random_state(seed=seed)({"image": condition})["image"]
+        return torch.as_tensor(changed).as_subclass(torch.Tensor).to(torch.uint8)
 
 
 class ConditionBank(Dataset):

@@ -34,6 +34,8 @@ __all__ = [
 
 MAX_LOSSES = 32
 LOSS_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # becomes a part of TensorBoard's tags
+WORD = re.compile(r"[A-Za-z0-9_.,()+ -]{0,300}")  # a nonce; a policy in words, which becomes a part of a table
+MAX_BATCH = 2**16
 MAX_LOSS = 1e30  # below what a float holds: weighted and summed it stays finite
 TOLERANCE = 1e-3  # of the range [-1, 1]: a codec may round
 
@@ -58,7 +60,7 @@ def check_info(info: Message, site: str, step: int, channels: int | None = None)
 
     Raises:
         Violation: when it is not a :class:`SiteInfo` of this site and step, with n_j >= 1 samples, trained to a step
-            >= 0, and conditions B×X×H×W uint8 of 0 and 1, B >= 1.
+            >= 0, a batch size B >= 1, and conditions B×X×H×W uint8 of 0 and 1, or none.
     """
     _check_origin(info, SiteInfo, site)
     _check_whole(info.num_samples, "num_samples", 1)
@@ -66,7 +68,16 @@ def check_info(info: Message, site: str, step: int, channels: int | None = None)
     _check_whole(info.step, "step", 1)
     if info.step != step:
         raise Violation(f"it is for step {info.step}, not {step}")
+    _check_whole(info.batch_size, "batch_size", 1)
+    if info.batch_size > MAX_BATCH:
+        raise Violation(f"batch_size is {info.batch_size}, expected at most {MAX_BATCH}")
+    for what in ("nonce", "policy"):
+        _check_word(getattr(info, what), what)
+    if _is_empty(info.conditions):
+        return
     _check_conditions(info.conditions)
+    if len(info.conditions) != info.batch_size:
+        raise Violation(f"{len(info.conditions)} conditions for a batch_size of {info.batch_size}")
     if channels is not None and info.conditions.shape[1] != channels:
         raise Violation(f"conditions of {info.conditions.shape[1]} channels, not {channels}")
 
@@ -87,7 +98,8 @@ def check_reply(
         LateReply: when it answers an earlier step.
         Violation: when it is not a :class:`SiteReply` of this site and step; when its gradient has another shape or
             dtype than the batch, is not finite or too large; when its losses are not up to 32 finite numbers by name
-            with ``adversarial`` among them; when its conditions are not uint8 of 0 and 1 in the shape of those before.
+            with ``adversarial`` among them, or none; when its conditions are not uint8 of 0 and 1 in the shape of those
+            before, or none where the conditions were the server's own.
     """
     _check_origin(reply, SiteReply, batch.site)
     _check_whole(reply.step, "step", 1)
@@ -103,7 +115,9 @@ def check_reply(
     if max_gradient_norm is not None and largest > max_gradient_norm:
         raise Violation(f"image gradient of norm {largest:.3g}, above {max_gradient_norm:g}")
     _check_losses(reply.losses)
-    _check_conditions(reply.conditions, conditions.shape)
+    _check_word(reply.nonce, "nonce")
+    if not (batch.conditions.numel() and _is_empty(reply.conditions)):
+        _check_conditions(reply.conditions, conditions.shape)
 
 
 def check_released(batch: Message, request: ConditionRequest) -> None:
@@ -145,7 +159,7 @@ def check_addressee(batch: Message, site: str) -> None:
     _check_whole(batch.step, "step", 1)
 
 
-def check_synthetic(batch: Message, site: str, shape: Sequence[int]) -> None:
+def check_synthetic(batch: Message, site: str, shape: Sequence[int], public: Sequence[int] | None = None) -> None:
     """
     Check what the server sent to a site.
 
@@ -153,10 +167,12 @@ def check_synthetic(batch: Message, site: str, shape: Sequence[int]) -> None:
         batch: the message.
         site: the site that received it.
         shape: B×C×H×W of the site's real images of that step.
+        public: B×X×H×W of the conditions that have to be in it, where the site issues none; None where it does.
 
     Raises:
         Violation: when it is not a :class:`SyntheticBatch` for this site and a step >= 1, with float32 images of that
-            shape, all finite and in [-1, 1].
+            shape, all finite and in [-1, 1], and with conditions, uint8 of 0 and 1, where the site issues none and only
+            there.
     """
     check_addressee(batch, site)
     _check_tensor(batch.images, f"step {batch.step}: synthetic images", torch.float32, shape)
@@ -164,6 +180,10 @@ def check_synthetic(batch: Message, site: str, shape: Sequence[int]) -> None:
     if not (batch.images.min() >= -1 - TOLERANCE and batch.images.max() <= 1 + TOLERANCE):
         low, high = batch.images.min().item(), batch.images.max().item()
         raise Violation(f"step {batch.step}: synthetic images from {low:.4g} to {high:.4g}, expected [-1, 1]")
+    if public is not None:
+        _check_conditions(batch.conditions, public)
+    elif not _is_empty(batch.conditions):
+        raise Violation(f"step {batch.step}: it has conditions of its own, and the site issued some")
 
 
 def _check_origin(message: Any, expected: type[Message], site: str, verb: str = "is of") -> None:
@@ -195,7 +215,18 @@ def _check_conditions(value: Any, shape: Sequence[int] | None = None) -> None:
         raise Violation(f"conditions: expected 0 and 1, got {value.max().item()}")
 
 
+def _is_empty(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.dtype == torch.uint8 and not value.numel()
+
+
+def _check_word(value: Any, what: str) -> None:
+    if not isinstance(value, str) or not WORD.fullmatch(value):
+        raise Violation(f"{what} is {value!r:.80}, expected up to 300 letters, digits, spaces and '_.,()+-'")
+
+
 def _check_losses(losses: Any) -> None:
+    if losses == {}:
+        return
     if not isinstance(losses, dict) or "adversarial" not in losses or len(losses) > MAX_LOSSES:
         raise Violation(f"losses: expected up to {MAX_LOSSES} numbers by name, 'adversarial' among them")
     for name, value in losses.items():

@@ -31,10 +31,12 @@ SITE_KEYS = frozenset(
         "max_message_bytes",
         "num_threads",
         "perceptual_weights_path",
+        "release_dir",
+        "release_policy",
     }
 )
 """Keys that a site, and nobody else, sets."""
-SERVER_KEYS = frozenset({"device", "max_message_bytes", "num_threads", "run_dir"})
+SERVER_KEYS = frozenset({"device", "max_message_bytes", "num_threads", "public_conditions", "run_dir"})
 """Keys that the server sets for itself; runs of the same job may differ in them."""
 CONDUCT_KEYS = frozenset(
     {"max_gradient_norm", "max_strikes", "min_sites", "open_timeout", "rejoin_interval", "step_timeout"}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from bundle.federation.base import Federation, Outcome, SiteUnreachable
 from bundle.federation.codec import Codec, WireLedger
 from bundle.federation.messages import ConditionBatch, ConditionRequest, Message, Refusal, SyntheticBatch
-from bundle.federation.site import ConditionsWithheld, Site
+from bundle.federation.site import Site
+from bundle.privacy import ReleaseRefused
 
 __all__ = ["LocalFederation"]
 
@@ -19,8 +20,8 @@ class LocalFederation(Federation):
     Every message is still encoded and decoded: nothing passes that could not cross a network, what a codec does to
     precision shows here too, and the bytes in the ledger are those that a network would carry.
 
-    No site fails here for reasons of its own: what a site raises is an error of this process, and ends it. A site that
-    does not let its conditions be kept refuses them here as it does anywhere.
+    No site fails here for reasons of its own: what a site raises is an error of this process, and ends it. What a
+    site's release policy forbids, it refuses here as it does anywhere.
 
     Args:
         sites: the sites.
@@ -46,18 +47,18 @@ class LocalFederation(Federation):
 
     def open(self, step: int, sites: Collection[str] | None = None) -> Outcome:
         asked = self.sites if sites is None else sorted(sites)
-        return Outcome({name: self._from(self._sites[name].open(step)) for name in asked})
+        return self._ask({name: lambda name=name: self._sites[name].open(step) for name in asked})
 
     def exchange(self, batches: Mapping[str, SyntheticBatch]) -> Outcome:
         self.ledger.steps += 1
-        return Outcome({name: self._from(self._sites[name].step(self._to(batches[name]))) for name in sorted(batches)})
+        asked = {name: lambda name=name: self._sites[name].step(self._to(batches[name])) for name in sorted(batches)}
+        return self._ask(asked)
 
     def conditions(self, request: ConditionRequest) -> ConditionBatch:
         try:
             return self._from(self._sites[request.site].conditions(self._to(request)))
-        except ConditionsWithheld as error:
-            # it costs the bytes that it costs behind a network, and says the same
-            refusal = self._from(Refusal(request.site, str(error)))
+        except ReleaseRefused as error:
+            refusal = self._refusal(request.site, error)
             raise SiteUnreachable.no_conditions(request.site, f"refused: {refusal.reason}") from None
 
     def state_dict(self) -> dict:
@@ -72,6 +73,21 @@ class LocalFederation(Federation):
         for name, site in self._sites.items():
             site.load_state_dict(state["sites"][name])
         self.ledger.load_state_dict(state["ledger"])
+
+    def _ask(self, calls: Mapping[str, Callable[[], Message]]) -> Outcome:
+        messages, failures, ended = {}, {}, set()
+        for name, call in calls.items():
+            try:
+                messages[name] = self._from(call())
+            except ReleaseRefused as error:
+                refusal = self._refusal(name, error)
+                failures[name] = f"refused: {refusal.reason}"
+                ended |= {name} if refusal.final else set()
+        return Outcome(messages, failures, ended=frozenset(ended))
+
+    def _refusal(self, site: str, error: ReleaseRefused) -> Refusal:
+        """As it arrives: it costs the bytes that it costs behind a network, and says the same."""
+        return self._from(Refusal(site, str(error), error.final))
 
     def _to(self, message: Message) -> Message:
         data = self.codec.encode(message)

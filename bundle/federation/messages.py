@@ -8,7 +8,7 @@ A field is a tensor, a string, an integer or a dictionary of numbers by name: no
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -25,6 +25,11 @@ __all__ = [
 ]
 
 
+def _none() -> torch.Tensor:
+    """No conditions."""
+    return torch.empty(0, dtype=torch.uint8)
+
+
 @dataclass(frozen=True)
 class Message:
     """What every message says: the site it goes to or comes from."""
@@ -38,32 +43,43 @@ class SiteInfo(Message):
     Site → server, when a training opens or resumes, or the site takes part again.
 
     Args:
-        num_samples: n_j of the mixture weights π_j = n_j / Σ n_i.
+        num_samples: n_j of the mixture weights π_j = n_j / Σ n_i, or what the site's release policy says in its place.
         step: the step, from 1, that ``conditions`` are for.
-        conditions: B×X×H×W uint8, 0 or 1, the site's first batch of conditions x.
+        conditions: B×X×H×W uint8, 0 or 1, the site's first batch of conditions x; empty where the site issues none and
+            the server brings its own.
         trained: number of the last step that the site's discriminator has seen, 0 for none. ``step`` - 1 where nothing
             was missed; less where the site was away or went back to an older checkpoint of its own; ``step`` where it
             has done that step already and will return the reply it gave.
+        batch_size: B, of the batches that the site takes.
+        nonce: what the synthetic batch of ``step`` has to carry.
+        policy: name of the site's release policy, for the record.
     """
 
     num_samples: int
     step: int
     conditions: torch.Tensor
     trained: int
+    batch_size: int = 1
+    nonce: str = ""
+    policy: str = ""
 
 
 @dataclass(frozen=True)
 class SyntheticBatch(Message):
     """
-    Server → one site: ŷ = G(x) for the conditions that this site issued for this step.
+    Server → one site: ŷ = G(x) for the conditions that this site issued for this step, or for the server's own.
 
     Args:
         step: the step, from 1.
         images: B×C×H×W float32 in [-1, 1].
+        nonce: of the message that asked for it: the site's ``SiteInfo`` or the reply to the step before.
+        conditions: B×X×H×W uint8, 0 or 1, what the images are of, where the site issued none; empty otherwise.
     """
 
     step: int
     images: torch.Tensor
+    nonce: str = ""
+    conditions: torch.Tensor = field(default_factory=_none)
 
 
 @dataclass(frozen=True)
@@ -74,14 +90,16 @@ class SiteReply(Message):
     Args:
         step: the step that is answered.
         image_gradient: B×C×H×W float32, ∂L_j/∂ŷ.
-        losses: scalar losses of this step by name, ``adversarial`` among them.
-        conditions: B×X×H×W uint8, 0 or 1, the conditions of step + 1.
+        losses: scalar losses of this step by name, ``adversarial`` among them; none where the site withholds them.
+        conditions: B×X×H×W uint8, 0 or 1, the conditions of step + 1; empty where the site issues none.
+        nonce: what the synthetic batch of step + 1 has to carry.
     """
 
     step: int
     image_gradient: torch.Tensor
     losses: dict[str, float]
     conditions: torch.Tensor
+    nonce: str = ""
 
 
 @dataclass(frozen=True)
@@ -126,9 +144,11 @@ class Refusal(Message):
 
     Args:
         reason: in words that name nothing of the site's: no file, no case, no text of an error.
+        final: whether the site will release nothing more in this training.
     """
 
     reason: str
+    final: bool = False
 
 
 MESSAGES: dict[str, type[Message]] = {

@@ -29,7 +29,8 @@ from monai.fl.utils.constants import ExtraItems, WeightType
 from monai.fl.utils.exchange_object import ExchangeObject
 
 from bundle.federation.messages import MESSAGES, ConditionRequest, Message, SyntheticBatch
-from bundle.federation.site import ConditionsWithheld, Site
+from bundle.federation.site import Site
+from bundle.privacy import ReleaseRefused
 
 __all__ = ["SiteAlgo", "SiteRefusal", "from_exchange", "to_exchange"]
 
@@ -38,8 +39,8 @@ logger = logging.getLogger(__name__)
 
 class SiteRefusal(RuntimeError):
     """
-    A site did not do what it was asked. Why is in its own log, for the text could name files and patients; that its
-    conditions may not be kept is said in words that name nothing.
+    A site did not do what it was asked. Why is in its own log, for the text could name files and patients; what its
+    release policy forbids is said in words that name nothing.
     """
 
 
@@ -145,8 +146,8 @@ class SiteAlgo(ClientAlgo):
         One step: :meth:`bundle.federation.Site.step`.
 
         Args:
-            data: a :class:`SyntheticBatch`: weights ``{"images": B×C×H×W float32 in [-1, 1]}``, statistics
-                ``{"site": name, "step": s}``.
+            data: a :class:`SyntheticBatch`: weights ``{"images": B×C×H×W float32 in [-1, 1], "conditions": …}``,
+                statistics ``{"site": name, "step": s, "nonce": that of the answer before}``.
             extra: not used.
         """
         # the reply to the step before must not pass for that of a step that failed
@@ -160,9 +161,9 @@ class SiteAlgo(ClientAlgo):
 
         Returns:
             After :meth:`initialize`: weights ``{"conditions": B×X×H×W uint8}``, statistics ``{"site", "num_samples",
-            "step", "trained"}``. After :meth:`train`: weights ``{"image_gradient": B×C×H×W float32, "conditions":
-            B×X×H×W uint8}``, metrics: the losses, statistics ``{"site", "step"}``. Conditions for generation: weights
-            ``{"conditions": …}``, statistics ``{"site", "start"}``.
+            "step", "trained", "batch_size", "nonce", "policy"}``. After :meth:`train`: weights ``{"image_gradient":
+            B×C×H×W float32, "conditions": B×X×H×W uint8}``, metrics: the losses, statistics ``{"site", "step",
+            "nonce"}``. Conditions for generation: weights ``{"conditions": …}``, statistics ``{"site", "start"}``.
         """
         if extra and {"start", "stop"} <= extra.keys():
             return to_exchange(self._do("get_weights", lambda: self._conditions(extra["start"], extra["stop"])))
@@ -184,7 +185,7 @@ class SiteAlgo(ClientAlgo):
     def _do(self, name: str, call: Callable[[], Message]) -> Message:
         try:
             return call()
-        except ConditionsWithheld as error:
+        except ReleaseRefused as error:
             reason = str(error)
         except Exception:
             logger.exception("site %s: %s was refused", self.site.name, name)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 
-__all__ = ["Roster", "TooFewSites"]
+__all__ = ["ReleasesEnded", "Roster", "TooFewSites", "policies_said"]
 
 logger = logging.getLogger(__name__)
 
-PRESENT, MISSING, LEFT_OUT = "present", "missing", "left out"
+PRESENT, MISSING, LEFT_OUT, ENDED = "present", "missing", "left out", "ended"
 COUNTS = ("last_step", "answered", "failures", "strikes", "late")
 
 
@@ -17,13 +17,32 @@ class TooFewSites(RuntimeError):
     """Too few sites answered for a step to be done; the message says which, who is missing, and why."""
 
 
+def policies_said(record: Mapping[str, Mapping[str, str | int]]) -> str | None:
+    """
+    The release policies of a run's sites in a line: ``"guarded"``, or ``"A: guarded; B: private (...)"`` where they
+    differ.
+
+    Args:
+        record: that of a :class:`Roster`; sites that never said theirs are left out.
+    """
+    said = {site: about["policy"] for site, about in record.items() if "policy" in about}
+    if len(set(said.values())) > 1:
+        return "; ".join(f"{site}: {policy}" for site, policy in sorted(said.items()))
+    return next(iter(said.values()), None)
+
+
+class ReleasesEnded(TooFewSites):
+    """So many sites have spent their budget that no further step can be done: the training is at its end."""
+
+
 class Roster:
     """
     Who takes part in a run.
 
-    A site is ``present``; ``missing`` after it failed in a step, until it has been asked to open again; or ``left out``
-    for the rest of the run, after ``max_strikes`` strikes. A strike is an answer that no site which computes what it
-    should could have given; being out of reach or late is none.
+    A site is ``present``; ``missing`` after it failed in a step, until it has been asked to open again; ``left out``
+    for the rest of the run, after ``max_strikes`` strikes; or ``ended``, when it has said that it will release nothing
+    more. A strike is an answer that no site which computes what it should could have given; being out of reach or late
+    is none.
 
     Args:
         sites: names of all sites of the run.
@@ -33,7 +52,8 @@ class Roster:
 
     ``record`` holds, by site: ``state``; ``last_step``, the last that the site took part in; ``answered``, the number
     of steps that it took part in; ``failures``, how often it did not answer or not as it should, ``strikes`` and
-    ``late`` among them. Plain strings and integers: a checkpoint and a JSON file take it as it is.
+    ``late`` among them; ``policy``, its release policy in words, once it has said so. Plain strings and integers: a
+    checkpoint and a JSON file take it as it is.
 
     Raises:
         ValueError: when one of the numbers is not a whole number of at least 1.
@@ -78,9 +98,10 @@ class Roster:
         missing = (site for site, about in self.record.items() if about["state"] == MISSING)
         return [site for site in missing if self._next_open[site] <= step]
 
-    def opened(self, site: str, step: int, trained: int) -> None:
+    def opened(self, site: str, step: int, trained: int, policy: str = "") -> None:
         """A site takes part from this step on; its discriminator has seen the steps up to ``trained``."""
         about = self.record[site]
+        about |= {"policy": policy} if policy else {}
         if about["last_step"] or about["failures"]:
             logger.info("step %d: site %s is back, trained up to step %d", step, site, trained)
         about["state"] = PRESENT
@@ -101,6 +122,11 @@ class Roster:
         self._reasons[site] = reason
         self._next_open[site] = step + self.rejoin_interval
         logger.log(level, "step %d goes without site %s: %s", step, site, reason)
+
+    def ended(self, site: str, step: int, reason: str) -> None:
+        """A site will release nothing more."""
+        self.failed(site, step, reason)
+        self.record[site]["state"] = ENDED
 
     def late(self, site: str, step: int, reason: str) -> None:
         """A site answered an earlier step."""
@@ -125,17 +151,22 @@ class Roster:
         """
         Raises:
             TooFewSites: when fewer than ``min_sites`` are present.
+            ReleasesEnded: when so few would be even if all that are missing came back, and would not be if some had not
+                ended.
         """
         if len(self.present) >= self.min_sites:
             return
         absent = [f"{s} ({a['state']}: {self._reasons[s]})" for s, a in self.record.items() if a["state"] != PRESENT]
-        enough = sum(about["state"] != LEFT_OUT for about in self.record.values()) >= self.min_sites
-        raise TooFewSites(
+        could = sum(about["state"] in (PRESENT, MISSING) for about in self.record.values())
+        ended = sum(about["state"] == ENDED for about in self.record.values())
+        enough = could >= self.min_sites
+        over = not enough and could + ended >= self.min_sites
+        raise (ReleasesEnded if over else TooFewSites)(
             f"step {step} needs {self.min_sites} of {len(self.record)} sites and has {len(self.present)}; without "
             f"{', '.join(absent)}. Nothing of the step was done. "
             + (
                 "When those that are missing answer again, the same command goes on with it"
                 if enough
-                else "With so many left out this run cannot go on"
+                else "With so many left out or ended this run cannot go on"
             )
         )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Callable, Mapping
 from copy import deepcopy
+from os import PathLike
 from typing import Protocol
 
 import torch
@@ -14,18 +16,14 @@ from bundle.federation import guards
 from bundle.federation.messages import ConditionBatch, ConditionRequest, SiteInfo, SiteReply, SyntheticBatch
 from bundle.federation.site_store import SiteStore
 from bundle.losses import DiscriminatorAugmentation, SiteLoss
-from bundle.seeding import derive_seed, forked_rng, seeded
+from bundle.privacy import DEFAULT, POLICIES, ReleaseGate, ReleasePolicy, tensor_digest
+from bundle.seeding import derive_seed, drawn_indices, forked_rng, seeded
 
-__all__ = ["ConditionsWithheld", "Samples", "Site", "make_sites"]
+__all__ = ["Samples", "Site", "make_sites"]
 
 logger = logging.getLogger(__name__)
 
-
-class ConditionsWithheld(RuntimeError):
-    """The site does not let its conditions be kept. The text names nothing of the site's and may be sent."""
-
-    def __init__(self) -> None:
-        super().__init__("its conditions may not be kept after training (keep_conditions: false)")
+ANSWER = ("gradient", "losses", "noise")
 
 
 class Samples(Protocol):
@@ -49,6 +47,9 @@ class Site:
 
     ``trained`` is the number of the last step that the discriminator has seen, 0 for none.
 
+    Whatever leaves the site passes its :class:`bundle.privacy.ReleaseGate`: nothing that its release policy forbids is
+    computed into an answer, and every answer is in its ledger before it is returned.
+
     Args:
         name: name of the site.
         samples: the site's data; see :class:`Samples`.
@@ -63,10 +64,16 @@ class Site:
         store: where the site keeps checkpoints of its own; None where somebody else keeps its ``state_dict``.
         augmentation: of all that the discriminator sees; None for none.
         keep_conditions: whether the server may keep conditions of this site, to generate from them after training. The
-            conditions of every step go to it in any case.
+            conditions of every step go to it in any case, unless the policy says otherwise.
+        gate: the site's release policy and ledger; None for the default policy, without a ledger.
+        deform: random MONAI transforms of ``condition`` and ``image``, which policies with deformed conditions need.
+        num_steps: of the training, from which the gate knows whether its releases are enough; None where that is not
+            known.
 
     Raises:
-        ValueError: when the batch size is below 1, the site has fewer samples, or ``keep_conditions`` is no boolean.
+        ValueError: when the batch size is below 1, the site has fewer samples, ``keep_conditions`` is no boolean, or
+            the policy needs a ``deform`` and there is none.
+        ReleaseRefused: when the policy forbids what the training asks for.
     """
 
     def __init__(
@@ -84,6 +91,9 @@ class Site:
         store: SiteStore | None = None,
         augmentation: DiscriminatorAugmentation | None = None,
         keep_conditions: bool = True,
+        gate: ReleaseGate | None = None,
+        deform: Callable[[dict], dict] | None = None,
+        num_steps: int | None = None,
     ) -> None:
         # any text is true to Python, "no" as well
         if not isinstance(keep_conditions, bool):
@@ -108,11 +118,22 @@ class Site:
         self.store = store
         self.augmentation = augmentation
         self.keep_conditions = keep_conditions
+        self.gate = ReleaseGate(ReleasePolicy.make(DEFAULT), name) if gate is None else gate
+        self.policy = self.gate.policy
+        if self.policy.conditions == "deformed" and deform is None:
+            raise ValueError(
+                f"site {name}: its release policy deforms conditions, and the task has no condition_deformation"
+            )
+        self.deform = deform if self.policy.conditions == "deformed" else None
+        self.gate.plan(num_steps, loss.terms)
+        # the server knows the seed of the run: from it, it could undo what was done to a condition
+        self._secret = secrets.randbits(64)
         self.trained = 0
         self._base_rates = [group["lr"] for group in optimizer.param_groups]
         self._batch: tuple[int, dict[str, torch.Tensor]] | None = None
-        # gradient and losses of the reply to the step `trained`, to give again when asked again
-        self._answer: tuple[torch.Tensor, dict[str, float]] | None = None
+        self._recorded = 0  # step of the last reply in the ledger
+        # gradient, losses and noise of the reply to the step `trained`, to give again when asked again
+        self._answer: tuple[torch.Tensor, dict[str, float], float] | None = None
         self._initial = deepcopy(self.state_dict())
 
     def open(self, step: int) -> SiteInfo:
@@ -128,7 +149,10 @@ class Site:
             raise ValueError(f"site {self.name}: steps are counted from 1, got {step}")
         if self.trained != step - 1 and not (self.trained == step and self._answer):
             self._go_to(step - 1)
-        return SiteInfo(self.name, len(self.samples), step, self._draw(step)["condition"], self.trained)
+        conditions, nonce = self._issue(step)
+        said = self.gate.num_samples(len(self.samples))
+        self.gate.record("open", {"conditions": conditions}, step=step, num_samples=said)
+        return SiteInfo(self.name, said, step, conditions, self.trained, self.batch_size, nonce, self.policy.describe())
 
     def step(self, synthetic: SyntheticBatch) -> SiteReply:
         """
@@ -140,6 +164,7 @@ class Site:
         Raises:
             ValueError: when the batch is not what :func:`bundle.federation.guards.check_synthetic` expects, or of a
                 step before the last one done. D_j is as before then.
+            ReleaseRefused: when the release policy forbids an answer. D_j is as before then.
         """
         guards.check_addressee(synthetic, self.name)
         step = synthetic.step
@@ -148,24 +173,35 @@ class Site:
         if step <= self.trained:
             raise ValueError(f"site {self.name} has done step {self.trained}: step {step} is past until it is opened")
         batch = self._draw(step)
-        guards.check_synthetic(synthetic, self.name, batch["image"].shape)
+        public = batch["condition"].shape if self.policy.conditions == "public" else None
+        try:
+            guards.check_synthetic(synthetic, self.name, batch["image"].shape, public)
+        except guards.Violation as error:
+            self.gate.note_refusal(str(error))
+            raise
+        self.gate.redeem(step, synthetic.nonce)
         image = batch["image"].to(self.device)
         condition = batch["condition"].to(self.device, image.dtype)
+        drawn_from = condition if public is None else synthetic.conditions.to(self.device, image.dtype)
         # a leaf of its own: the gradient ends at the synthetic image, where the wall stands
         fake = synthetic.images.to(self.device).requires_grad_(True)
 
         before = self.trained
         with forked_rng(derive_seed(self.seed, "site", self.name, step), self.device):
-            losses = {"discriminator": self._update_discriminator(condition, image, fake.detach(), step)}
+            pairs = (condition, image), (drawn_from, fake.detach())
+            losses = {"discriminator": self._update_discriminator(*pairs, step)}
             # from here on the step is done, whatever becomes of its answer
             self.trained, self._answer = step, None
             self.discriminator.requires_grad_(False)
             try:
-                total, terms = self.loss.generator(self._logits(condition, fake), fake, image)
+                total, terms = self.loss.generator(self._logits(drawn_from, fake), fake, image)
                 (gradient,) = torch.autograd.grad(total, fake)
             finally:
                 self.discriminator.requires_grad_(True)
-        self._answer = gradient, losses | {name: value.item() for name, value in terms.items()}
+        # noise is drawn once: the answer that is given again is the very same
+        losses |= {name: value.item() for name, value in terms.items()}
+        gradient, noise = self.gate.gradient(gradient)
+        self._answer = gradient, self.gate.losses(losses), noise
         self._keep(before)
         return self._reply()
 
@@ -177,40 +213,65 @@ class Site:
         first of another shape.
 
         Raises:
-            ConditionsWithheld: when they may not be kept.
+            ReleaseRefused: when they may not be kept, or the release policy lets none out.
         """
+        if self.policy.conditions == "public":
+            self.gate.refuse(f"its release policy, {self.policy.name}, lets no conditions out")
         if not self.keep_conditions:
-            error = ConditionsWithheld()
-            logger.warning("site %s was asked for conditions to keep, and refused: %s", self.name, error)
-            raise error
-        indices = range(request.start, min(request.stop, len(self.samples)))
-        found = (self.samples[i]["condition"] for i in indices)
+            self.gate.refuse("its conditions may not be kept after training (keep_conditions: false)")
+        # no more of them than it says there are
+        count = min(len(self.samples), self.gate.num_samples(len(self.samples)))
+        indices = range(request.start, min(request.stop, count))
+        found = (self._deformed(self.samples[i], "kept", i)["condition"] for i in indices)
         chosen: list[torch.Tensor] = []
         for condition in found:
             if chosen and condition.shape != chosen[0].shape:
                 break
             chosen.append(condition)
         conditions = torch.stack(chosen) if chosen else torch.empty(0, dtype=torch.uint8)
+        self.gate.record("conditions", {"conditions": conditions}, kept_samples=list(indices[: len(chosen)]))
         return ConditionBatch(self.name, request.start, conditions)
 
     def state_dict(self) -> dict:
-        return {
+        secret = {} if self.deform is None else {"secret": self._secret}
+        return secret | {
             "discriminator": self.discriminator.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "trained": self.trained,
-            "answer": self._answer and {"gradient": self._answer[0], "losses": self._answer[1]},
+            "answer": self._answer and dict(zip(ANSWER, self._answer, strict=True)),
         }
 
     def load_state_dict(self, state: dict) -> None:
         self.discriminator.load_state_dict(state["discriminator"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.trained = state["trained"]
+        self.trained, self._recorded = state["trained"], 0
+        self._secret = state.get("secret", self._secret)
         answer = state["answer"]
-        self._answer = answer and (answer["gradient"], answer["losses"])
+        self._answer = answer and tuple(answer[part] for part in ANSWER)
 
     def _reply(self) -> SiteReply:
-        gradient, losses = self._answer
-        return SiteReply(self.name, self.trained, gradient, dict(losses), self._draw(self.trained + 1)["condition"])
+        gradient, losses, noise = self._answer
+        conditions, nonce = self._issue(self.trained + 1)
+        tensors = {"image gradient": gradient, "conditions": conditions}
+        kind = "repeated reply" if self._recorded == self.trained else "reply"
+        self.gate.record(kind, tensors, losses, noise, step=self.trained)
+        self._recorded = self.trained
+        return SiteReply(self.name, self.trained, gradient, dict(losses), conditions, nonce)
+
+    def _issue(self, step: int) -> tuple[torch.Tensor, str]:
+        """The conditions of a step as they leave, and their nonce."""
+        if self.policy.conditions == "public":
+            return torch.empty(0, dtype=torch.uint8), self.gate.issue(step, [])
+        batch = self._draw(step)
+        if self.deform is None:
+            pairs = zip(batch["condition"], batch["image"], strict=True)
+            # crops and mirror images are told apart: what is asked for again is the same real image
+            samples = [tensor_digest(*pair)[:16] for pair in pairs]
+        else:
+            first = (step - 1) * self.batch_size
+            drawn = drawn_indices(self.seed, self.name, first, self.batch_size, len(self.samples))
+            samples = [str(index) for index in drawn]
+        return batch["condition"], self.gate.issue(step, samples)
 
     def _keep(self, before: int) -> None:
         if self.store is None or not self.store.due(before, self.trained):
@@ -249,14 +310,13 @@ class Site:
     def _which(self) -> str:
         return f"checkpoint of step {self.trained}" if self.trained else "initial weights: it has no such checkpoint"
 
-    def _update_discriminator(
-        self, condition: torch.Tensor, image: torch.Tensor, fake: torch.Tensor, step: int
-    ) -> float:
+    def _update_discriminator(self, real: tuple[torch.Tensor, ...], fake: tuple[torch.Tensor, ...], step: int) -> float:
+        """One update on two pairs of condition and image."""
         if self.lr_schedule is not None:
             for group, rate in zip(self.optimizer.param_groups, self._base_rates, strict=True):
                 group["lr"] = rate * self.lr_schedule(step - 1)
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.loss.discriminator(self._logits(condition, image), self._logits(condition, fake))
+        loss = self.loss.discriminator(self._logits(*real), self._logits(*fake))
         loss.backward()
         self.optimizer.step()
         return loss.item()
@@ -271,8 +331,23 @@ class Site:
         """The batch of a step, kept until another is asked for: it is asked for twice, to issue it and to use it."""
         if self._batch is None or self._batch[0] != step:
             first = (step - 1) * self.batch_size
-            self._batch = step, self.samples.batch(self.seed, self.name, first, self.batch_size)
+            batch = self.samples.batch(self.seed, self.name, first, self.batch_size)
+            if self.deform is not None:
+                keys = ("condition", "image")
+                pairs = ({key: batch[key][place] for key in keys} for place in range(self.batch_size))
+                deformed = [self._deformed(pair, "step", first + place) for place, pair in enumerate(pairs)]
+                batch = {key: torch.stack([pair[key] for pair in deformed]) for key in keys}
+            self._batch = step, batch
         return self._batch[1]
+
+    def _deformed(self, sample: dict, what: str, place: int) -> dict:
+        """Condition and image after the deformation of this place, where the policy asks for one."""
+        if self.deform is None:
+            return sample
+        pair = {key: sample[key] for key in ("condition", "image")}
+        deformed = self.deform.set_random_state(seed=derive_seed(self._secret, what, place))(pair)
+        plain = {key: torch.as_tensor(value).as_subclass(torch.Tensor) for key, value in deformed.items()}
+        return {key: value.to(pair[key].dtype) for key, value in plain.items()}
 
 
 def make_sites(
@@ -288,29 +363,38 @@ def make_sites(
     store: Callable[[str], SiteStore] | None = None,
     augmentation: DiscriminatorAugmentation | None = None,
     keep_conditions: bool | Mapping[str, bool] = True,
+    policy: ReleasePolicy | Mapping[str, ReleasePolicy] = POLICIES[DEFAULT],
+    ledger: Callable[[str], str | PathLike] | None = None,
+    deform: Callable[[dict], dict] | None = None,
+    num_steps: int | None = None,
 ) -> list[Site]:
     """
     One :class:`Site` per entry of ``samples``, each with a discriminator and an optimiser of its own.
 
     Args:
         samples: data by name of the site.
-        discriminator: makes a discriminator; its weights are drawn from (seed, name of the site).
+        discriminator: makes a discriminator; its weights are drawn from (seed, name of the site), or from a secret
+            where the policy says so.
         optimizer: makes an optimiser from parameters.
         batch_size: of every site, or by name of the site.
         store: makes the store of a site from its name; None for none.
         keep_conditions: of every site, or by name of the site.
+        policy: release policy of every site, or by name of the site.
+        ledger: names the file of a site's release ledger from its name; None for none.
 
     Other arguments as for :class:`Site`.
 
     Raises:
-        ValueError: when ``batch_size`` or ``keep_conditions`` lacks a site or names one that there is not.
+        ValueError: when ``batch_size``, ``keep_conditions`` or ``policy`` lacks a site or names one that there is not.
     """
-    for key, value in {"batch_size": batch_size, "keep_conditions": keep_conditions}.items():
+    for key, value in {"batch_size": batch_size, "keep_conditions": keep_conditions, "policy": policy}.items():
         if isinstance(value, Mapping) and set(value) != set(samples):
             raise ValueError(f"{key} is given for {sorted(value)}, but the sites are {sorted(samples)}")
     sites = []
     for name in sorted(samples):
-        network = seeded(discriminator, seed, "discriminator", name).to(device)
+        own = policy[name] if isinstance(policy, Mapping) else policy
+        weights_seed = secrets.randbits(32) if own.secret_weights else seed
+        network = seeded(discriminator, weights_seed, "discriminator", name).to(device)
         sites.append(
             Site(
                 name,
@@ -326,6 +410,9 @@ def make_sites(
                 None if store is None else store(name),
                 augmentation,
                 keep_conditions[name] if isinstance(keep_conditions, Mapping) else keep_conditions,
+                ReleaseGate(own, name, None if ledger is None else ledger(name), f"seed {seed}"),
+                deform,
+                num_steps,
             )
         )
     return sites

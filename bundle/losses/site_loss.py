@@ -86,6 +86,12 @@ class SiteLoss(nn.Module):
             total = total + self.perceptual_weight * terms["perceptual"]
         return self.generator_scale * total, {name: term.detach() for name, term in terms.items()}
 
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """Names of the active terms of L_j."""
+        paired = {"l1": self.l1_weight > 0, "perceptual": self.perceptual is not None}
+        return ("adversarial", *(name for name, on in paired.items() if on))
+
     def describe(self) -> str:
         """The loss in a line, of active terms only.
 

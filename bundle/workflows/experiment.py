@@ -20,7 +20,7 @@ import psutil
 import torch
 from monai.bundle import ConfigParser
 
-from bundle.data import check_setting, keep_conditions_by_site, load_datalist
+from bundle.data import check_setting, keep_conditions_by_site, load_datalist, policies_by_site
 from bundle.files import require_file, write_json
 from bundle.report import compute_statistics
 from bundle.settings import all_settings, trains_generator
@@ -162,8 +162,15 @@ class Experiment:
         if bank is not None:
             require_file(bank, "condition_bank names it; scripts/make_bank.py makes one")
             return
-        keep = self.workflow("train", setting, self.seeds[0]).make("keep_conditions")
-        if not any(keep_conditions_by_site(keep, self.datalist, setting).values()):
+        workflow = self.workflow("train", setting, self.seeds[0])
+        keep = keep_conditions_by_site(workflow.make("keep_conditions"), self.datalist, setting)
+        policies = policies_by_site(workflow.make("release_policy"), self.datalist, setting)
+        if all(policy.conditions == "public" for policy in policies.values()):
+            raise ConfigError(
+                f"setting {setting}: the release policy lets no conditions out. Name some of the server's own "
+                "(public_conditions: FILE, scripts/make_bank.py makes one)"
+            )
+        if not any(keep[site] and policy.conditions != "public" for site, policy in policies.items()):
             raise ConfigError(
                 f"setting {setting}: nothing could be generated. Set keep_conditions: true for some site"
                 f"{' (syn_all: for all)' if setting == 'syn_all' else ''}, or name a bank of the server's own "

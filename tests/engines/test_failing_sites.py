@@ -78,7 +78,7 @@ def run(fed, **kwargs):
 
 
 def about(trainer, site):
-    return {key: value for key, value in trainer.state.sites[site].items() if value != 0}
+    return {key: value for key, value in trainer.state.sites[site].items() if value != 0 and key != "policy"}
 
 
 def test_nobody_fails():
@@ -223,7 +223,7 @@ def test_a_site_with_too_many_strikes_is_left_out_for_the_rest_of_the_run(caplog
         change(step=7),
         change(trained=-1),
         change(conditions=lambda info: info.conditions[:, :1]),
-        change(conditions=lambda info: info.conditions[:0]),
+        change(conditions=lambda info: info.conditions[:1]),
         change(conditions=lambda info: info.conditions * 2),
         lambda info: None,
     ],
@@ -288,7 +288,8 @@ def test_a_step_with_too_few_sites_is_not_done_and_the_run_goes_on_with_it(tmp_p
     assert equal(whole, resumed)
     assert same_states(whole.generator.state_dict(), resumed.generator.state_dict())
     sites = json.loads((tmp_path / "cut/record.json").read_text(encoding="utf-8"))["sites"]
-    assert sites["A"] == {"state": "present", "last_step": 6, "answered": 6, "failures": 0, "strikes": 0, "late": 0}
+    counts = {"last_step": 6, "answered": 6, "failures": 0, "strikes": 0, "late": 0}
+    assert sites["A"] == {"state": "present", "policy": "published"} | counts
     assert (sites["B"]["answered"], sites["B"]["failures"]) == (6, 1)
 
 

@@ -1,5 +1,6 @@
 """Both ends of the FLARE transport without its processes: proxies that are functions, participants in one process."""
 
+import json
 import re
 import threading
 from dataclasses import replace
@@ -60,6 +61,7 @@ def weights(network):
 
 
 def test_every_site_is_sent_its_own_bytes_in_one_call_and_answers_as_in_one_process(monkeypatch):
+    monkeypatch.setattr("secrets.token_hex", lambda size: "0f" * size)  # else no two messages are the same
     fed, proxies = federate(monkeypatch, ends(sites()))
     local = federation()
     assert fed.sites == ("A", "B")
@@ -269,7 +271,7 @@ def test_conditions_that_may_not_be_kept_are_refused_as_in_one_process(monkeypat
         said[0]
         == said[1]
         == [
-            f"site B was asked for conditions to keep, and refused: {reason}",
+            f"site B refuses: {reason}",
             f"no conditions for generation from site B: site B released no conditions: refused: {reason}",
         ]
     )
@@ -500,6 +502,38 @@ def test_what_a_site_says_of_itself_wins(folder, lists):
     # checkpoints lie where the site says, and those of trainings of different jobs do not meet
     assert site.store.folder.is_relative_to(folder / "kept")
     assert start(make_job(seed=4))._site.store.folder != site.store.folder
+
+
+def test_no_job_weakens_what_a_site_releases(folder, lists, caplog):
+    """Neither by a key nor by a config that every participant has: its own file counts, or the default."""
+    own = {"dataset_dir": lists["A"], "checkpoint_dir": str(folder / "kept")}
+    write_local(folder, "A", "site.yaml", **own)
+    with pytest.raises(JobError, match="override release_policy"):
+        make_job(release_policy="published")
+    published = [*FILES[:-1], "published.yaml", FILES[-1]]
+    job = Job.make(published, SIZES | {"generator_upsampling": "resize"}, config_dir(), __version__).to_dict()
+    end = start(job)
+    assert end._site is None
+    with at("A"):
+        refusal = ask(end, OpenRequest("A", 1))
+    assert "guarded, returns no gradient of l1" in refusal.reason
+    ledger = (folder / "kept" / "releases" / "A.jsonl").read_text(encoding="utf-8")
+    assert '"kind":"refusal"' in ledger
+    write_local(folder, "A", "site.yaml", **own, release_policy="published")
+    assert start(job)._site.policy.name == "published"
+    write_local(folder, "A", "site.yaml", **own, release_policy={"policy": "private", "epsilon": 4})
+    assert start(make_job())._site.policy.describe() == "private (clip_norm 0.01, epsilon 4, delta 1e-05)"
+
+
+def test_trainings_of_a_site_share_a_ledger(folder, lists):
+    write_local(folder, "A", "site.yaml", dataset_dir=lists["A"], checkpoint_dir=str(folder / "kept"))
+    for seed in (1, 2):
+        end = start(make_job(seed=seed))
+        with at("A"):
+            ask(end, OpenRequest("A", 1))
+        end._site.gate.close()
+    lines = (folder / "kept" / "releases" / "A.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["kind"] for line in lines] == ["start", "open", "start", "open"]
 
 
 def test_a_site_says_in_its_own_file_whether_its_conditions_may_be_kept(folder, lists, caplog):

@@ -1,12 +1,15 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
-from bundle.federation.guards import LateReply, Violation, check_info, check_reply
+from bundle.federation.guards import LateReply, Violation, check_info, check_reply, check_synthetic
 from bundle.federation.messages import SiteInfo, SiteReply, SyntheticBatch
 
 CONDITIONS = torch.ones(2, 3, 4, 4, dtype=torch.uint8)
 BATCH = SyntheticBatch("A", 5, torch.zeros(2, 1, 4, 4))
 INFO = {"site": "A", "num_samples": 1, "step": 5, "conditions": CONDITIONS, "trained": 0}
+INFO |= {"batch_size": 2, "nonce": "0f", "policy": "private (epsilon 4, delta 1e-05)"}
 REPLY = {
     "site": "A",
     "step": 5,
@@ -29,6 +32,26 @@ def test_what_a_site_computes_passes():
     check_reply(SiteReply(**REPLY), BATCH, CONDITIONS, max_gradient_norm=2.0)
 
 
+def test_what_a_site_withholds_passes():
+    nothing = torch.empty(0, dtype=torch.uint8)
+    check_info(SiteInfo(**INFO | {"conditions": nothing}), "A", 5, 3)
+    check_reply(SiteReply(**REPLY | {"losses": {}}), BATCH, CONDITIONS)
+    own = replace(BATCH, conditions=CONDITIONS)
+    check_reply(SiteReply(**REPLY | {"conditions": nothing}), own, CONDITIONS)
+
+
+def test_conditions_come_from_one_side():
+    own = replace(BATCH, conditions=CONDITIONS)
+    check_synthetic(BATCH, "A", (2, 1, 4, 4))
+    check_synthetic(own, "A", (2, 1, 4, 4), (2, 3, 4, 4))
+    with pytest.raises(Violation, match="conditions of its own"):
+        check_synthetic(own, "A", (2, 1, 4, 4))
+    with pytest.raises(Violation, match=r"expected torch\.uint8"):
+        check_synthetic(BATCH, "A", (2, 1, 4, 4), (2, 3, 4, 4))
+    with pytest.raises(Violation, match="got 255"):
+        check_synthetic(replace(BATCH, conditions=CONDITIONS * 255), "A", (2, 1, 4, 4), (2, 3, 4, 4))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -43,7 +66,9 @@ def test_what_a_site_computes_passes():
         ({"image_gradient": spoilt(float("-inf"), (1, 0, 3, 3))}, "not finite"),
         ({"image_gradient": spoilt(3.0, (1, 0, 0, 0))}, "norm 3.57, above 2.1"),
         ({"image_gradient": torch.full((2, 1, 4, 4), 3e38)}, r"norm 1.2e\+39, above"),
-        ({"losses": {}}, "'adversarial' among them"),
+        ({"losses": {"l1": 1.0}}, "'adversarial' among them"),
+        ({"nonce": 7}, "nonce is 7"),
+        ({"conditions": CONDITIONS[:0]}, "conditions: expected torch.uint8"),
         ({"losses": [("adversarial", 1.0)]}, "'adversarial' among them"),
         ({"losses": {"adversarial": float("nan")}}, "adversarial is nan"),
         ({"losses": {"adversarial": float("-inf")}}, "adversarial is -inf"),
@@ -89,7 +114,12 @@ def test_messages_of_another_kind_do_not_pass():
         ({"step": 4}, "for step 4, not 5"),
         ({"trained": -1}, "trained is -1"),
         ({"conditions": CONDITIONS[:, :2]}, "2 channels, not 3"),
-        ({"conditions": CONDITIONS[:0]}, "not empty"),
+        ({"conditions": CONDITIONS[:1]}, "1 conditions for a batch_size of 2"),
+        ({"conditions": CONDITIONS[:0].float()}, "not empty"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"batch_size": 2**17}, "at most 65536"),
+        ({"nonce": "<b>"}, "nonce is"),
+        ({"policy": "x" * 301}, "policy is"),
         ({"conditions": CONDITIONS[0]}, "B×X×H×W"),
         ({"conditions": CONDITIONS.int()}, "expected torch.uint8"),
         ({"conditions": CONDITIONS * 255}, "got 255"),

@@ -139,12 +139,19 @@ def test_it_is_what_a_platform_of_monai_expects():
     algo.initialize({ExtraItems.CLIENT_NAME: "A", ExtraItems.APP_ROOT: "/somewhere"})
     info = algo.get_weights()
     assert info.is_valid_weights()
-    assert info.statistics == {"site": "A", "num_samples": 3, "step": 1, "trained": 0}
+    assert info.statistics == {"site": "A", "num_samples": 3, "step": 1, "trained": 0} | {
+        "batch_size": 2,
+        "nonce": info.statistics["nonce"],
+        "policy": "published",
+    }
     assert algo.train(to_exchange(batch(1))) is None
     reply, again = algo.get_weights(), algo.get_weights()
     assert reply.weights.keys() == {"image_gradient", "conditions"}
     assert reply.metrics.keys() == {"adversarial", "discriminator", "l1"}
-    assert (reply.statistics, reply.weight_type) == ({"site": "A", "step": 1}, WeightType.WEIGHTS)
+    assert (reply.statistics, reply.weight_type) == (
+        {"site": "A", "step": 1, "nonce": reply.statistics["nonce"]},
+        WeightType.WEIGHTS,
+    )
     assert all(np.array_equal(array, again.weights[name]) for name, array in reply.weights.items())
     # what a platform does to its copy is nothing to the site
     reply.weights["image_gradient"][:] = 0
@@ -169,11 +176,17 @@ def batch(step, site="A", **kwargs):
 
 
 def exchange(**change):
-    whole = {"weights": {"images": np.zeros((2, 1, 8, 8), np.float32)}, "statistics": {"site": "A", "step": 1}}
-    return ExchangeObject(**whole | change)
+    """A whole batch, with other statistics or arrays; a field of None is left out."""
+    statistics = {"site": "A", "step": 1, "nonce": ""} | change.pop("statistics", {})
+    whole = {"weights": {"images": IMAGES, "conditions": NONE}, "statistics": statistics} | change
+    if isinstance(whole["weights"], dict):
+        whole["weights"] = {"conditions": NONE} | whole["weights"]
+    whole["statistics"] = {name: value for name, value in whole["statistics"].items() if value is not None}
+    return ExchangeObject(**whole)
 
 
 IMAGES = np.zeros((2, 1, 8, 8), np.float32)
+NONE = np.zeros(0, np.uint8)
 
 
 @pytest.mark.parametrize(
@@ -182,9 +195,9 @@ IMAGES = np.zeros((2, 1, 8, 8), np.float32)
         (exchange(statistics={"site": "B", "step": 1}), "is for site 'B', not 'A'"),
         (exchange(statistics={"site": "A", "step": 0}), "step is 0"),
         (exchange(statistics={"site": "A", "step": 1.0}), "step is 1.0"),
-        (exchange(statistics={"site": "A"}), r"not \['images', 'site'\]"),
+        (exchange(statistics={"step": None}), r"not \['conditions', 'images', 'nonce', 'site'\]"),
         (exchange(statistics={"site": "A", "step": 1, "images": 3}), "a field twice"),
-        (exchange(weights=None), r"not \['site', 'step'\]"),
+        (exchange(weights=None), r"not \['nonce', 'site', 'step'\]"),
         (exchange(weights={"images": IMAGES, "more": IMAGES}), "'more'"),
         (exchange(weights=[IMAGES]), "no dictionary"),
         (exchange(weights={"images": IMAGES[:1]}), r"got torch.float32 \(1, 1, 8, 8\)"),
@@ -271,7 +284,8 @@ def test_a_step_is_done_once_and_a_server_may_go_back(tmp_path):
 def test_tensors_are_taken_as_well_as_arrays():
     message = batch(3)
     for images in (message.images, message.images.numpy()):
-        object_ = ExchangeObject(weights={"images": images}, statistics={"site": "A", "step": np.int32(3)})
+        about = {"site": "A", "step": np.int32(3), "nonce": ""}
+        object_ = ExchangeObject(weights={"images": images, "conditions": NONE}, statistics=about)
         assert torch.equal(from_exchange(object_, SyntheticBatch).images, message.images)
 
 

@@ -8,6 +8,7 @@ from bundle.federation import Site
 from bundle.federation.messages import SyntheticBatch
 from bundle.federation.site_store import SiteStore
 from bundle.losses import AdversarialLoss, DiscriminatorAugmentation, SiteLoss
+from bundle.privacy import POLICIES, ReleaseGate
 
 
 def weights(network):
@@ -306,6 +307,8 @@ def test_discriminators_that_return_all_their_layers_are_read_at_the_last():
             return [x.new_full((1,), float("nan")), self.net(x)]
 
     network = Layers()
-    site = Site("A", RandomSamples("A", 3), network, adam(network.parameters()), SiteLoss(AdversarialLoss()))
+    loss = SiteLoss(AdversarialLoss())
+    gate = ReleaseGate(POLICIES["published"], "A")
+    site = Site("A", RandomSamples("A", 3), network, adam(network.parameters()), loss, gate=gate)
     reply = site.step(SyntheticBatch("A", 1, torch.zeros(1, 1, 8, 8)))
     assert torch.isfinite(reply.image_gradient).all()

@@ -103,7 +103,9 @@ class FlareFederation(Federation):
         # one reason for it, however it shows: the roster tells of another one
         still = {site: NO_ANSWER for site in first.failures if site in self._silent}
         second = self._ask(awake, self.step_timeout)
-        return self._with_late(Outcome(first.messages | second.messages, first.failures | still | second.failures))
+        failures = first.failures | still | second.failures
+        ended = frozenset({*first.ended, *second.ended})
+        return self._with_late(Outcome(first.messages | second.messages, failures, ended=ended))
 
     def exchange(self, batches: Mapping[str, SyntheticBatch]) -> Outcome:
         self.ledger.steps += 1
@@ -128,7 +130,7 @@ class FlareFederation(Federation):
 
     def _ask(self, messages: Mapping[str, Message], timeout: float, patience: float | None = None) -> Outcome:
         """Wait ``timeout`` seconds for answers; those that come later are dropped, after ``patience`` unseen."""
-        answers, failures, asked = {}, {}, {}
+        answers, failures, asked, ended = {}, {}, {}, set()
         for site in sorted(messages):
             if site not in self._proxies:
                 failures[site] = "was not there when the job started"
@@ -160,10 +162,15 @@ class FlareFederation(Federation):
                 continue
             self._silent.discard(site)
             try:
-                answers[site] = self._decode(site, data)
+                answer = self._decode(site, data)
+                if isinstance(answer, Refusal):
+                    failures[site] = f"refused: {answer.reason}"
+                    ended |= {site} if answer.final else set()
+                else:
+                    answers[site] = answer
             except Exception as error:
                 failures[site] = str(error)
-        return Outcome(answers, failures)
+        return Outcome(answers, failures, ended=frozenset(ended))
 
     def _send(self, site: str, data: bytes, timeout: float) -> bytes:
         return self._proxies[site](timeout=timeout).receive(data)
@@ -175,8 +182,6 @@ class FlareFederation(Federation):
         message = self.codec.decode(data, max_bytes=self.max_message_bytes)
         if message.site != site:
             raise ValueError("answered in another site's name")
-        if isinstance(message, Refusal):
-            raise ValueError(f"refused: {message.reason}")
         return message
 
     def _count_late(self, site: str, future: Future) -> None:

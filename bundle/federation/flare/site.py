@@ -14,7 +14,7 @@ from bundle.federation.flare.participant import SERVER, local_folder, make_workf
 from bundle.federation.flare.site_clock import SiteClock
 from bundle.federation.job import SITE_KEYS, Job, JobError, read_local
 from bundle.federation.messages import ConditionRequest, Message, OpenRequest, Refusal, SyntheticBatch
-from bundle.federation.site import ConditionsWithheld
+from bundle.privacy import DEFAULT, ReleaseRefused
 
 __all__ = ["FlareSite"]
 
@@ -58,6 +58,10 @@ class FlareSite:
         job = Job.from_dict(self.job)
         if "dataset_dir" not in local or "checkpoint_dir" not in local:
             raise JobError("site.yaml: expected dataset_dir and checkpoint_dir")
+        # a config that the job names may hold another one, and the policy is the site's own
+        local.setdefault("release_policy", DEFAULT)
+        # one ledger for all trainings: what the site has let out adds up
+        local.setdefault("release_dir", str(Path(local["checkpoint_dir"]) / "releases"))
         local["checkpoint_dir"] = str(Path(local["checkpoint_dir"]) / job.identity)
         workflow = make_workflow(job, local, {"site_name": name})
         self._max_message_bytes = check_limit(workflow.make("max_message_bytes"))
@@ -71,7 +75,7 @@ class FlareSite:
         Answer a message of the server, and of nobody else.
 
         What goes wrong is written to the log here. The server learns no more than that it was refused: the text of an
-        error could name files and patients. That conditions may not be kept is said in words that name nothing.
+        error could name files and patients. What the release policy forbids is said in words that name nothing.
         """
         # nothing is raised: FLARE would send the error's text and its traceback to whoever called
         if collab.caller != SERVER:
@@ -88,8 +92,8 @@ class FlareSite:
                 answer = self._computing.submit(self._answer, message).result()
                 self._clock.computed(self._site)
                 return self._codec.encode(answer)
-            except ConditionsWithheld as error:
-                return self._codec.encode(Refusal(self._name, str(error)))
+            except ReleaseRefused as error:
+                return self._codec.encode(Refusal(self._name, str(error), error.final))
             except Exception:
                 logger.exception("%s of the server was refused", type(message).__name__)
                 return self._codec.encode(Refusal(self._name, f"{type(message).__name__}: see the site's log"))

@@ -1,0 +1,1 @@
+"""Attacks on what sites let out, to measure what their releases reveal."""

@@ -1,0 +1,211 @@
+"""What a site lets out: the release policy, which the site owns and nobody else can change."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+__all__ = ["DEFAULT", "PAIRED_TERMS", "POLICIES", "PolicyError", "ReleasePolicy", "policies_by_site"]
+
+PAIRED_TERMS = ("l1", "perceptual")
+"""Terms that compare ŷ with the real image of its condition: their gradient says where the real image lies."""
+TERMS = ("adversarial", *PAIRED_TERMS)
+CONDITIONS = ("real", "deformed", "public")
+DEFAULT = "guarded"
+BASE = "policy"
+"""The key that names, in a mapping, the policy whose fields the others change."""
+
+
+class PolicyError(ValueError):
+    """A release policy that says what it cannot; the message names the field and what was expected."""
+
+
+@dataclass(frozen=True)
+class ReleasePolicy:
+    """
+    What may leave a site.
+
+    Args:
+        name: of the policy that the others started from: ``published``, ``guarded`` or ``private``.
+        terms: loss terms whose gradient with respect to the synthetic image may be returned, of ``adversarial``,
+            ``l1`` and ``perceptual``.
+        scalar_losses: whether the values of the losses are returned. They are releases too: the value of an L1 answers
+            the same questions as its gradient, and that of the adversarial term says what the discriminator thinks of
+            an image.
+        num_samples: what the site says of n_j: ``exact``, ``rounded`` down to one significant digit, or a whole number
+            that it says in its place; 1 at all sites weighs them alike.
+        conditions: ``real``: those of the site's samples; ``deformed``: the same after a random deformation, of the
+            real image as well, so that the discriminator sees pairs that fit; ``public``: none, the server brings its
+            own.
+        nonces: whether a synthetic batch has to carry the nonce of the conditions that it was made for, and every nonce
+            is answered once.
+        max_issues: how often the condition of one real image may be issued, in all trainings that the ledger knows of:
+            of an image as it is drawn, other crops and mirror images apart; where it is deformed, of the sample. None
+            for no bound.
+        max_releases: how many image gradients (of a batch each) may be returned, in all trainings that the ledger knows
+            of; None for no bound.
+        secret_weights: whether the discriminator's initial weights are drawn from a secret of the site. Those that are
+            drawn from the seed of the run the server knows, and one answer that follows from known weights says whether
+            a guess at the real images of the step is right. With secret ones no two runs are the same.
+        clip_norm: C, what the L2 norm of one image's gradient is scaled down to; None for no differential privacy.
+        epsilon: ε, the budget of all releases that the ledger knows of; ``inf`` for clipping without noise.
+        delta: δ of that budget.
+
+    Raises:
+        PolicyError: for a field that is none of these.
+    """
+
+    name: str
+    terms: tuple[str, ...] = ("adversarial",)
+    scalar_losses: bool = True
+    num_samples: str | int = "exact"
+    conditions: str = "real"
+    nonces: bool = True
+    secret_weights: bool = False
+    max_issues: int | None = None
+    max_releases: int | None = None
+    clip_norm: float | None = None
+    epsilon: float | None = None
+    delta: float = 1e-5
+
+    def __post_init__(self) -> None:
+        def require(right: bool, field: str, expected: str) -> None:
+            if not right:
+                raise PolicyError(f"release policy, {field}: expected {expected}, got {getattr(self, field)!r}")
+
+        known = isinstance(self.terms, tuple) and set(self.terms) <= set(TERMS) and "adversarial" in self.terms
+        require(known, "terms", f"'adversarial' and any of {', '.join(PAIRED_TERMS)}")
+        for field in ("scalar_losses", "nonces", "secret_weights"):
+            require(isinstance(getattr(self, field), bool), field, "true or false")
+        said = self.num_samples in ("exact", "rounded") or _is_count(self.num_samples)
+        require(said, "num_samples", "exact, rounded or a whole number of at least 1")
+        require(self.conditions in CONDITIONS, "conditions", f"one of {', '.join(CONDITIONS)}")
+        for field in ("max_issues", "max_releases"):
+            value = getattr(self, field)
+            require(value is None or _is_count(value), field, "a whole number of at least 1, or null")
+        require(self.clip_norm is None or _is_positive(self.clip_norm, finite=True), "clip_norm", "a number above 0")
+        require(self.epsilon is None or _is_positive(self.epsilon), "epsilon", "a number above 0, .inf among them")
+        require((self.epsilon is None) == (self.clip_norm is None), "epsilon", "one together with clip_norm")
+        require(_is_positive(self.delta) and self.delta < 1, "delta", "a number between 0 and 1")
+        if self.conditions == "public" and self.paired:
+            raise PolicyError(
+                f"release policy: with public conditions there is no real image to compare a synthetic one with, so "
+                f"the terms {', '.join(self.paired)} cannot be returned"
+            )
+
+    @classmethod
+    def make(cls, value: str | Mapping[str, Any] | ReleasePolicy) -> ReleasePolicy:
+        """
+        Args:
+            value: the name of one of :data:`POLICIES`, or a mapping whose key ``policy`` names it, with the fields in
+                which this one differs.
+
+        Raises:
+            PolicyError: for another name or field.
+        """
+        if isinstance(value, ReleasePolicy):
+            return value
+        given = {BASE: value} if isinstance(value, str) else value
+        known = {field.name for field in fields(cls)} - {"name"}
+        if not isinstance(given, Mapping) or given.get(BASE, DEFAULT) not in POLICIES:
+            names = ", ".join(POLICIES)
+            raise PolicyError(
+                f"release_policy: expected {names}, or a mapping that names one as {BASE!r}, got {value!r}"
+            )
+        changed = {key: item for key, item in given.items() if key != BASE}
+        if unknown := sorted(str(key) for key in changed.keys() - known):
+            raise PolicyError(
+                f"release_policy: no field {', '.join(unknown)}, expected some of {', '.join(sorted(known))}"
+            )
+        if isinstance(changed.get("terms"), list):
+            changed["terms"] = tuple(changed["terms"])
+        return replace(POLICIES[given.get(BASE, DEFAULT)], **changed)
+
+    @property
+    def paired(self) -> tuple[str, ...]:
+        """The paired terms that may be returned."""
+        return tuple(term for term in self.terms if term in PAIRED_TERMS)
+
+    @property
+    def private(self) -> bool:
+        """Whether image gradients are clipped, and noise added unless ε is infinite."""
+        return self.clip_norm is not None
+
+    def forbidden(self, terms: Collection[str]) -> list[str]:
+        """Which of these terms of a training's loss must not be returned."""
+        return sorted(set(terms) - set(self.terms))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nothing but what JSON knows; an infinite ε is the text ``"inf"``."""
+        content = asdict(self) | {"terms": list(self.terms)}
+        return content | ({"epsilon": "inf"} if self.epsilon == math.inf else {})
+
+    def describe(self) -> str:
+        """``"guarded"``, ``"private (epsilon 4, delta 1e-05, clip_norm 0.01)"``: the name, and what differs from it."""
+        base = POLICIES.get(self.name)
+        private = ("epsilon", "delta", "clip_norm") if self.private else ()
+        told = [
+            f"{field.name} {_text(getattr(self, field.name))}"
+            for field in sorted(fields(self), key=lambda field: field.name not in private)
+            if field.name != "name"
+            and (field.name in private or base is None or getattr(self, field.name) != getattr(base, field.name))
+        ]
+        return f"{self.name} ({', '.join(told)})" if told else self.name
+
+
+def policies_by_site(value: Any, sites: Collection[str]) -> dict[str, ReleasePolicy]:
+    """
+    The policies of sites in one process.
+
+    Args:
+        value: what :meth:`ReleasePolicy.make` takes, for all of them; or such values by name of the site, where those
+            that are not named have the default.
+        sites: names of the sites.
+
+    Raises:
+        PolicyError: for a policy that is none, or a site that there is not.
+    """
+    if not isinstance(value, Mapping) or not value or value.keys() & {BASE, *(f.name for f in fields(ReleasePolicy))}:
+        return dict.fromkeys(sites, ReleasePolicy.make(value))
+    if strangers := sorted(set(value) - set(sites)):
+        raise PolicyError(f"release_policy is given for {', '.join(strangers)}, but the sites are {', '.join(sites)}")
+    return {site: ReleasePolicy.make(value.get(site, DEFAULT)) for site in sites}
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_positive(value: Any, finite: bool = False) -> bool:
+    # a NaN is above nothing
+    number = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+    return number and (not finite or math.isfinite(value))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return " + ".join(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+POLICIES: dict[str, ReleasePolicy] = {
+    policy.name: policy
+    for policy in (
+        # what the paper has the sites return; an active server reads real images out of it
+        ReleasePolicy("published", terms=TERMS, nonces=False),
+        ReleasePolicy("guarded", max_issues=1000, max_releases=500_000),
+        ReleasePolicy(
+            "private",
+            scalar_losses=False,
+            num_samples=1,
+            conditions="public",
+            secret_weights=True,
+            max_releases=500_000,
+            clip_norm=0.01,
+            epsilon=10.0,
+        ),
+    )
+}
+"""The named policies: one for each need."""

@@ -1,0 +1,269 @@
+"""What a site does under each policy, through the wall."""
+
+import json
+import math
+
+import pytest
+import torch
+from monai.transforms import Compose, RandAffined
+from small_sites import RandomSamples, adam, discriminator, generator, sites
+
+from bundle.engines import DistributedGanTrainer
+from bundle.federation import LocalFederation, PublicConditions, make_sites, write_conditions
+from bundle.federation.messages import ConditionRequest, SyntheticBatch
+from bundle.losses import AdversarialLoss, SiteLoss
+from bundle.privacy import POLICIES, ReleasePolicy, ReleaseRefused, summarize, verify
+
+DEFORM = Compose(
+    [
+        RandAffined(
+            ["condition", "image"],
+            prob=1.0,
+            rotate_range=[(0.4, 0.6)],
+            mode=["nearest", "bilinear"],
+            padding_mode="border",
+        )
+    ]
+)
+
+
+def made(policy, l1_weight=0.0, lengths=None, **kwargs):
+    return sites(lengths or {"A": 5}, l1_weight=l1_weight, policy=ReleasePolicy.make(policy), **kwargs)
+
+
+def train(federation, steps, seed=0, **kwargs):
+    torch.manual_seed(seed)
+    network = generator()
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
+    trainer = DistributedGanTrainer("cpu", 1, steps, federation, network, optimizer, **kwargs)
+    trainer.run()
+    return trainer
+
+
+def weights(network):
+    return torch.cat([p.detach().flatten() for p in network.parameters()])
+
+
+def batch(info, images=None, **kwargs):
+    return SyntheticBatch("A", info.step, torch.zeros(2, 1, 8, 8) if images is None else images, info.nonce, **kwargs)
+
+
+def bank(path, count=6):
+    write_conditions(path, {"public": [c.numpy() for c in RandomSamples("public", count).condition]})
+    return PublicConditions(path)
+
+
+def test_a_paired_loss_is_refused_when_the_site_is_made(tmp_path):
+    with pytest.raises(ReleaseRefused, match="guarded, returns no gradient of l1"):
+        made("guarded", l1_weight=10.0, ledger=lambda name: tmp_path / f"{name}.jsonl")
+    assert "l1" in (tmp_path / "A.jsonl").read_text(encoding="utf-8")
+
+
+def test_guards_cost_an_ordinary_training_nothing():
+    ends = [train(LocalFederation(made(policy, num_steps=30)), 30) for policy in ("published", "guarded")]
+    assert torch.equal(weights(ends[0].generator), weights(ends[1].generator))
+    assert ends[1].state.sites["A"]["policy"] == "guarded"
+
+
+def test_a_server_that_asks_twice_for_the_same_conditions_is_refused_and_the_discriminator_untouched():
+    (site,) = made("guarded")
+    info = site.open(1)
+    first = site.step(batch(info))
+    again = site.step(batch(info, torch.ones(2, 1, 8, 8)))
+    assert torch.equal(first.image_gradient, again.image_gradient), "the very answer that was given, whatever is asked"
+    before = weights(site.discriminator)
+    for nonce in (info.nonce, "", "f" * 16):
+        with pytest.raises(ReleaseRefused, match="nonce"):
+            site.step(SyntheticBatch("A", 2, torch.zeros(2, 1, 8, 8), nonce))
+    assert torch.equal(weights(site.discriminator), before)
+    assert site.trained == 1
+
+
+def test_going_back_is_counted_and_comes_to_an_end():
+    (site,) = made({"max_issues": 6}, lengths={"A": 2})
+    asked = []
+
+    def go_back():  # step 1 again and again, from the initial weights each time
+        for step in (1, 2):
+            site.step(batch(site.open(step)))
+        asked.append(site.trained)
+        go_back()
+
+    with pytest.raises(ReleaseRefused, match="max_issues") as refused:
+        go_back()
+    assert refused.value.final
+    assert 1 <= len(asked) <= 6
+
+
+def test_with_public_conditions_no_label_map_leaves(tmp_path):
+    (site,) = made("private", num_steps=4, ledger=lambda name: tmp_path / f"{name}.jsonl")
+    info = site.open(1)
+    assert not info.conditions.numel()
+    assert (info.num_samples, info.batch_size) == (1, 2)
+    public = bank(tmp_path / "bank.npz").batch(0, "A", 1, 2)
+    with pytest.raises(ValueError, match="conditions"):
+        site.step(batch(info))
+    reply = site.step(batch(info, conditions=public))
+    assert not reply.conditions.numel()
+    assert reply.losses == {}
+    with pytest.raises(ReleaseRefused, match="lets no conditions out"):
+        site.conditions(ConditionRequest("A", 0, 5))
+    lines = [json.loads(line) for line in (tmp_path / "A.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert not any(part["what"] == "conditions" for line in lines for part in line.get("parts", ()))
+    assert not any(line.get("samples") for line in lines)
+
+
+def test_a_generator_learns_from_sites_that_keep_their_conditions(tmp_path):
+    policy = {"policy": "private", "epsilon": math.inf, "clip_norm": 10.0, "secret_weights": False}
+    wall = LocalFederation(made(policy, lengths={"A": 5, "B": 4}, num_steps=8))
+    trainer = train(wall, 8, public_conditions=bank(tmp_path / "bank.npz"))
+    assert trainer.state.iteration == 8
+    assert [about["answered"] for about in trainer.state.sites.values()] == [8, 8]
+    assert math.isnan(trainer.state.output[0]["loss"])
+    again = LocalFederation(made(policy, lengths={"A": 5, "B": 4}, num_steps=8))
+    same = train(again, 8, public_conditions=bank(tmp_path / "bank.npz"))
+    assert torch.equal(weights(trainer.generator), weights(same.generator)), "without noise all is drawn from the seed"
+
+
+def test_a_server_without_conditions_of_its_own_says_so(caplog):
+    with pytest.raises(RuntimeError, match="issues no conditions, and there are no public_conditions"):
+        train(LocalFederation(made("private", num_steps=4)), 4)
+
+
+def test_the_discriminator_sees_real_pairs_that_fit_and_synthetic_pairs_of_the_servers(tmp_path):
+    seen = []
+    (site,) = made({"policy": "private", "epsilon": math.inf}, num_steps=4)
+    inferer = site.inferer
+    site.inferer = lambda pair, network: seen.append(pair.detach().clone()) or inferer(pair, network)
+    public = bank(tmp_path / "bank.npz").batch(0, "A", 1, 2)
+    site.step(batch(site.open(1), conditions=public))
+    real, fake, judged = seen
+    drawn = site._draw(1)
+    assert torch.equal(real, torch.cat([drawn["condition"].float(), drawn["image"]], dim=1))
+    assert torch.equal(fake[:, :2], public.float())
+    assert torch.equal(judged[:, :2], public.float())
+
+
+def test_public_conditions_are_a_function_of_seed_site_and_step(tmp_path):
+    ours = bank(tmp_path / "bank.npz")
+    assert torch.equal(ours.batch(0, "A", 3, 2), bank(tmp_path / "bank.npz").batch(0, "A", 3, 2))
+    assert not torch.equal(ours.batch(0, "A", 3, 4), ours.batch(0, "B", 3, 4))
+    lap = torch.cat([ours.batch(0, "A", step, 2) for step in (1, 2, 3)])
+    assert len({c.numpy().tobytes() for c in lap}) == 6, "every one once before any twice"
+
+
+def test_deformed_conditions_fit_their_images_and_are_none_of_the_samples():
+    (site,) = made({"conditions": "deformed"}, deform=DEFORM)
+    info = site.open(1)
+    known = {c.numpy().tobytes() for sample in site.samples.condition for c in (sample, sample.flip(-1))}
+    assert not {c.numpy().tobytes() for c in info.conditions} & known
+    assert set(info.conditions.unique().tolist()) <= {0, 1}
+    assert torch.equal(site._draw(1)["condition"], info.conditions)
+    kept = site.conditions(ConditionRequest("A", 0, 5)).conditions
+    assert len(kept) == 5
+    assert not {c.numpy().tobytes() for c in kept} & known
+    site.step(batch(info))
+    (other,) = made({"conditions": "deformed"}, deform=DEFORM)
+    assert not torch.equal(other.open(1).conditions, info.conditions), "the server knows the seed of the run, not this"
+
+
+def test_deformed_conditions_are_the_same_after_a_resume():
+    (site,) = made({"conditions": "deformed"}, deform=DEFORM)
+    site.step(batch(site.open(1)))
+    (other,) = made({"conditions": "deformed"}, deform=DEFORM)
+    other.load_state_dict(site.state_dict())
+    assert torch.equal(other.open(2).conditions, site.open(2).conditions)
+
+
+def test_a_policy_that_deforms_needs_to_know_how():
+    with pytest.raises(ValueError, match="condition_deformation"):
+        made({"conditions": "deformed"})
+
+
+def test_secret_weights_are_not_those_of_the_seed():
+    first, second, known, again = (
+        weights(made({"secret_weights": secret})[0].discriminator) for secret in (True, True, False, False)
+    )
+    assert torch.equal(known, again)
+    assert not torch.equal(first, second)
+    assert not torch.equal(first, known)
+
+
+def test_a_rounded_number_of_samples_is_all_that_is_released():
+    (site,) = made({"num_samples": "rounded"}, lengths={"A": 23})
+    assert site.open(1).num_samples == 20
+    assert len(site.conditions(ConditionRequest("A", 0, 64)).conditions) == 20
+
+
+def test_a_training_ends_where_the_last_budget_ends(tmp_path, caplog):
+    policies = {"A": ReleasePolicy.make({"max_releases": 5}), "B": ReleasePolicy.make({"max_releases": 3})}
+    samples = {name: RandomSamples(name, 4) for name in policies}
+    loss = SiteLoss(AdversarialLoss(), l1_weight=0)
+    wall = LocalFederation(make_sites(samples, discriminator, adam, loss, batch_size=2, policy=policies))
+    trainer = train(wall, 12, rejoin_interval=1)
+    assert trainer.state.iteration == 5
+    assert [about["answered"] for about in trainer.state.sites.values()] == [5, 3]
+    assert {about["state"] for about in trainer.state.sites.values()} == {"ended"}
+    assert "the training ends after step 5" in caplog.text
+
+
+def test_a_finished_training_leaves_a_ledger_that_verifies_and_reads(tmp_path):
+    policy = {"policy": "private", "epsilon": 3.0}
+    wall = LocalFederation(made(policy, num_steps=6, ledger=lambda name: tmp_path / f"{name}.jsonl"))
+    train(wall, 6, public_conditions=bank(tmp_path / "bank.npz"))
+    state = verify(tmp_path / "A.jsonl")
+    assert state.whole
+    lines = [json.loads(line) for line in (tmp_path / "A.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line["kind"] for line in lines] == ["start", "open"] + ["reply"] * 6
+    assert lines[-1]["epsilon"] <= 3.0 + 1e-6
+    page = summarize(tmp_path / "A.jsonl")
+    assert "private" in page
+    assert len(page.splitlines()) <= 60
+
+
+def test_conditions_that_leave_before_the_first_step_are_in_the_ledger(tmp_path):
+    (site,) = made("guarded", ledger=lambda name: tmp_path / f"{name}.jsonl")
+    site.conditions(ConditionRequest("A", 0, 3))
+    lines = [json.loads(line) for line in (tmp_path / "A.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line["kind"] for line in lines] == ["start", "conditions"]
+    assert lines[1]["parts"][0]["shape"] == [3, 2, 8, 8]
+    assert lines[1]["kept_samples"] == [0, 1, 2]
+
+
+def test_an_answer_that_a_new_process_gives_again_counts_with_the_noise_that_is_in_it(tmp_path):
+    policy = {"policy": "private", "epsilon": 3.0}
+    public = bank(tmp_path / "bank.npz").batch(0, "A", 1, 2)
+    how = {"num_steps": 6, "ledger": lambda name: tmp_path / f"{name}.jsonl"}
+    (site,) = made(policy, **how)
+    info = site.open(1)
+    first = site.step(batch(info, conditions=public))
+    state = site.state_dict()
+    site.gate.close()
+    (other,) = made(policy, **how)
+    other.load_state_dict(state)
+    again = other.step(batch(other.open(1), torch.ones(2, 1, 8, 8), conditions=public))
+    assert torch.equal(first.image_gradient, again.image_gradient)
+    replies = [json.loads(line) for line in (tmp_path / "A.jsonl").read_text(encoding="utf-8").splitlines()]
+    noise = [line["noise_multiplier"] for line in replies if line["kind"] == "reply"]
+    assert noise == [noise[0]] * 2
+    assert 0 < other.gate.epsilon < 3.0
+
+
+def test_a_batch_out_of_range_is_refused_and_written_down(tmp_path):
+    (site,) = made("guarded", ledger=lambda name: tmp_path / f"{name}.jsonl")
+    info = site.open(1)
+    with pytest.raises(ValueError, match="from 3 to 3"):
+        site.step(batch(info, torch.full((2, 1, 8, 8), 3.0)))
+    lines = [json.loads(line) for line in (tmp_path / "A.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert lines[-1]["kind"] == "refusal"
+    assert "from 3 to 3" in lines[-1]["reason"]
+    site.step(batch(info))
+
+
+def test_guarded_and_private_answers_hold_the_same_gradient_but_for_clip_and_noise(tmp_path):
+    policy = {"policy": "private", "epsilon": math.inf, "clip_norm": 1e6, "conditions": "real", "secret_weights": False}
+    (plain,), (clipped,) = made("guarded"), made(policy, num_steps=3)
+    ours, theirs = (site.step(batch(site.open(1))) for site in (plain, clipped))
+    assert torch.allclose(ours.image_gradient, theirs.image_gradient, atol=1e-7)
+    assert POLICIES["guarded"].scalar_losses
+    assert theirs.losses == {}

@@ -1,0 +1,88 @@
+"""Release policies from the command line to the table, on tiny phantoms."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from one_process import one_thread
+
+from bundle.data import load_datalist
+from bundle.data.settings import policies_by_site
+from bundle.privacy import PolicyError, ReleaseRefused, summarize, verify
+from bundle.report import markdown_table
+from bundle.workflows import ConfigError
+from bundle.workflows.experiment import Experiment
+from scripts import make_bank
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+STAGES = ["train", "generate", "segment", "evaluate"]
+
+
+def run(phantom_dir, folder, sizes, **overrides):
+    overrides = sizes | {"stages": STAGES} | overrides
+    experiment = Experiment(
+        "brats",
+        str(phantom_dir),
+        profile="demo",
+        run_dir=str(folder),
+        config_dir=str(CONFIGS),
+        settings=["asyndgan"],
+        overrides=overrides,
+    )
+    with one_thread():
+        return experiment.run()
+
+
+def releases(folder):
+    return sorted((folder / "seed_0/asyndgan/gan/releases").glob("*.jsonl"))
+
+
+def test_the_default_is_guarded_and_every_table_says_so(phantom_dir, tiny_sizes, tmp_path):
+    results = run(phantom_dir, tmp_path, tiny_sizes)
+    assert results["policy"] == "guarded"
+    assert results["losses"] == "vanilla adversarial"
+    assert "Release policy: guarded." in markdown_table(results)
+    ledgers = releases(tmp_path)
+    assert [path.stem for path in ledgers] == ["A", "B"]
+    for path in ledgers:
+        assert verify(path).whole
+        assert "guarded" in summarize(path)
+
+
+def test_with_public_conditions_everything_is_made_of_the_servers(phantom_dir, tiny_sizes, tmp_path):
+    bank = tmp_path / "bank.npz"
+    words = ["--task", "brats", "--profile", "demo", "--dataset_dir", str(phantom_dir), "--output", str(bank)]
+    assert make_bank.main([*words, "--set", *(f"{key}={value}" for key, value in tiny_sizes.items())]) == 0
+    policy = {"policy": "private", "epsilon": math.inf}
+    results = run(phantom_dir, tmp_path / "run", tiny_sizes, release_policy=policy, public_conditions=str(bank))
+    assert results["policy"] == "private (clip_norm 0.01, epsilon inf, delta 1e-05)"
+    assert not (tmp_path / "run/seed_0/asyndgan/gan/conditions.npz").exists()
+    items = json.loads((tmp_path / "run/seed_0/asyndgan/synthetic/datalist.json").read_text(encoding="utf-8"))
+    assert {item["condition_source"] for item in items["training"]} == {"bank of the server"}
+    for path in releases(tmp_path / "run"):
+        assert "Conditions (label maps): none" in summarize(path)
+
+
+def test_a_loss_beyond_the_policy_is_refused_before_anything_is_trained(phantom_dir, tiny_sizes, tmp_path):
+    with pytest.raises(ReleaseRefused, match=r"guarded, returns no gradient of l1.*l1_weight to 0"):
+        run(phantom_dir, tmp_path, tiny_sizes, l1_weight=10.0)
+    assert not (tmp_path / "seed_0/asyndgan/gan/checkpoints").exists()
+
+
+def test_what_could_not_be_generated_is_refused_before_anything_is_trained(phantom_dir, tiny_sizes, tmp_path):
+    with pytest.raises(ConfigError, match=r"lets no conditions out.*public_conditions"):
+        run(phantom_dir, tmp_path, tiny_sizes, release_policy="private")
+    with pytest.raises(FileNotFoundError, match=r"none\.npz"):
+        run(phantom_dir, tmp_path, tiny_sizes, release_policy="private", public_conditions=str(tmp_path / "none.npz"))
+
+
+def test_policies_of_settings(phantom_dir):
+    data = load_datalist(phantom_dir)
+    mixed = {"A": "published", "B": "guarded"}
+    assert {site: p.name for site, p in policies_by_site(mixed, data, "asyndgan").items()} == mixed
+    assert {site: p.name for site, p in policies_by_site("private", data, "syn_all").items()} == {"all": "private"}
+    with pytest.raises(ValueError, match="one site stands for A, B, whose release policies differ"):
+        policies_by_site(mixed, data, "syn_all")
+    with pytest.raises(PolicyError, match="given for C"):
+        policies_by_site({"C": "guarded"}, data, "asyndgan")
