@@ -35,13 +35,13 @@ KINDS = {
 }
 """Kinds of releases in words."""
 RULES = {
-    "terms": "gradients of the loss terms",
-    "scalar_losses": "values of the losses",
+    "terms": "gradients of",
+    "scalar_losses": "values of losses",
     "conditions": "label maps",
-    "num_samples": "number of samples",
-    "nonces": "one answer for each issue of label maps",
-    "secret_weights": "secret initial weights",
-    "max_issues": "issues of one image, at most",
+    "num_samples": "sample count",
+    "nonces": "one answer per issue",
+    "secret_weights": "secret weights",
+    "max_issues": "issues of an image, at most",
     "max_releases": "answers, at most",
     "clip_norm": "gradients clipped to",
     "epsilon": "epsilon, at most",

@@ -64,8 +64,8 @@ def test_a_page_about_a_ledger(path):
   Site: CS
   Period: 2026-11-20 23:10 to 2026-11-21 01:10 (UTC)
 Policies in force
-  published: 2026-11-20 23:10 to 2026-11-21 00:20, 4 releases. gradients of the loss terms: adversarial, l1
-  noisy: 2026-11-21 00:30 to 2026-11-21 01:10, 3 releases. one answer for each issue of label maps: yes; gradients clipped to: 0.5; epsilon, at most: 3
+  published: 2026-11-20 23:10 to 2026-11-21 00:20, 4 releases. gradients of: adversarial, l1
+  noisy: 2026-11-21 00:30 to 2026-11-21 01:10, 3 releases. one answer per issue: yes; gradients clipped to: 0.5; epsilon, at most: 3
 Releases
   7 releases: answers to synthetic images 5, openings of a training 2
   Image gradients: 10 of 1×8×8 (float32)
