@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
 
-__all__ = ["clip_per_example", "gaussian", "privatize", "release_sensitivity"]
+__all__ = ["clip_per_example", "privatize", "release_sensitivity", "standard_normal"]
 
 SUMMANDS = 4
 LARGEST = 1e37  # a draw reaches 17.2 standard deviations: what is above that has no float32
@@ -17,33 +17,6 @@ LARGEST = 1e37  # a draw reaches 17.2 standard deviations: what is above that ha
 GRID = 2.0**-20
 # float32 rounds a number by at most 2^-24 of itself
 HAIR = 1 - 2.0**-23
-
-
-def gaussian(shape: Sequence[int], std: float, source: Callable[[int], bytes] = os.urandom) -> torch.Tensor:
-    """
-    Independent normal draws of mean 0 from the operating system's cryptographic source.
-
-    A generator with a seed or a readable state will not do: who knows its state subtracts the noise. Each draw is half
-    the sum of 4 by Box and Muller, so that its last bits do not betray which of few possible draws it was (Holohan and
-    Braghin 2021, https://arxiv.org/abs/2107.10138, section 5; Opacus' secure mode does the same). A draw is within 17.2
-    standard deviations.
-
-    To protect a tensor use :func:`privatize`, which rounds once, after adding: sums in float32 betray their summands.
-
-    Args:
-        shape: of the result.
-        std: standard deviation, 0 to 1e37.
-        source: for tests only; returns as many random bytes as it is asked for.
-
-    Returns:
-        float32 of ``shape``, on the CPU.
-
-    Raises:
-        ValueError: when ``std`` is out of its range, or the source returns another number of bytes.
-    """
-    if not 0 <= std <= LARGEST:
-        raise ValueError(f"std: expected a number from 0 to {LARGEST:g}, got {std!r}")
-    return (_normal(tuple(shape), source) * std).float()
 
 
 def clip_per_example(gradient: torch.Tensor, clip_norm: float) -> torch.Tensor:
@@ -118,7 +91,7 @@ def privatize(
         gradient: B×C×H×W float32, finite.
         clip_norm: C, from 1e-30 to 1e30.
         noise_multiplier: σ, >= 0 and finite; 0 clips only.
-        source: for tests only; see :func:`gaussian`.
+        source: for tests only; see :func:`standard_normal`.
 
     Returns:
         B×C×H×W float32, on the gradient's device.
@@ -136,13 +109,27 @@ def privatize(
         raise ValueError(
             f"noise_multiplier: expected a standard deviation from {1 / LARGEST:g} to {LARGEST:g}, got {std:g}"
         )
-    noisy = clipped.double().cpu() + _normal(tuple(clipped.shape), source) * std
+    noisy = clipped.double().cpu() + standard_normal(tuple(clipped.shape), source) * std
     step = 2.0 ** math.floor(math.log2(std * GRID))
     return (torch.round(noisy / step) * step).float().to(gradient.device)
 
 
-def _normal(shape: tuple[int, ...], source: Callable[[int], bytes]) -> torch.Tensor:
-    """Standard normal draws, float64: half the sum of 4 draws, of which no two share their uniforms."""
+def standard_normal(shape: tuple[int, ...], source: Callable[[int], bytes] = os.urandom) -> torch.Tensor:
+    """
+    Independent standard normal draws, float64, from the operating system's cryptographic source.
+
+    A generator with a seed or a readable state will not do: who knows its state subtracts the noise. Each draw is half
+    the sum of 4 by Box and Muller, of which no two share their uniforms, so that its last bits do not betray which of
+    few possible draws it was (Holohan and Braghin 2021, https://arxiv.org/abs/2107.10138, section 5; Opacus' secure
+    mode does the same). A draw is within 17.2 standard deviations.
+
+    Args:
+        shape: of the result.
+        source: for tests only; returns as many random bytes as it is asked for.
+
+    Raises:
+        ValueError: when the source returns another number of bytes.
+    """
     size = math.prod(shape)
     pairs = -(-size // 2)
     length = SUMMANDS * 2 * pairs * 8
