@@ -3,6 +3,7 @@
 
 Examples:
     python scripts/make_tuning_split.py runs/data/tcga_lgg --output runs/data/tcga_lgg_tuning --patients 2
+    python scripts/make_tuning_split.py runs/data/multi_organ --output runs/data/no_kidney --patients 0 --leave_out kidney
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("dataset_dir", help="folder of datalist.json, see scripts/prepare_data.py")
     parser.add_argument("--output", type=Path, required=True, help="folder to write datalist.json to")
     parser.add_argument("--patients", type=int, default=2, help="patients of every site to hold out (default 2)")
+    parser.add_argument("--leave_out", nargs="+", default=[], metavar="SITE", help="sites to hold out as a whole")
     parser.add_argument("--seed", type=int, default=0, help="of the draw (default 0)")
     return parser.parse_args(arguments)
 
@@ -31,7 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run; returns the exit status: 0, or 2 for bad data or options."""
     options = parse_arguments(arguments)
     try:
-        path = write_tuning_list(load_datalist(options.dataset_dir), options.output, options.patients, options.seed)
+        whole = load_datalist(options.dataset_dir)
+        path = write_tuning_list(whole, options.output, options.patients, options.seed, options.leave_out)
         written = load_datalist(path)
     except (DataError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -39,6 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
     for site in written.sites:
         held_out = sum(item["site"] == site for item in written.test)
         print(f"{site}: {len(written.site_items(site))} cases to train on, {held_out} held out")
+    if options.leave_out:
+        print(f"{', '.join(options.leave_out)}: {sum(not item['site'] for item in written.test)} cases, all held out")
     print(f"wrote {path}")
     return 0
 

@@ -6,7 +6,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -46,6 +46,17 @@ def mixture_weights(
         raise ValueError(f"mixture is 'proportional' or 'sum', not {mixture!r}")
     total = sum(num_samples.values())
     return {site: n / total for site, n in num_samples.items()}
+
+
+@dataclass(frozen=True)
+class _Participant:
+    """What the trainer knows of a site that takes part in the step to come."""
+
+    num_samples: int
+    batch_size: int
+    nonce: str
+    issuing: bool  # whether its conditions are its own, or the server's public ones
+    conditions: torch.Tensor
 
 
 class DistributedGanTrainer(Trainer):
@@ -130,12 +141,7 @@ class DistributedGanTrainer(Trainer):
         self.max_gradient_norm = max_gradient_norm
         self.condition_channels = condition_channels
         self.public_conditions = public_conditions
-        # of the sites that take part; empty until the run has begun
-        self._num_samples: dict[str, int] = {}
-        self._conditions: dict[str, torch.Tensor] = {}
-        self._batch_size: dict[str, int] = {}
-        self._nonce: dict[str, str] = {}
-        self._issuing: dict[str, bool] = {}  # whether a site issues conditions of its own
+        self._participants: dict[str, _Participant] = {}  # by site; empty until the run has begun
         self._laps = Laps()
         super().__init__(
             device=device,
@@ -167,10 +173,10 @@ class DistributedGanTrainer(Trainer):
         self._laps.lap("other")
         self._open(step)
         self._laps.lap("sites")
-        conditions = self._conditions
+        participants = self._participants
         self.generator.train()
         self.optimizer.zero_grad(set_to_none=True)
-        synthetic = {site: self._generate(conditions[site], site, step) for site in sorted(conditions)}
+        synthetic = {site: self._generate(participants[site].conditions, site, step) for site in sorted(participants)}
         # the sites would refuse them, each by itself, and that would look as if all of them had failed
         if not all(torch.isfinite(images).all() for images in synthetic.values()):
             raise FloatingPointError(f"step {step}: the generator's images are not finite")
@@ -180,37 +186,38 @@ class DistributedGanTrainer(Trainer):
 
         # in the order of names: floating-point sums depend on their order
         present = sorted(replies)
-        weights = mixture_weights({site: self._num_samples[site] for site in present}, self.mixture)
+        weights = mixture_weights({site: participants[site].num_samples for site in present}, self.mixture)
         gradients = [weights[s] * replies[s].image_gradient.to(self.state.device) for s in present]
         torch.autograd.backward([synthetic[s] for s in present], gradients)
         self.optimizer.step()
         self._laps.lap("generator")
 
-        self._nonce = {site: reply.nonce for site, reply in replies.items()}
-        self._conditions = {site: self._next(site, step + 1, reply.conditions) for site, reply in replies.items()}
+        self._participants = {s: self._continued(s, participants[s], step + 1, replies[s]) for s in present}
         output = {
             # not a number where a site withholds its losses
             "loss": sum(weights[s] * replies[s].losses.get("adversarial", math.nan) for s in present),
             "losses": {s: replies[s].losses for s in present},
             "synthetic": {s: synthetic[s].detach() for s in present},
-            "conditions": {s: conditions[s] for s in present},
+            "conditions": {s: participants[s].conditions for s in present},
             "seconds": self._laps.take(),
         }
         return [output]
 
     def _batch(self, site: str, step: int, images: torch.Tensor) -> SyntheticBatch:
-        batch = SyntheticBatch(site, step, images.detach(), self._nonce[site])
-        return batch if self._issuing[site] else replace(batch, conditions=self._conditions[site])
+        about = self._participants[site]
+        batch = SyntheticBatch(site, step, images.detach(), about.nonce)
+        return batch if about.issuing else replace(batch, conditions=about.conditions)
 
-    def _next(self, site: str, step: int, issued: torch.Tensor) -> torch.Tensor:
-        """The conditions of a site for a step: those it issued, or the server's own."""
-        if self._issuing[site]:
-            return issued
-        return self.public_conditions.batch(self.seed, site, step, self._batch_size[site])
+    def _continued(self, site: str, about: _Participant, step: int, message: SiteInfo | SiteReply) -> _Participant:
+        """A site as it takes part in a step, after what it said: conditions it issued, or the server's own."""
+        conditions = message.conditions
+        if not about.issuing:
+            conditions = self.public_conditions.batch(self.seed, site, step, about.batch_size)
+        return replace(about, nonce=message.nonce, conditions=conditions)
 
     def _open(self, step: int) -> None:
         """Ask the sites that do not take part to do so from this step on: at first all, then those that are due."""
-        if not self._conditions:
+        if not self._participants:
             # here and not at the start of the run: a checkpoint may have been loaded in between
             self.roster.start(step, self.state.sites)
             self.state.sites = self.roster.record
@@ -232,10 +239,8 @@ class DistributedGanTrainer(Trainer):
                     self.roster.failed(site, step, reason)
                 elif self._passes(site, step, check_info, info, site, step, channels):
                     self.roster.opened(site, step, info.trained, info.policy)
-                    self._num_samples[site] = info.num_samples
-                    self._batch_size[site] = info.batch_size
-                    self._nonce[site], self._issuing[site] = info.nonce, issuing
-                    self._conditions[site] = self._next(site, step, info.conditions)
+                    about = _Participant(info.num_samples, info.batch_size, info.nonce, issuing, info.conditions)
+                    self._participants[site] = self._continued(site, about, step, info)
         self.roster.require(step)
 
     def _channels(self, infos: Mapping[str, SiteInfo]) -> int | None:
@@ -243,7 +248,7 @@ class DistributedGanTrainer(Trainer):
         if self.condition_channels is not None:
             return self.condition_channels
         issued = {site: info.conditions for site, info in infos.items() if info.conditions.numel()}
-        known = self._conditions or issued
+        known = {site: about.conditions for site, about in self._participants.items()} or issued
         counted = Counter(conditions.shape[1] for conditions in known.values())
         return counted.most_common(1)[0][0] if counted else None
 
@@ -253,7 +258,7 @@ class DistributedGanTrainer(Trainer):
         self.roster.dropped(outcome.late)
         replies = {}
         for site, batch in batches.items():
-            sent = batch, self._conditions[site], self.max_gradient_norm
+            sent = batch, self._participants[site].conditions, self.max_gradient_norm
             if site not in outcome.messages:
                 self._missing(site, batch.step, outcome)
             elif self._passes(site, batch.step, check_reply, outcome.messages[site], *sent):

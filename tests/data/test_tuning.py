@@ -60,10 +60,22 @@ def test_a_site_keeps_a_training_patient(whole, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
+def test_a_site_left_out_is_held_out_as_a_whole(whole, tmp_path):
+    tuning = load_datalist(write_tuning_list(whole, tmp_path / "out", patients=0, left_out=["A"]))
+    assert tuning.sites == ("B",) and {item["site"] for item in tuning.training} == {"B"}
+    assert cases(tuning.test) == cases(whole.site_items("A"))
+    assert {item.get("site") for item in tuning.test} == {None}
+    both = load_datalist(write_tuning_list(whole, tmp_path / "both", patients=1, left_out=["A"]))
+    assert cases(both.test) > cases(whole.site_items("A"))
+    for wrong in (["C"], ["A", "B"]):
+        with pytest.raises(DataError, match=r"expected some, not all, of the sites A, B to leave out"):
+            write_tuning_list(whole, tmp_path / "none", patients=0, left_out=wrong)
+
+
 def test_the_command(whole, tmp_path, capsys):
     assert main([str(tmp_path / "whole"), "--output", str(tmp_path / "tuning"), "--patients", "1"]) == 0
     assert "B: 1 cases to train on, 1 held out" in capsys.readouterr().out
     written = json.loads((tmp_path / "tuning" / "datalist.json").read_text(encoding="utf-8"))
-    assert written["site_rule"] == {"tuning": {"patients": 1, "seed": 0}}
+    assert written["site_rule"] == {"tuning": {"patients": 1, "seed": 0, "left_out": []}}
     assert main([str(tmp_path / "nowhere"), "--output", str(tmp_path / "other")]) == 2
     assert "no such data list" in capsys.readouterr().err
