@@ -3,7 +3,7 @@
 
 Examples:
     python scripts/make_tuning_split.py runs/data/tcga_lgg --output runs/data/tcga_lgg_tuning --patients 2
-    python scripts/make_tuning_split.py runs/data/multi_organ --output runs/data/no_kidney --patients 0 --leave_out kidney
+    python scripts/make_tuning_split.py runs/data/multi_organ --output runs/data/no_liver --patients 0 --leave_out liver
 """
 
 from __future__ import annotations

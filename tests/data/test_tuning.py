@@ -62,7 +62,8 @@ def test_a_site_keeps_a_training_patient(whole, tmp_path):
 
 def test_a_site_left_out_is_held_out_as_a_whole(whole, tmp_path):
     tuning = load_datalist(write_tuning_list(whole, tmp_path / "out", patients=0, left_out=["A"]))
-    assert tuning.sites == ("B",) and {item["site"] for item in tuning.training} == {"B"}
+    assert tuning.sites == ("B",)
+    assert {item["site"] for item in tuning.training} == {"B"}
     assert cases(tuning.test) == cases(whole.site_items("A"))
     assert {item.get("site") for item in tuning.test} == {None}
     both = load_datalist(write_tuning_list(whole, tmp_path / "both", patients=1, left_out=["A"]))

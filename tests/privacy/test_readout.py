@@ -14,7 +14,7 @@ from bundle.privacy.attacks.readout import Guess, bisect, l1_pull
 from bundle.privacy.attacks.readout_attacks import Effort
 from bundle.privacy.attacks.readout_audit import audit_loss
 from bundle.privacy.attacks.rehearsal import Rehearsal
-from bundle.privacy.attacks.scores import MOST, Slice, dice_of_conditions, other_patients, psnr
+from bundle.privacy.attacks.scores import MOST, Slice, dice_matrix, other_patients, psnr
 from bundle.privacy.attacks.targets import find_targets, starts
 from tests.small_sites import RandomSamples, adam, discriminator
 
@@ -165,8 +165,8 @@ def test_psnr_and_dice_of_known_images():
     # one channel is empty in both, the other: 2 · 8 / (8 + 16)
     full = condition.clone()
     full[0] = 1
-    assert dice_of_conditions(half, full) == pytest.approx((2 * 8 / 24 + 1) / 2)
-    assert dice_of_conditions(half, half) == 1
+    assert dice_matrix(half[None], full[None]).item() == pytest.approx((2 * 8 / 24 + 1) / 2)
+    assert dice_matrix(half[None], half[None]).item() == 1
 
 
 def slice_of(case, value, filled):

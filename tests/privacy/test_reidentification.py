@@ -5,13 +5,8 @@ from skimage.draw import ellipse
 
 from bundle.privacy.attacks.candidates import Candidates
 from bundle.privacy.attacks.condition_audit import KINDS, audit_conditions, make_release
-from bundle.privacy.attacks.reidentification import (
-    Search,
-    dice_matrix,
-    identification_rates,
-    nearest_release,
-    other_reading,
-)
+from bundle.privacy.attacks.reidentification import Search, identification_rates, nearest_release, other_reading
+from bundle.privacy.attacks.scores import dice_matrix
 
 SIZE = 64
 

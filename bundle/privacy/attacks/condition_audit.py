@@ -10,14 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from bundle.privacy.attacks.candidates import Candidates
-from bundle.privacy.attacks.reidentification import (
-    Search,
-    dice_matrix,
-    identification_rates,
-    nearest_release,
-    other_reading,
-)
+from bundle.privacy.attacks.reidentification import Search, identification_rates, nearest_release, other_reading
 from bundle.privacy.attacks.roc import discrimination
+from bundle.privacy.attacks.scores import dice_matrix
 from bundle.seeding import derive_seed
 
 __all__ = ["ATTACKS", "KINDS", "Release", "audit_conditions", "make_release"]

@@ -13,8 +13,9 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter, shift
 from scipy.stats import binomtest, bootstrap
 
 from bundle.privacy.attacks.roc import CONFIDENCE
+from bundle.privacy.attacks.scores import dice_matrix
 
-__all__ = ["Search", "dice_matrix", "identification_rates", "nearest_release", "other_reading"]
+__all__ = ["Search", "identification_rates", "nearest_release", "other_reading"]
 
 
 @dataclass(frozen=True)
@@ -68,32 +69,6 @@ def other_reading(condition: torch.Tensor, seed: int, boundary: float = 1.0, smo
         inside = np.where(mask, distance_transform_edt(mask) - 0.5, 0.5 - distance_transform_edt(~mask))
         read.append(shift(inside + field, by, order=1, mode="nearest") > 0)
     return torch.from_numpy(np.stack(read).astype(np.uint8))
-
-
-def dice_matrix(known: torch.Tensor, released: torch.Tensor) -> torch.Tensor:
-    """
-    Dice of all pairs, the mean over channels; 1 for a channel that is empty in both.
-
-    Args:
-        known, released: K×X×H×W and N×X×H×W, 0 and 1 of any dtype.
-
-    Returns:
-        K×N float32 in [0, 1].
-
-    Raises:
-        ValueError: for other shapes.
-
-    >>> dice_matrix(torch.tensor([[[[1, 1]]]]), torch.tensor([[[[1, 0]]], [[[1, 1]]]])).tolist()
-    [[0.6666666865348816, 1.0]]
-    """
-    if known.ndim != 4 or known.shape[1:] != released.shape[1:]:
-        raise ValueError(f"expected K×X×H×W and N×X×H×W, got {tuple(known.shape)} and {tuple(released.shape)}")
-    total = torch.zeros(len(known), len(released))
-    for channel in range(known.shape[1]):
-        ours, theirs = (masks[:, channel].flatten(1).float() for masks in (known, released))
-        sizes = ours.sum(dim=1)[:, None] + theirs.sum(dim=1)[None]
-        total += torch.where(sizes > 0, 2 * (ours @ theirs.T) / sizes.clamp(min=1), 1.0)
-    return total / known.shape[1]
 
 
 def nearest_release(

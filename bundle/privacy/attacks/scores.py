@@ -11,7 +11,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from bundle.metrics import structural_similarity
 
-__all__ = ["MOST", "Matched", "Slice", "dice_of_conditions", "other_patients", "psnr", "score"]
+__all__ = ["MOST", "Matched", "Slice", "dice_matrix", "other_patients", "psnr", "score"]
 
 MOST = 100.0
 """PSNR in dB that equal images are given, in place of infinity, which JSON and means don't know."""
@@ -32,7 +32,7 @@ class Matched(NamedTuple):
 
     slice: Slice
     dice: float
-    """Of the two conditions, see :func:`dice_of_conditions`."""
+    """Of the two conditions, see :func:`dice_matrix`."""
     mean: float
     """Mean PSNR in dB over all slices of other patients, to the target."""
     best: float
@@ -65,14 +65,30 @@ def score(guess: torch.Tensor, image: torch.Tensor) -> dict:
     return means | {"psnr_each": ratios, "ssim_each": similarities}
 
 
-def dice_of_conditions(one: torch.Tensor, other: torch.Tensor) -> float:
+def dice_matrix(known: torch.Tensor, released: torch.Tensor) -> torch.Tensor:
     """
-    Mean over the channels of two conditions X×H×W, 0 or 1, of their Dice; 1 for channels that are both empty.
+    Dice of all pairs, the mean over channels; 1 for a channel that is empty in both.
+
+    Args:
+        known, released: K×X×H×W and N×X×H×W, 0 and 1 of any dtype.
+
+    Returns:
+        K×N float32 in [0, 1].
+
+    Raises:
+        ValueError: for other shapes.
+
+    >>> dice_matrix(torch.tensor([[[[1, 1]]]]), torch.tensor([[[[1, 0]]], [[[1, 1]]]])).tolist()
+    [[0.6666666865348816, 1.0]]
     """
-    one, other = one.flatten(1).float(), other.flatten(1).float()
-    total = one.sum(1) + other.sum(1)
-    dice = torch.where(total > 0, 2 * (one * other).sum(1) / total.clamp(min=1), torch.ones_like(total))
-    return dice.mean().item()
+    if known.ndim != 4 or known.shape[1:] != released.shape[1:]:
+        raise ValueError(f"expected K×X×H×W and N×X×H×W, got {tuple(known.shape)} and {tuple(released.shape)}")
+    total = torch.zeros(len(known), len(released))
+    for channel in range(known.shape[1]):
+        ours, theirs = (masks[:, channel].flatten(1).float() for masks in (known, released))
+        sizes = ours.sum(dim=1)[:, None] + theirs.sum(dim=1)[None]
+        total += torch.where(sizes > 0, 2 * (ours @ theirs.T) / sizes.clamp(min=1), 1.0)
+    return total / known.shape[1]
 
 
 def other_patients(targets: list[Slice], slices: Iterable[Slice]) -> list[Matched]:
@@ -96,7 +112,7 @@ def other_patients(targets: list[Slice], slices: Iterable[Slice]) -> list[Matche
             if candidate.case == target.case:
                 continue
             ratios[place] += psnr(candidate.image[None], target.image[None])
-            dice = dice_of_conditions(candidate.condition, target.condition)
+            dice = dice_matrix(candidate.condition[None], target.condition[None]).item()
             if found[place] is None or dice > found[place][0]:
                 found[place] = dice, candidate
     if None in found:
