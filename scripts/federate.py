@@ -98,11 +98,15 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def write_participants(options: argparse.Namespace, run_dir: Path) -> tuple[Path, list[str]]:
-    """The own files of server and sites that share this machine; returns their folder and the names of the sites."""
+def write_participants(options: argparse.Namespace, run_dir: Path, overrides: dict) -> tuple[Path, list[str]]:
+    """
+    The own files of server and sites that share this machine; returns their folder and the names of the sites. All are
+    those of whoever makes the job, and let it override what it does.
+    """
     import yaml
 
     from bundle.data import load_datalist, write_site_lists
+    from bundle.federation.job import PRIVATE_OVERRIDES
     from bundle.files import write_text
     from bundle.privacy import DEFAULT, ReleasePolicy
 
@@ -116,7 +120,11 @@ def write_participants(options: argparse.Namespace, run_dir: Path) -> tuple[Path
     lists = write_site_lists(load_datalist(options.dataset_dir), folder)
     for site, path in lists.items():
         own = {"dataset_dir": str(path.parent), "checkpoint_dir": str(folder / site / "checkpoints")}
-        own |= {} if policy is None else {"release_policy": policy}
+        own |= (
+            {}
+            if policy is None
+            else {"release_policy": policy, "allowed_overrides": sorted({*overrides, *PRIVATE_OVERRIDES})}
+        )
         write_text(folder / site / "site.yaml", yaml.safe_dump(given(options.num_threads) | own))
     (folder / "server").mkdir(parents=True, exist_ok=True)
     server = {"run_dir": str(run_dir)} | given(options.server_threads or options.num_threads)
@@ -156,7 +164,7 @@ def simulate(options: argparse.Namespace, overrides: dict) -> int:
 
     job = make_job(options, overrides)
     run_dir, outputs = local_run(options, overrides)
-    folder, sites = write_participants(options, run_dir)
+    folder, sites = write_participants(options, run_dir, overrides)
     os.environ[LOCAL_FILES] = str(folder)
     run_simulation(job, sites, run_dir / "flare")
     if not (outputs / "record.json").is_file():
@@ -178,7 +186,7 @@ def poc(options: argparse.Namespace, overrides: dict) -> int:
     )
 
     run_dir, outputs = local_run(options, overrides)
-    folder, sites = write_participants(options, run_dir)
+    folder, sites = write_participants(options, run_dir, overrides)
     job, min_sites = make_federated_job(options, overrides, sites)
     if (outputs / "record.json").is_file():
         logger.info("finished before")

@@ -21,6 +21,7 @@ __all__ = ["CONDUCT_KEYS", "SERVER_KEYS", "SITE_KEYS", "Job", "JobError", "read_
 
 SITE_KEYS = frozenset(
     {
+        "allowed_overrides",
         "batch_size",
         "cache_dir",
         "cache_rate",
@@ -42,6 +43,20 @@ CONDUCT_KEYS = frozenset(
     {"max_gradient_norm", "max_strikes", "min_sites", "open_timeout", "rejoin_interval", "step_timeout"}
 )
 """How a run deals with sites that fail. With others it is the same training, and goes on from its checkpoints."""
+PRIVATE_OVERRIDES = CONDUCT_KEYS | {
+    "checkpoint_epochs",
+    "compression",
+    "epoch_length",
+    "mixture",
+    "num_steps",
+    "precision_from_sites",
+    "precision_to_sites",
+    "seed",
+}
+"""
+What a job may override at a site whose answers are to be private, unless its ``allowed_overrides`` say otherwise:
+nothing that chooses among the site's data, for whether a site can take part would be an answer about them.
+"""
 # where things lie is each participant's own, and a site's name what it was certified by
 _GIVEN_KEYS = frozenset({"bundle_root", "site_name"})
 # what ConfigParser would evaluate, look up or replace

@@ -131,7 +131,6 @@ class Site:
         self.trained = 0
         self._base_rates = [group["lr"] for group in optimizer.param_groups]
         self._batch: tuple[int, dict[str, torch.Tensor]] | None = None
-        self._recorded = 0  # step of the last reply in the ledger
         # gradient, losses and noise of the reply to the step `trained`, to give again when asked again
         self._answer: tuple[torch.Tensor, dict[str, float], float] | None = None
         self._initial = deepcopy(self.state_dict())
@@ -180,30 +179,16 @@ class Site:
             self.gate.note_refusal(str(error))
             raise
         self.gate.redeem(step, synthetic.nonce)
-        image = batch["image"].to(self.device)
-        condition = batch["condition"].to(self.device, image.dtype)
-        drawn_from = condition if public is None else synthetic.conditions.to(self.device, image.dtype)
-        # a leaf of its own: the gradient ends at the synthetic image, where the wall stands
-        fake = synthetic.images.to(self.device).requires_grad_(True)
-
         before = self.trained
-        with forked_rng(derive_seed(self.seed, "site", self.name, step), self.device):
-            pairs = (condition, image), (drawn_from, fake.detach())
-            losses = {"discriminator": self._update_discriminator(*pairs, step)}
-            # from here on the step is done, whatever becomes of its answer
-            self.trained, self._answer = step, None
-            self.discriminator.requires_grad_(False)
-            try:
-                total, terms = self.loss.generator(self._logits(drawn_from, fake), fake, image)
-                (gradient,) = torch.autograd.grad(total, fake)
-            finally:
-                self.discriminator.requires_grad_(True)
-        # noise is drawn once: the answer that is given again is the very same
-        losses |= {name: value.item() for name, value in terms.items()}
-        gradient, noise = self.gate.gradient(gradient)
-        self._answer = gradient, self.gate.losses(losses), noise
+        try:
+            self._answer = self._learn(synthetic, batch)
+        except Exception:
+            self.gate.note_failure(step)
+            raise
+        reply = self._reply()
+        # after it is in the ledger: no checkpoint holds an answer that was not counted
         self._keep(before)
-        return self._reply()
+        return reply
 
     def conditions(self, request: ConditionRequest) -> ConditionBatch:
         """
@@ -238,24 +223,48 @@ class Site:
             "discriminator": self.discriminator.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "trained": self.trained,
+            "policy": self.policy.to_dict(),
             "answer": self._answer and dict(zip(ANSWER, self._answer, strict=True)),
         }
 
     def load_state_dict(self, state: dict) -> None:
         self.discriminator.load_state_dict(state["discriminator"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.trained, self._recorded = state["trained"], 0
+        self.trained = state["trained"]
         self._secret = state.get("secret", self._secret)
-        answer = state["answer"]
+        # an answer that another policy let out is not given again under this one
+        answer = state["answer"] if state["policy"] == self.policy.to_dict() else None
         self._answer = answer and tuple(answer[part] for part in ANSWER)
+
+    def _learn(self, synthetic: SyntheticBatch, batch: dict[str, torch.Tensor]) -> tuple:
+        """Update D_j; gradient, losses and noise of the answer, as far as the policy lets them out."""
+        image = batch["image"].to(self.device)
+        condition = batch["condition"].to(self.device, image.dtype)
+        public = self.policy.conditions == "public"
+        drawn_from = synthetic.conditions.to(self.device, image.dtype) if public else condition
+        # a leaf of its own: the gradient ends at the synthetic image, where the wall stands
+        fake = synthetic.images.to(self.device).requires_grad_(True)
+        with forked_rng(derive_seed(self.seed, "site", self.name, synthetic.step), self.device):
+            pairs = (condition, image), (drawn_from, fake.detach())
+            losses = {"discriminator": self._update_discriminator(*pairs, synthetic.step)}
+            # from here on the step is done, whatever becomes of its answer
+            self.trained, self._answer = synthetic.step, None
+            self.discriminator.requires_grad_(False)
+            try:
+                total, terms = self.loss.generator(self._logits(drawn_from, fake), fake, image)
+                (gradient,) = torch.autograd.grad(total, fake)
+            finally:
+                self.discriminator.requires_grad_(True)
+        # noise is drawn once: the answer that is given again is the very same
+        losses |= {name: value.item() for name, value in terms.items()}
+        gradient, noise = self.gate.gradient(gradient)
+        return gradient, self.gate.losses(losses), noise
 
     def _reply(self) -> SiteReply:
         gradient, losses, noise = self._answer
         conditions, nonce = self._issue(self.trained + 1)
         tensors = {"image gradient": gradient, "conditions": conditions}
-        kind = "repeated reply" if self._recorded == self.trained else "reply"
-        self.gate.record(kind, tensors, losses, noise, step=self.trained)
-        self._recorded = self.trained
+        self.gate.record("reply", tensors, losses, noise, step=self.trained)
         return SiteReply(self.name, self.trained, gradient, dict(losses), conditions, nonce)
 
     def _issue(self, step: int) -> tuple[torch.Tensor, str]:

@@ -66,6 +66,7 @@ class ReleaseGate:
         self._noise_multiplier = 0.0
         self._nonce: tuple[int, str] | None = None
         self._unwritten: list[str] = []  # samples whose issue is in no entry yet
+        self._answers: set[str] = set()  # digests of the answers that left: the same bytes again are no new release
 
     @property
     def releases(self) -> int:
@@ -169,6 +170,8 @@ class ReleaseGate:
         if not self.policy.private:
             return gradient, 0.0
         noise = self._noise_multiplier if self._bounded else 0.0
+        if not torch.isfinite(gradient).all():
+            logger.warning("site %s: an image gradient is not finite, zeros are clipped in its place", self.site)
         return privatize(gradient, self.policy.clip_norm, noise, self._source), noise
 
     def losses(self, losses: Mapping[str, float]) -> dict[str, float]:
@@ -192,14 +195,19 @@ class ReleaseGate:
         **about: Any,
     ) -> None:
         """
-        Write down what is about to leave. A ``reply`` counts from then on, whether or not it arrives.
+        Write down what is about to leave. A ``reply`` counts from then on, whether or not it arrives; one that left
+        before, byte for byte, is a ``repeated reply`` and does not count again.
 
         Args:
-            kind: ``open``, ``reply``, ``repeated reply`` (of what was returned before) or ``conditions``.
+            kind: ``open``, ``reply`` or ``conditions``.
             tensors: by what they are: ``image gradient``, ``conditions``.
             losses: scalar losses, if any.
             noise: noise multiplier of the image gradient.
             about: what else is in it, plain values.
+
+        Raises:
+            ReleaseRefused: for a reply whose noise is too little for what is left of ε.
+            OSError: when the ledger cannot be written.
         """
         self._open()
         held = {what: tensor for what, tensor in tensors.items() if tensor.numel()}
@@ -217,9 +225,14 @@ class ReleaseGate:
         if losses:
             parts.append({"what": "losses", "names": sorted(losses), "bytes": 8 * len(losses)})
         before = self._releases, self._spent, self._unprotected
-        if kind == "reply":
+        answer = tensor_digest(*(tensor for what, tensor in held.items() if what != "conditions"), losses)
+        if kind == "reply" and answer in self._answers:
+            kind = "repeated reply"
+        elif kind == "reply":
+            if self._bounded and not (noise and 1 / noise**2 <= self._left() + self._budget() * 1e-9):
+                self.refuse("an answer that was kept has less noise than what is left of epsilon asks for", final=True)
             self._count(noise)
-            about |= {"noise_multiplier": noise} if self.policy.private else {}
+            about |= {"answer": answer} | ({"noise_multiplier": noise} if self.policy.private else {})
         if self.policy.private:
             about |= {"epsilon": _plain(self.epsilon), "delta": self.policy.delta}
         if self._unwritten:
@@ -232,6 +245,8 @@ class ReleaseGate:
             self._releases, self._spent, self._unprotected = before
             raise
         self._unwritten = []
+        if kind == "reply":
+            self._answers.add(answer)
 
     def _count(self, noise: float) -> None:
         self._releases += 1
@@ -254,6 +269,18 @@ class ReleaseGate:
         self._open()
         self._write("refusal", reason=reason, policy=self.policy.name)
 
+    def note_failure(self, step: int) -> None:
+        """
+        Write down that a step, once its nonce was taken, got no answer. That there is none may depend on the data: it
+        takes of ε what the answer would have taken.
+        """
+        about: dict[str, Any] = {}
+        if self._bounded:
+            self._spent += 1 / self._noise_multiplier**2
+            about = {"noise_multiplier": self._noise_multiplier, "epsilon": _plain(self.epsilon)}
+        logger.error("site %s: step %d failed and is not answered", self.site, step)
+        self._write("refusal", reason="the step failed at the site", step=step, policy=self.policy.name, **about)
+
     def close(self) -> None:
         """Let go of the ledger's file; it is opened again when there is something to write."""
         if self._ledger is not None:
@@ -266,10 +293,15 @@ class ReleaseGate:
         self._ledger = ReleaseLedger(self._path, self.site)
         # what was counted so far is in it
         self._issued, self._releases, self._spent, self._unprotected = Counter(), 0, 0.0, False
+        self._answers = set()
         for entry in self._ledger.entries():
             self._issued.update(entry.get("samples", ()))
+            noise = entry.get("noise_multiplier", 0.0)
             if entry["kind"] == "reply":
-                self._count(entry.get("noise_multiplier", 0.0))
+                self._count(noise)
+                self._answers.add(entry.get("answer", ""))
+            elif noise:  # a step that failed
+                self._spent += 1 / noise**2
         about = {"policy": self.policy.name, "policy_fields": self.policy.to_dict(), "training": self.training}
         self._write("start", **about)
 
@@ -293,15 +325,22 @@ class ReleaseGate:
             )
         if not self._steps:
             raise RuntimeError(f"site {self.site}: a finite epsilon needs plan() before the first release")
-        if self._allowed is None:
-            self._allowed = 1 / calibrate(self.policy.epsilon, self.policy.delta, 1) ** 2
-        left = self._allowed - self._spent
+        left = self._left()
         # rounding: the last release planned ends at the budget, not exactly on it
-        if left <= self._allowed * 1e-9:
+        if left <= self._budget() * 1e-9:
             self.refuse(
                 f"its privacy budget is spent: epsilon {self.epsilon:.4g} of {self.policy.epsilon:g}", final=True
             )
         self._noise_multiplier = math.sqrt(max(self._steps - step + 1, 1) / left)
+
+    def _budget(self) -> float:
+        """Σ 1/σ² that ε and δ allow: of all releases together, a filter on adaptively chosen noise."""
+        if self._allowed is None:
+            self._allowed = 1 / calibrate(self.policy.epsilon, self.policy.delta, 1) ** 2
+        return self._allowed
+
+    def _left(self) -> float:
+        return self._budget() - self._spent
 
 
 def _round_down(count: int) -> int:

@@ -24,12 +24,14 @@ def clip_per_example(gradient: torch.Tensor, clip_norm: float) -> torch.Tensor:
     Scale each example's gradient to an L2 norm of at most ``clip_norm``.
 
     Args:
-        gradient: B×C×H×W float32, finite.
+        gradient: B×C×H×W float32.
         clip_norm: C, from 1e-30 to 1e30.
 
     Returns:
         B×C×H×W float32, a new tensor. Gradients within the bound keep every bit; of longer ones the norm of what is
-        returned, in float64, is never above the bound after rounding either, but up to 2e-7 of it below.
+        returned, in float64, is never above the bound after rounding either, but up to 2e-7 of it below. An example
+        with a number that is not finite becomes zeros: an error in its place would be an answer about the site's data
+        that no noise hides, and a server can choose a training in which it depends on them.
 
     Raises:
         ValueError: when the gradient is not as said, or ``clip_norm`` is out of its range.
@@ -42,10 +44,10 @@ def clip_per_example(gradient: torch.Tensor, clip_norm: float) -> torch.Tensor:
     # in float64, where no sum of squares of finite float32 numbers overflows
     wide = gradient.detach().double()
     norm = torch.linalg.vector_norm(wide.flatten(1), dim=1)
-    if not torch.isfinite(norm).all():
-        raise ValueError("gradient: expected finite numbers")
-    factor = torch.where(norm > clip_norm, clip_norm * HAIR / norm, 1.0)
-    return (wide * factor.view(-1, 1, 1, 1)).float()
+    finite = torch.isfinite(norm)
+    factor = torch.where(finite & (norm > clip_norm), clip_norm * HAIR / norm, 1.0)
+    # chosen, not multiplied: 0 · ∞ is no number
+    return torch.where(finite.view(-1, 1, 1, 1), wide * factor.view(-1, 1, 1, 1), 0.0).float()
 
 
 def release_sensitivity(clip_norm: float, batch_size: int) -> float:
@@ -88,7 +90,7 @@ def privatize(
     tell its magnitude through any noise (Mironov 2012, https://doi.org/10.1145/2382196.2382264).
 
     Args:
-        gradient: B×C×H×W float32, finite.
+        gradient: B×C×H×W float32.
         clip_norm: C, from 1e-30 to 1e30.
         noise_multiplier: σ, >= 0 and finite; 0 clips only.
         source: for tests only; see :func:`standard_normal`.

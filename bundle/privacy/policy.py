@@ -50,7 +50,9 @@ class ReleasePolicy:
             drawn from the seed of the run the server knows, and one answer that follows from known weights says whether
             a guess at the real images of the step is right. With secret ones no two runs are the same.
         clip_norm: C, what the L2 norm of one image's gradient is scaled down to; None for no differential privacy.
-        epsilon: ε, the budget of all releases that the ledger knows of; ``inf`` for clipping without noise.
+        epsilon: ε, the budget of all releases that the ledger knows of; ``inf`` for clipping without noise. With a
+            finite one nothing may leave that the noise does not cover: no scalar losses, no conditions, no n_j but a
+            fixed number.
         delta: δ of that budget.
 
     Raises:
@@ -89,6 +91,11 @@ class ReleasePolicy:
         require(self.epsilon is None or _is_positive(self.epsilon), "epsilon", "a number above 0, .inf among them")
         require((self.epsilon is None) == (self.clip_norm is None), "epsilon", "one together with clip_norm")
         require(_is_positive(self.delta) and self.delta < 1, "delta", "a number between 0 and 1")
+        if self.epsilon is not None and self.epsilon < math.inf:
+            covered = "while epsilon is finite: no noise covers it otherwise"
+            require(not self.scalar_losses, "scalar_losses", f"false {covered}")
+            require(self.conditions == "public", "conditions", f"public {covered}")
+            require(_is_count(self.num_samples), "num_samples", f"a fixed number {covered}")
         if self.conditions == "public" and self.paired:
             raise PolicyError(
                 f"release policy: with public conditions there is no real image to compare a synthetic one with, so "

@@ -521,8 +521,28 @@ def test_no_job_weakens_what_a_site_releases(folder, lists, caplog):
     assert '"kind":"refusal"' in ledger
     write_local(folder, "A", "site.yaml", **own, release_policy="published")
     assert start(job)._site.policy.name == "published"
-    write_local(folder, "A", "site.yaml", **own, release_policy={"policy": "private", "epsilon": 4})
+    private = own | {"release_policy": {"policy": "private", "epsilon": 4}, "allowed_overrides": [*SIZES]}
+    write_local(folder, "A", "site.yaml", **private)
     assert start(make_job())._site.policy.describe() == "private (clip_norm 0.01, epsilon 4, delta 1e-05)"
+
+
+def test_a_private_site_lets_a_job_choose_nothing_among_its_data(folder, lists, caplog):
+    """Whether it could take part would be an answer about them, and one that no noise covers."""
+    own = {"dataset_dir": lists["A"], "checkpoint_dir": str(folder / "kept")}
+    write_local(folder, "A", "site.yaml", **own, release_policy="private")
+    for key, value in {"min_tumor_pixels": 50, "label_groups": {"all": [1]}, "generator_scale": 1e38}.items():
+        job = Job.make(FILES, {key: value}, config_dir(), __version__).to_dict()
+        end = start(job)
+        with at("A"):
+            refusal = ask(end, OpenRequest("A", 1))
+        assert refusal == Refusal("A", f"the job overrides {key}, which this site does not let it (allowed_overrides)")
+    # guarded sites let a job, unless their owner says otherwise
+    write_local(folder, "A", "site.yaml", **own)
+    assert start(make_job(min_tumor_pixels=5))._site is not None
+    write_local(folder, "A", "site.yaml", **own, allowed_overrides=["seed"])
+    assert start(make_job(min_tumor_pixels=5))._site is None
+    write_local(folder, "A", "site.yaml", **own, allowed_overrides="seed")
+    refused(caplog, make_job(), "allowed_overrides: expected a list of names of keys, got 'seed'")
 
 
 def test_trainings_of_a_site_share_a_ledger(folder, lists):

@@ -9,9 +9,9 @@ import torch
 from bundle.privacy import POLICIES, ReleaseGate, ReleasePolicy, ReleaseRefused, epsilon
 
 
-def stream():
+def stream(first=0):
     """Bytes that are the same in every test, of a quality that noise can be made of."""
-    counter = itertools.count()
+    counter = itertools.count(first)
 
     def source(size):
         blocks = (hashlib.sha256(str(next(counter)).encode()).digest() for _ in range(math.ceil(size / 32)))
@@ -100,7 +100,7 @@ def test_all_planned_releases_fit_the_budget_and_the_next_one_does_not(tmp_path)
 
 def test_the_budget_is_that_of_all_trainings_the_ledger_knows(tmp_path):
     for first in (1, 11):
-        gate = ReleaseGate(private(epsilon=2.0), "A", tmp_path / "A.jsonl", source=stream())
+        gate = ReleaseGate(private(epsilon=2.0), "A", tmp_path / "A.jsonl", source=stream(first * 1000))
         gate.plan(20, ["adversarial"])
         nonce = gate.issue(first, [])
         for step in range(first, first + 10):
@@ -126,6 +126,53 @@ def test_steps_done_twice_cost_noise_and_never_more_than_the_budget():
     for step in range(2, 11):
         nonce = answer(gate, step, nonce)
     assert gate.epsilon <= 2.0 + 1e-6
+
+
+def test_the_same_bytes_again_are_no_new_release_in_whichever_process(tmp_path):
+    def replied(gate, gradient, noise):
+        gate.record("reply", {"image gradient": gradient}, noise=noise)
+        gate.close()
+
+    gradient = torch.rand(2, 1, 4, 4)
+    for _ in range(3):
+        gate = ReleaseGate(private(epsilon=2.0), "A", tmp_path / "A.jsonl")
+        replied(gate, gradient, 5.0)
+        replied(gate, gradient, 5.0)
+    once = gate.epsilon
+    assert once == pytest.approx(epsilon(5.0, 1, 1e-5))
+    assert gate.releases == 1
+    assert len(entries(tmp_path / "A.jsonl", "repeated reply")) == 5
+    replied(gate, gradient + 1, 5.0)
+    assert gate.epsilon > once
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_an_answer_that_was_kept_does_not_leave_with_too_little_noise(tmp_path, noise):
+    gate = ReleaseGate(private(epsilon=2.0), "A", tmp_path / "A.jsonl")
+    with pytest.raises(ReleaseRefused, match="less noise than what is left") as refused:
+        gate.record("reply", {"image gradient": torch.rand(2, 1, 4, 4)}, noise=noise)
+    assert refused.value.final
+    assert gate.epsilon == 0
+    assert not entries(tmp_path / "A.jsonl", "reply")
+
+
+def test_a_step_that_failed_takes_what_its_answer_would_have(tmp_path):
+    how = private(epsilon=2.0), "A", tmp_path / "A.jsonl"
+    gate = ReleaseGate(*how)
+    gate.plan(10, ["adversarial"])
+    for step in (1, 2):
+        gate.redeem(step, gate.issue(step, []))
+        gate.note_failure(step)
+    spent = gate.epsilon
+    assert spent == pytest.approx(epsilon(gate._noise_multiplier, 2, 1e-5), rel=1e-6)
+    gate.close()
+    again = ReleaseGate(*how)
+    again.plan(10, ["adversarial"])
+    nonce = again.issue(3, [])
+    assert again.epsilon == pytest.approx(spent)
+    for step in range(3, 11):
+        nonce = answer(again, step, nonce)
+    assert 1.99 < again.epsilon <= 2.0 + 1e-6
 
 
 def test_no_finite_epsilon_is_claimed_after_a_release_without_noise(tmp_path):

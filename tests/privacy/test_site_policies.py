@@ -11,6 +11,7 @@ from small_sites import RandomSamples, adam, discriminator, generator, sites
 from bundle.engines import DistributedGanTrainer
 from bundle.federation import LocalFederation, PublicConditions, make_sites, write_conditions
 from bundle.federation.messages import ConditionRequest, SyntheticBatch
+from bundle.federation.site_store import SiteStore
 from bundle.losses import AdversarialLoss, SiteLoss
 from bundle.privacy import POLICIES, ReleasePolicy, ReleaseRefused, summarize, verify
 
@@ -230,7 +231,7 @@ def test_conditions_that_leave_before_the_first_step_are_in_the_ledger(tmp_path)
     assert lines[1]["kept_samples"] == [0, 1, 2]
 
 
-def test_an_answer_that_a_new_process_gives_again_counts_with_the_noise_that_is_in_it(tmp_path):
+def test_an_answer_that_a_new_process_gives_again_is_counted_once_and_at_all(tmp_path):
     policy = {"policy": "private", "epsilon": 3.0}
     public = bank(tmp_path / "bank.npz").batch(0, "A", 1, 2)
     how = {"num_steps": 6, "ledger": lambda name: tmp_path / f"{name}.jsonl"}
@@ -243,10 +244,60 @@ def test_an_answer_that_a_new_process_gives_again_counts_with_the_noise_that_is_
     other.load_state_dict(state)
     again = other.step(batch(other.open(1), torch.ones(2, 1, 8, 8), conditions=public))
     assert torch.equal(first.image_gradient, again.image_gradient)
-    replies = [json.loads(line) for line in (tmp_path / "A.jsonl").read_text(encoding="utf-8").splitlines()]
-    noise = [line["noise_multiplier"] for line in replies if line["kind"] == "reply"]
-    assert noise == [noise[0]] * 2
-    assert 0 < other.gate.epsilon < 3.0
+    lines = [json.loads(line) for line in (tmp_path / "A.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line["kind"] for line in lines] == ["start", "open", "reply", "start", "open", "repeated reply"]
+    (reply,) = [line for line in lines if line["kind"] == "reply"]
+    assert 0 < other.gate.epsilon == pytest.approx(reply["epsilon"])
+    # a ledger that does not know of it counts it, with the noise that is in it
+    (third,) = made(policy, num_steps=6, ledger=lambda name: tmp_path / f"other_{name}.jsonl")
+    third.load_state_dict(state)
+    third.step(batch(third.open(1), conditions=public))
+    assert third.gate.epsilon == pytest.approx(reply["epsilon"])
+
+
+def test_no_checkpoint_holds_an_answer_that_is_not_in_the_ledger(tmp_path, monkeypatch):
+    policy = {"policy": "private", "epsilon": 3.0}
+    (site,) = made(
+        policy,
+        num_steps=6,
+        ledger=lambda name: tmp_path / f"{name}.jsonl",
+        store=lambda name: SiteStore(tmp_path / "kept", interval=1),
+    )
+    public = bank(tmp_path / "bank.npz").batch(0, "A", 1, 2)
+    info = site.open(1)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.write", full)
+        with pytest.raises(OSError, match="No space"):
+            site.step(batch(info, conditions=public))
+    assert not list((tmp_path / "kept").glob("*.pt"))
+
+
+def test_an_answer_of_another_policy_is_not_given_again():
+    (site,) = made("guarded")
+    site.step(batch(site.open(1)))
+    state = site.state_dict()
+    (same,), (stricter,) = made("guarded"), made({"policy": "guarded", "scalar_losses": False})
+    for other in (same, stricter):
+        other.load_state_dict(state)
+    assert same.step(batch(same.open(1))).losses
+    assert not stricter.step(batch(stricter.open(1))).losses
+
+
+def test_a_gradient_that_is_not_finite_is_answered_like_any_other(caplog, tmp_path):
+    (site,) = made({"policy": "private", "epsilon": 3.0}, num_steps=4, ledger=lambda name: tmp_path / f"{name}.jsonl")
+    public = bank(tmp_path / "bank.npz").batch(0, "A", 1, 2)
+    with torch.no_grad():
+        next(site.discriminator.parameters()).fill_(math.nan)
+    info = site.open(1)
+    reply = site.step(batch(info, conditions=public))
+    assert torch.isfinite(reply.image_gradient).all()
+    assert reply.image_gradient.std() > 0
+    assert "not finite" in caplog.text
+    assert site.gate.epsilon > 0
 
 
 def test_a_batch_out_of_range_is_refused_and_written_down(tmp_path):

@@ -12,9 +12,9 @@ from nvflare.collab import collab
 from bundle.federation.codec import MAX_HEADER_BYTES, Codec, check_limit
 from bundle.federation.flare.participant import SERVER, local_folder, make_workflow
 from bundle.federation.flare.site_clock import SiteClock
-from bundle.federation.job import SITE_KEYS, Job, JobError, read_local
+from bundle.federation.job import PRIVATE_OVERRIDES, SITE_KEYS, Job, JobError, read_local
 from bundle.federation.messages import ConditionRequest, Message, OpenRequest, Refusal, SyntheticBatch
-from bundle.privacy import DEFAULT, ReleaseRefused
+from bundle.privacy import DEFAULT, ReleasePolicy, ReleaseRefused
 
 __all__ = ["FlareSite"]
 
@@ -60,6 +60,7 @@ class FlareSite:
             raise JobError("site.yaml: expected dataset_dir and checkpoint_dir")
         # a config that the job names may hold another one, and the policy is the site's own
         local.setdefault("release_policy", DEFAULT)
+        _check_overrides(job, local.pop("allowed_overrides", None), ReleasePolicy.make(local["release_policy"]))
         # one ledger for all trainings: what the site has let out adds up
         local.setdefault("release_dir", str(Path(local["checkpoint_dir"]) / "releases"))
         local["checkpoint_dir"] = str(Path(local["checkpoint_dir"]) / job.identity)
@@ -110,3 +111,21 @@ class FlareSite:
         if isinstance(message, ConditionRequest):
             return self._site.conditions(message)
         raise ValueError(f"a {type(message).__name__} is nothing that the server sends")
+
+
+def _check_overrides(job: Job, allowed: list[str] | None, policy: ReleasePolicy) -> None:
+    """
+    Raises:
+        JobError: ``allowed_overrides`` is no list of names.
+        ReleaseRefused: the job overrides what the site does not let it.
+    """
+    if allowed is None:
+        if not policy.private:
+            return
+        allowed = sorted(PRIVATE_OVERRIDES)
+    if not isinstance(allowed, list) or not all(isinstance(key, str) for key in allowed):
+        raise JobError(f"site.yaml, allowed_overrides: expected a list of names of keys, got {allowed!r}")
+    if refused := sorted(job.overrides.keys() - set(allowed)):
+        reason = f"the job overrides {', '.join(refused)}, which this site does not let it (allowed_overrides)"
+        logger.error("%s; it may override %s", reason, ", ".join(allowed) or "nothing")
+        raise ReleaseRefused(reason)
