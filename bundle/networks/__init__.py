@@ -1,6 +1,5 @@
-"""Networks that MONAI lacks, and its PatchDiscriminator with spectral normalisation."""
+"""Networks that MONAI lacks. Discriminators are MONAI's PatchDiscriminator."""
 
-from bundle.networks.discriminator import patch_discriminator
 from bundle.networks.init import init_weights
 from bundle.networks.mlp import MLPDiscriminator, MLPGenerator
 from bundle.networks.pooled import PooledFeatures
@@ -18,6 +17,5 @@ __all__ = [
     "VGGFeatures",
     "init_weights",
     "load_weights",
-    "patch_discriminator",
     "read_weights",
 ]
