@@ -233,7 +233,7 @@ class Site:
         self.trained = state["trained"]
         self._secret = state.get("secret", self._secret)
         # an answer that another policy let out is not given again under this one
-        answer = state["answer"] if state["policy"] == self.policy.to_dict() else None
+        answer = state["answer"] if state.get("policy") == self.policy.to_dict() else None
         self._answer = answer and tuple(answer[part] for part in ANSWER)
 
     def _learn(self, synthetic: SyntheticBatch, batch: dict[str, torch.Tensor]) -> tuple:

@@ -225,10 +225,11 @@ class ReleaseGate:
         if losses:
             parts.append({"what": "losses", "names": sorted(losses), "bytes": 8 * len(losses)})
         before = self._releases, self._spent, self._unprotected
-        answer = tensor_digest(*(tensor for what, tensor in held.items() if what != "conditions"), losses)
-        if kind == "reply" and answer in self._answers:
-            kind = "repeated reply"
-        elif kind == "reply":
+        answer = ""
+        if kind == "reply":
+            answer = tensor_digest(*(tensor for what, tensor in held.items() if what != "conditions"), losses)
+            kind = "repeated reply" if answer in self._answers else kind
+        if kind == "reply":
             if self._bounded and not (noise and 1 / noise**2 <= self._left() + self._budget() * 1e-9):
                 self.refuse("an answer that was kept has less noise than what is left of epsilon asks for", final=True)
             self._count(noise)
