@@ -160,8 +160,9 @@ def _about_copies(scores: Mapping[str, Any], settings: Sequence[str]) -> list[st
         texts.append(text)
     return [
         *texts,
-        "How to read this: the training pulls a synthetic image towards the real one of its label map, so nearness to "
-        "that one is by design and proves no copy. The first column has it in; the second leaves out all images of its "
+        "How to read this: a synthetic image is drawn on the label map of a real one, has its outline, and is pulled "
+        "towards it where the loss has a paired term such as L1, so nearness to that one is by design and proves no "
+        "copy. The first column has it in; the second leaves out all images of its "
         "patient. A copy of another patient would show as a ratio far below 1 and as equal pictures in the panel. A "
         "ratio somewhat below 1 is also what smooth images have: they lie in the middle, near to everything. Learning "
         "by heart would show as a much higher SSIM on training cases than on held-out ones. None of this is a "
