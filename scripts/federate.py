@@ -120,11 +120,8 @@ def write_participants(options: argparse.Namespace, run_dir: Path, overrides: di
     lists = write_site_lists(load_datalist(options.dataset_dir), folder)
     for site, path in lists.items():
         own = {"dataset_dir": str(path.parent), "checkpoint_dir": str(folder / site / "checkpoints")}
-        own |= (
-            {}
-            if policy is None
-            else {"release_policy": policy, "allowed_overrides": sorted({*overrides, *PRIVATE_OVERRIDES})}
-        )
+        if policy is not None:
+            own |= {"release_policy": policy, "allowed_overrides": sorted({*overrides, *PRIVATE_OVERRIDES})}
         write_text(folder / site / "site.yaml", yaml.safe_dump(given(options.num_threads) | own))
     (folder / "server").mkdir(parents=True, exist_ok=True)
     server = {"run_dir": str(run_dir)} | given(options.server_threads or options.num_threads)

@@ -44,12 +44,12 @@ def write_tuning_list(
         )
     training, held_out, problems = [], [], []
     for site in datalist.sites:
-        items = defaultdict(list)
-        for item in datalist.site_items(site):
-            items[item["patient"]].append(item)
         if site in left_out:
             held_out.extend(item | {"site": None} for item in datalist.site_items(site))
             continue
+        items = defaultdict(list)
+        for item in datalist.site_items(site):
+            items[item["patient"]].append(item)
         if len(items) <= patients:
             problems.append(f"site {site} has {len(items)} training patients, expected more than {patients}")
             continue

@@ -287,6 +287,22 @@ def test_an_answer_of_another_policy_is_not_given_again():
     assert not stricter.step(batch(stricter.open(1))).losses
 
 
+def test_a_step_that_fails_is_in_the_ledger_and_takes_of_the_budget(tmp_path, monkeypatch):
+    (site,) = made({"policy": "private", "epsilon": 3.0}, num_steps=4, ledger=lambda name: tmp_path / f"{name}.jsonl")
+    public = bank(tmp_path / "bank.npz").batch(0, "A", 1, 2)
+    info = site.open(1)
+
+    def fail(*_):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(site.loss, "generator", fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        site.step(batch(info, conditions=public))
+    last = json.loads((tmp_path / "A.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    assert (last["kind"], last["reason"]) == ("refusal", "the step failed at the site")
+    assert 0 < site.gate.epsilon == pytest.approx(last["epsilon"])
+
+
 def test_a_gradient_that_is_not_finite_is_answered_like_any_other(caplog, tmp_path):
     (site,) = made({"policy": "private", "epsilon": 3.0}, num_steps=4, ledger=lambda name: tmp_path / f"{name}.jsonl")
     public = bank(tmp_path / "bank.npz").batch(0, "A", 1, 2)

@@ -12,7 +12,7 @@ from bundle.workflows.experiment import Experiment
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 # not stages, tasks or sizes: tested with what they are for
-OTHERS = {"flare", "inference", "mlflow", "multi_gpu_segment", "published", "resnet_features", "vgg_features"}
+OTHERS = {"flare", "inference", "l1", "mlflow", "multi_gpu_segment", "published", "resnet_features", "vgg_features"}
 PROFILES = {"brats": ("demo", "small", "paper"), "multi_organ": ("demo", "small", "paper"), "gaussian": (None,)}
 
 
@@ -65,3 +65,23 @@ def test_everything_that_a_config_declares_can_be_made(stage, task, profile, run
     start = {"run", "inputs", "finished", "config_path", *(about["id"] for about in workflow.properties.values())}
     for key in sorted(keys_in_use(workflow.parser.config, start) - {"run"}):
         workflow.make(key)
+
+
+@pytest.mark.parametrize(
+    ("overlay", "task", "weight", "rate"),
+    [("published", "brats", 100, 2e-4), ("published", "multi_organ", 100, 2e-4), ("l1", "brats", 10, 2e-4)],
+)
+def test_an_overlay_has_its_loss_its_policy_and_its_rates(overlay, task, weight, rate, runs, tmp_path):
+    data, _, stages, sizes = runs[task]
+    files = [str(CONFIGS / f"{name}.yaml") for name in (task, PROFILES[task][0], overlay)]
+    for stage in stages - {"quality"}:  # no stage takes a key of it for a mistake
+        first = str(CONFIGS / f"{stage}.yaml")
+        workflow = STAGES[stage](
+            [first, *files], dataset_dir=str(data), run_dir=str(tmp_path), logging_file=False, **sizes
+        )
+        workflow.initialize()
+        if stage == "train":
+            assert workflow.make("site_loss_def").describe() == f"vanilla adversarial + {weight}·L1"
+            for site in workflow.make("sites"):
+                assert site.policy.name == "published"
+                assert site.optimizer.param_groups[0]["lr"] == workflow.make("lr") == rate
