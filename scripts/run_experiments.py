@@ -42,7 +42,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--task", required=True, choices=tasks, help="configs/TASK.yaml")
     parser.add_argument("--dataset_dir", required=True, help="folder of datalist.json, see scripts/prepare_data.py")
     parser.add_argument(
-        "--profile", help="configs/PROFILE.yaml: demo, small or paper (default: the task's, mostly small)"
+        "--profile", help="configs/PROFILE.yaml: demo, compact, small or paper (default: the task's, mostly small)"
     )
     parser.add_argument(
         "--seeds", type=whole_number, nargs="+", default=[0], help="one run of every setting for each (default 0)"

@@ -186,6 +186,8 @@ class ConditionBank(Dataset):
         copies: synthetic images per condition. Copy 0 is made from the condition as it is, the others from randomly
             transformed ones: a generator without noise would give the same image again.
         augmentation: random MONAI transforms of ``image`` for copies 1, 2, …; needed when ``copies`` > 1.
+        transform_first: whether copy 0 is made from a transformed condition as well, so that no synthetic label map is
+            the very one of a patient.
         seed: seed of the transforms, together with site, index and copy.
         bank: file of :func:`write_conditions` with conditions of the server's own; None for none.
         channels: X that the generator takes; None for any.
@@ -193,8 +195,8 @@ class ConditionBank(Dataset):
 
     Raises:
         FileNotFoundError: when there are no conditions at all, or no such bank.
-        ValueError: when copies are asked for without an augmentation; when a file holds no conditions, or of other
-            channels, or of different sizes for one batch.
+        ValueError: when copies or transforms are asked for without an augmentation; when a file holds no conditions, or
+            of other channels, or of different sizes for one batch.
     """
 
     def __init__(
@@ -206,9 +208,12 @@ class ConditionBank(Dataset):
         bank: str | None = None,
         channels: int | None = None,
         batch_size: int = 1,
+        transform_first: bool = False,
     ) -> None:
         if copies > 1 and augmentation is None:
             raise ValueError(f"copies={copies} needs an augmentation: without one the copies would be the same image")
+        if transform_first and augmentation is None:
+            raise ValueError("transform_first needs an augmentation: there is nothing to transform conditions by")
         self.conditions = read_conditions(path) if path is not None and Path(path).is_file() else {}
         if bank is not None:
             self._add_bank(bank)
@@ -221,6 +226,7 @@ class ConditionBank(Dataset):
             )
         self._check(channels, batch_size)
         self.augmentation = augmentation
+        self.transform_first = transform_first
         self.seed = seed
         self.data = [
             {
@@ -264,7 +270,7 @@ class ConditionBank(Dataset):
     def __getitem__(self, key: int) -> dict:
         item = dict(self.data[key])
         item["image"] = torch.from_numpy(self.conditions[item["site"]][item["index"]])
-        if item["copy"]:
+        if item["copy"] or self.transform_first:
             seed = derive_seed(self.seed, "copy", item["site"], item["index"], item["copy"])
             item = self.augmentation.set_random_state(seed=seed)(item)
             # plain uint8 throughout: a batch may hold copy 0 of one condition and copy 1 of another

@@ -150,8 +150,14 @@ def test_copies_are_transformed_reproducibly(tmp_path):
         else:
             flipped += not np.array_equal(bank[i]["image"], original)
     assert 0 < flipped < 12
+    always = Compose([RandFlipd(keys="image", prob=1.0, spatial_axis=0)])
+    bank = ConditionBank(str(path), copies=2, augmentation=always, transform_first=True)
+    for item in bank:  # the first as well
+        np.testing.assert_array_equal(item["image"], bank.conditions["A"][item["index"]][:, ::-1])
     with pytest.raises(ValueError, match="copies=2 needs an augmentation"):
         ConditionBank(str(path), copies=2)
+    with pytest.raises(ValueError, match="transform_first needs an augmentation"):
+        ConditionBank(str(path), transform_first=True)
     with pytest.raises(FileNotFoundError, match=r"train\.yaml"):
         ConditionBank(str(tmp_path / "none.npz"))
 

@@ -13,7 +13,8 @@ from bundle.workflows.experiment import Experiment
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 # not stages, tasks or sizes: tested with what they are for
 OTHERS = {"flare", "inference", "l1", "mlflow", "multi_gpu_segment", "published", "resnet_features", "vgg_features"}
-PROFILES = {"brats": ("demo", "small", "paper"), "multi_organ": ("demo", "small", "paper"), "gaussian": (None,)}
+SIZES = ("demo", "compact", "small", "paper")
+PROFILES = {"brats": SIZES, "multi_organ": SIZES, "gaussian": (None,)}
 
 
 def test_no_config_is_forgotten():

@@ -28,7 +28,7 @@ def shipped(stage, profile="demo", **overrides):
 # properties
 
 
-@pytest.mark.parametrize("profile", ["small", "paper", "demo"])
+@pytest.mark.parametrize("profile", ["small", "paper", "demo", "compact"])
 @pytest.mark.parametrize("stage", STAGES)
 def test_nothing_is_missing_in_the_shipped_configs(stage, profile):
     workflow = shipped(stage, profile)
