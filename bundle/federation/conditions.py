@@ -186,8 +186,8 @@ class ConditionBank(Dataset):
         copies: synthetic images per condition. Copy 0 is made from the condition as it is, the others from randomly
             transformed ones: a generator without noise would give the same image again.
         augmentation: random MONAI transforms of ``image`` for copies 1, 2, …; needed when ``copies`` > 1.
-        transform_first: whether copy 0 is made from a transformed condition as well, so that no synthetic label map is
-            the very one of a patient.
+        transform_first: whether there is no copy 0, and copies 1 to ``copies`` in its place, so that no synthetic label
+            map is the very one of a patient.
         seed: seed of the transforms, together with site, index and copy.
         bank: file of :func:`write_conditions` with conditions of the server's own; None for none.
         channels: X that the generator takes; None for any.
@@ -226,7 +226,6 @@ class ConditionBank(Dataset):
             )
         self._check(channels, batch_size)
         self.augmentation = augmentation
-        self.transform_first = transform_first
         self.seed = seed
         self.data = [
             {
@@ -237,7 +236,7 @@ class ConditionBank(Dataset):
             }
             for site, conditions in self.conditions.items()
             for index in range(len(conditions))
-            for copy in range(copies)
+            for copy in range(transform_first, copies + transform_first)
         ]
 
     def _add_bank(self, bank: str) -> None:
@@ -270,7 +269,7 @@ class ConditionBank(Dataset):
     def __getitem__(self, key: int) -> dict:
         item = dict(self.data[key])
         item["image"] = torch.from_numpy(self.conditions[item["site"]][item["index"]])
-        if item["copy"] or self.transform_first:
+        if item["copy"]:
             seed = derive_seed(self.seed, "copy", item["site"], item["index"], item["copy"])
             item = self.augmentation.set_random_state(seed=seed)(item)
             # plain uint8 throughout: a batch may hold copy 0 of one condition and copy 1 of another

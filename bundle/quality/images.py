@@ -34,8 +34,9 @@ class ImageQuality:
     Images are compared as crops of one size on a fixed grid: a slice is one crop, a large tile has many. A synthetic
     image belongs to the site and the patient whose label map it was drawn from, also in Syn-All, where one site holds
     everything. The n-th condition of a site is that of the n-th sample of its data, so the n-th synthetic image and the
-    n-th real one are a pair, which is checked: their label maps are the same. Copies beyond the first are drawn from a
-    transformed label map and have no pair. Images from the server's own conditions are left out, and a site that
+    n-th real one are a pair, which is checked: their label maps are the same. Copies beyond copy 0 are drawn from a
+    transformed label map and have no pair; where there is no copy 0, pairs are drawn anew from the conditions as they
+    are. Images from the server's own conditions are left out, and a site that
     released none has no scores; its training images are among the neighbours.
 
     Features are standardised by their mean and standard deviation over the real images, so that the scale of a layer
@@ -49,9 +50,9 @@ class ImageQuality:
         num_classes: channels of the condition that are the label map; an outline may follow.
         folder: where examples of nearest neighbours are written, ``neighbours.npz`` and ``neighbours.json``.
         held_out: items that the generator was not trained with; those of the sites are used.
-        synthesize: draws images with the generator from conditions B×X×H×W and a seed for each; None: no held-out
-            conditions are drawn.
-        seed: seed of the run: what a held-out condition draws of noise depends on (seed, case, slice).
+        synthesize: draws images with the generator from conditions B×X×H×W and a seed for each; None: neither held-out
+            conditions nor missing pairs are drawn.
+        seed: seed of the run: what a condition draws of noise here depends on (seed, case, slice).
         num_examples: examples of each of :data:`bundle.quality.KINDS` to write.
         batch_size: crops that go through ``features`` at once.
         device: device of ``features``.
@@ -195,14 +196,25 @@ class ImageQuality:
 
         def pairs() -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
             for key, samples in made.items():
+                paired = False
                 for place in range(len(samples)):
                     sample = samples[place]
                     index, copy = _index_and_copy(sample["case"])
                     if copy == 0:
+                        paired = True
                         pair = data[key][index]
                         yield items[pair["case"]]["site"], sample["image"], pair["image"]
+                if not paired and self.synthesize is not None:
+                    for index in range(len(data[key])):
+                        pair = data[key][index]
+                        yield items[pair["case"]]["site"], self._drawn(pair, "pair"), pair["image"]
 
         return self._compare(pairs())
+
+    def _drawn(self, sample: Mapping, purpose: str) -> torch.Tensor:
+        """What the generator draws from the condition of a sample, C×H×W."""
+        seed = derive_seed(self.seed, "noise", purpose, sample["case"], int(sample.get("slice", 0)))
+        return self.synthesize(sample["condition"][None], seeds=[seed])[0]
 
     def _held_out_similarities(self, sites: set[str]) -> dict[str, list[float]]:
         """SSIM by site between held-out images and what the generator draws from their conditions."""
@@ -214,8 +226,7 @@ class ImageQuality:
         def pairs() -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
             for index in range(len(samples)):
                 sample = samples[index]
-                seed = derive_seed(self.seed, "noise", "held out", sample["case"], int(sample.get("slice", 0)))
-                yield sample["site"], self.synthesize(sample["condition"][None], seeds=[seed])[0], sample["image"]
+                yield sample["site"], self._drawn(sample, "held out"), sample["image"]
 
         return self._compare(pairs())
 

@@ -69,7 +69,7 @@ def make_report(experiment: Experiment, results: Mapping) -> Path:
         drawn = []
     for setting in reversed(drawn):
         grid = synthesis_rows(experiment, setting)
-        caption = "Condition, the generator's image of it, and the real image that a site's condition was drawn from."
+        caption = "Condition, the generator's image of it, and the real image whose label map it is, or was made from."
         path = add(f"synthesis_{setting}.png", f"Synthetic images, {display_name(setting)}", caption)
         parser = experiment.workflow("train", setting, experiment.seeds[0]).parser
         labels = parser.get_parsed_content("condition_labels")

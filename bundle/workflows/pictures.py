@@ -23,8 +23,9 @@ def synthesis_rows(experiment: Experiment, setting: str, samples_per_site: int =
     Conditions, synthetic and real images of some samples of every site, for :func:`bundle.report.synthesis_grid`.
 
     The n-th condition that a site released is that of the n-th sample of its data; conditions of the server's own bank
-    have no real image here, and a site that released none has no row. Where the channels of an image are no colours,
-    each has a row of its own.
+    have no real image here, and a site that released none has no row. Where every synthetic image is drawn from a
+    transformed condition, it is that one which is shown. Where the channels of an image are no colours, each has a row
+    of its own.
     """
     seed = experiment.seeds[0]
     output_dir = experiment.output_dir(setting, seed)
@@ -36,6 +37,9 @@ def synthesis_rows(experiment: Experiment, setting: str, samples_per_site: int =
     # what the images were made from: conditions of sites, of the server's own bank, or both
     made_from = experiment.workflow("generate", setting, seed).make("dataset")
     released = {item["site"] for item in made_from.data if item["condition_source"] == RELEASED}
+    first: dict[tuple[str, int], int] = {}
+    for place, item in enumerate(made_from.data):
+        first.setdefault((item["site"], item["index"]), place)
     items_of = items_by_site(experiment.datalist, setting)
     rows = []
     for site, conditions in made_from.conditions.items():
@@ -50,10 +54,12 @@ def synthesis_rows(experiment: Experiment, setting: str, samples_per_site: int =
         places = ((np.arange(samples_per_site) + 0.5) * len(telling) / samples_per_site).astype(int)
         chosen = [telling[place] for place in dict.fromkeys(places.tolist())]
         # read as a training reads them
-        drawn = make_samples(data=[synthetic[f"{site}_{i:05d}_0"] for i in chosen], name=f"figures, {setting}")
+        made = [made_from[first[site, i]] for i in chosen]
+        cases = [synthetic[f"{site}_{item['index']:05d}_{item['copy']}"] for item in made]
+        drawn = make_samples(data=cases, name=f"figures, {setting}")
         samples = [
             {
-                "condition": _picture(conditions[i], parser),
+                "condition": _picture(made[place]["image"].numpy(), parser),
                 "synthetic": _picture(drawn[place]["image"].numpy(), parser),
                 "real": None if real is None else _picture(real[i]["image"].numpy(), parser),
             }

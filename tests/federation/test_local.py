@@ -152,7 +152,8 @@ def test_copies_are_transformed_reproducibly(tmp_path):
     assert 0 < flipped < 12
     always = Compose([RandFlipd(keys="image", prob=1.0, spatial_axis=0)])
     bank = ConditionBank(str(path), copies=2, augmentation=always, transform_first=True)
-    for item in bank:  # the first as well
+    assert [item["copy"] for item in bank][:2] == [1, 2]  # copy 0 would be the condition as it is
+    for item in bank:
         np.testing.assert_array_equal(item["image"], bank.conditions["A"][item["index"]][:, ::-1])
     with pytest.raises(ValueError, match="copies=2 needs an augmentation"):
         ConditionBank(str(path), copies=2)

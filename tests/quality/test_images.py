@@ -62,11 +62,13 @@ def noise(seed):
     return torch.rand(1, SIZE, SIZE, generator=torch.Generator().manual_seed(seed + 5)) * 2 - 1
 
 
-def measure(folder, drawn, real=None, copies=1, sides=(SIZE, SIZE), **arguments):
+def measure(folder, drawn, real=None, copies=1, first=0, sides=(SIZE, SIZE), **arguments):
     real = make_items(CASES) if real is None else real
     synthetic = {
         site: [
-            {"case": f"{site}_{i:05d}_{copy}", "site": site} for i in range(2 * len(items)) for copy in range(copies)
+            {"case": f"{site}_{i:05d}_{copy}", "site": site}
+            for i in range(2 * len(items))
+            for copy in range(first, first + copies)
         ]
         for site, items in real.items()
     }
@@ -155,6 +157,21 @@ def test_copies_of_other_label_maps_have_no_pair(tmp_path):
     scores = measure(tmp_path, lambda image, seed: image, copies=2)
     assert scores["images"]["overall"] == 2 * scores["images/real"]["overall"]
     assert scores["ssim"]["overall"] == pytest.approx(1, abs=1e-5)
+
+
+def test_pairs_are_drawn_where_every_image_is_of_a_transformed_label_map(tmp_path):
+    truth = {s["condition"].numpy().tobytes(): s["image"] for s in Samples(make_items(CASES)["A"], "").samples}
+    seeds_by_image = []
+
+    def synthesize(condition, seeds):
+        seeds_by_image.extend(seeds)
+        return truth[condition.numpy().tobytes()][None]
+
+    real = {"A": make_items(CASES)["A"]}
+    scores = measure(tmp_path, lambda image, seed: noise(seed), real=real, first=1, synthesize=synthesize)
+    assert scores["ssim"]["A"] == pytest.approx(1, abs=1e-5)
+    assert len(seeds_by_image) == len(set(seeds_by_image)) == 8
+    assert np.isnan(measure(tmp_path, lambda image, seed: noise(seed), real=real, first=1)["ssim"]["A"])
 
 
 def test_large_images_are_compared_by_crops(tmp_path):
