@@ -35,9 +35,9 @@ def price_row(
             released label maps, which is a column of its own.
 
     Returns:
-        ``policy``, ``losses``, ``steps``, ``metric``, ``mean``, ``std``, ``seeds``, ``bytes``; ``readout_loss``,
-        ``readout_gain`` in dB (the attacker's ``own`` choice and the ``oracle``'s), ``readout_psnr`` of the oracle's;
-        ``auc``, ``auc_interval``, ``auc_attack``, ``conditions_auc``.
+        ``policy``, ``losses``, ``steps``, ``metric``, ``mean``, ``std`` (None for one seed), ``seeds``, ``bytes``;
+        ``readout_loss``, ``readout_gain`` in dB (the attacker's ``own`` choice and the ``oracle``'s), ``readout_psnr``
+        of the oracle's; ``auc``, ``auc_interval``, ``auc_attack``, ``conditions_auc``.
 
     Raises:
         ValueError: when the run has no scores of AsynDGAN.
@@ -53,7 +53,7 @@ def price_row(
         "steps": as_number((results.get("train") or {}).get(SETTING, {}).get("steps")),
         "metric": key,
         "mean": mean,
-        "std": std,
+        "std": std if math.isfinite(std) else None,
         "seeds": seed_count(results),
         "bytes": wire.get("bytes_to_sites", 0) + wire.get("bytes_from_sites", 0),
     }
@@ -82,7 +82,7 @@ def price_table(rows: Sequence[Mapping[str, Any]]) -> str:
     headings += ["Membership AUC", "AUC by mask", "Bytes"]
     lines = [headings, ["---", "---", *["---:"] * 7]]
     for row in rows:
-        spread = f" ± {row['std']:.3f}" if row["seeds"] > 1 and math.isfinite(row["std"]) else ""
+        spread = "" if row["std"] is None else f" ± {row['std']:.3f}"
         gain = row.get("readout_gain")
         low, high = row.get("auc_interval") or (math.nan, math.nan)
         lines.append(
@@ -134,8 +134,7 @@ def price_figure(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]
             style = {"color": PALETTE[place % len(PALETTE)], "markeredgecolor": INK, "markersize": 7}
             if key == "auc" and row.get("auc_interval"):
                 axes.plot(row["auc_interval"], [row["mean"]] * 2, color=style["color"], linewidth=1.2)
-            error = row["std"] if row["seeds"] > 1 and math.isfinite(row["std"]) else 0
-            axes.errorbar(across, row["mean"], yerr=error, fmt="o", label=literal(row["policy"]), **style)
+            axes.errorbar(across, row["mean"], yerr=row["std"] or 0, fmt="o", label=literal(row["policy"]), **style)
         axes.set_xlabel(title, color=INK)
         axes.spines[["top", "right"]].set_visible(False)
         axes.margins(x=0.12, y=0.15)
