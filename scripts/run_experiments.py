@@ -48,7 +48,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--seeds", type=whole_number, nargs="+", default=[0], help="one run of every setting for each (default 0)"
     )
     parser.add_argument(
-        "--settings", nargs="+", help="real_all real_subset/SITE syn_all asyndgan (default: the task's)"
+        "--settings", nargs="+", help="real_all real_subset[/SITE] syn_all asyndgan (default: the task's)"
     )
     parser.add_argument("--run_dir", help="folder of the run (default runs/TASK-PROFILE, or runs/TASK)")
     parser.add_argument("--config_file", nargs="+", default=[], help="further configs, which win over the profile")

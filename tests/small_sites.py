@@ -52,10 +52,12 @@ def adam(parameters):
     return torch.optim.Adam(parameters, lr=1e-3, betas=(0.5, 0.999))
 
 
-def sites(lengths=None, batch_size=2, l1_weight=1.0, seed=0, policy=POLICIES["published"], **kwargs):
+def sites(
+    lengths=None, batch_size=2, l1_weight=1.0, seed=0, policy=POLICIES["published"], class_weights=None, **kwargs
+):
     lengths = {"B": 5, "A": 3} if lengths is None else lengths
     samples = {name: RandomSamples(name, length) for name, length in lengths.items()}
-    loss = SiteLoss(AdversarialLoss(), l1_weight=l1_weight)
+    loss = SiteLoss(AdversarialLoss(), l1_weight=l1_weight, class_weights=class_weights)
     return make_sites(samples, discriminator, adam, loss, batch_size=batch_size, seed=seed, policy=policy, **kwargs)
 
 

@@ -251,7 +251,8 @@ class Site:
             self.trained, self._answer = synthetic.step, None
             self.discriminator.requires_grad_(False)
             try:
-                total, terms = self.loss.generator(self._logits(drawn_from, fake), fake, image)
+                logits, seen = self._judge(drawn_from, fake)
+                total, terms = self.loss.generator(logits, fake, image, seen)
                 (gradient,) = torch.autograd.grad(total, fake)
             finally:
                 self.discriminator.requires_grad_(True)
@@ -325,16 +326,18 @@ class Site:
             for group, rate in zip(self.optimizer.param_groups, self._base_rates, strict=True):
                 group["lr"] = rate * self.lr_schedule(step - 1)
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.loss.discriminator(self._logits(*real), self._logits(*fake))
+        (real_logits, real_seen), (fake_logits, fake_seen) = self._judge(*real), self._judge(*fake)
+        loss = self.loss.discriminator(real_logits, fake_logits, real_seen, fake_seen)
         loss.backward()
         self.optimizer.step()
         return loss.item()
 
-    def _logits(self, condition: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+    def _judge(self, condition: torch.Tensor, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits of D, and the condition as D saw it."""
         if self.augmentation is not None:
             condition, image = self.augmentation(condition, image)
         layers = self.inferer(torch.cat([condition, image], dim=1), self.discriminator)
-        return layers[-1] if isinstance(layers, list | tuple) else layers
+        return layers[-1] if isinstance(layers, list | tuple) else layers, condition
 
     def _draw(self, step: int) -> dict[str, torch.Tensor]:
         """The batch of a step, kept until another is asked for: it is asked for twice, to issue it and to use it."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from monai.losses import PatchAdversarialLoss
 from torch import nn
 
 __all__ = ["AdversarialLoss"]
@@ -19,12 +18,13 @@ class AdversarialLoss(nn.Module):
       et al. 2014, https://arxiv.org/abs/1406.2661), the published choice. Computed from logits: MONAI's "bce" is a
       sigmoid and then BCELoss, which CUDA autocast refuses and which has no gradient where the sigmoid has
       rounded to 0 or 1, that is, exactly where a discriminator is most wrong.
-    * ``least_squares``: Mao et al. 2017, https://arxiv.org/abs/1611.04076, by MONAI's PatchAdversarialLoss without
-      the LeakyReLU that it puts before the loss by default.
+    * ``least_squares``: (D(y) − 1)² and D(ŷ)², for the generator (D(ŷ) − 1)² (Mao et al. 2017,
+      https://arxiv.org/abs/1611.04076). MONAI's PatchAdversarialLoss has no weights by pixel.
     * ``hinge``: max(0, 1 − D(y)) and max(0, 1 + D(ŷ)), for the generator −D(ŷ) (Lim & Ye 2017,
       https://arxiv.org/abs/1705.02894, section 2). MONAI's applies tanh first, so its margin is never reached.
 
-    Both methods compute in float32 and return a scalar, the mean over all logits.
+    Both methods compute in float32 and return a scalar, the mean over all logits, weighted where weights of their shape
+    are given.
 
     Args:
         criterion: one of the three.
@@ -39,29 +39,35 @@ class AdversarialLoss(nn.Module):
         if criterion not in CRITERIA:
             raise ValueError(f"criterion: expected one of {', '.join(CRITERIA)}, got {criterion!r}")
         self.criterion = criterion
-        self._least_squares = PatchAdversarialLoss(criterion="least_squares", no_activation_leastsq=True)
 
-    def discriminator(self, real_logits: torch.Tensor, fake_logits: torch.Tensor) -> torch.Tensor:
+    def discriminator(
+        self,
+        real_logits: torch.Tensor,
+        fake_logits: torch.Tensor,
+        real_weights: torch.Tensor | None = None,
+        fake_weights: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """0.5 · (loss on real + loss on synthetic), for logits of D(x, y) and D(x, ŷ)."""
         real, fake = _logits(real_logits), _logits(fake_logits)
-        if self.criterion == "vanilla":
-            loss_real = F.binary_cross_entropy_with_logits(real, torch.ones_like(real))
-            loss_fake = F.binary_cross_entropy_with_logits(fake, torch.zeros_like(fake))
-        elif self.criterion == "least_squares":
-            loss_real = self._least_squares(real, target_is_real=True, for_discriminator=True)
-            loss_fake = self._least_squares(fake, target_is_real=False, for_discriminator=True)
+        if self.criterion == "hinge":
+            loss_real, loss_fake = F.relu(1 - real), F.relu(1 + fake)
         else:
-            loss_real, loss_fake = F.relu(1 - real).mean(), F.relu(1 + fake).mean()
-        return 0.5 * (loss_real + loss_fake)
+            loss_real, loss_fake = self._distance(real, 1), self._distance(fake, 0)
+        return 0.5 * (_mean(loss_real, real_weights) + _mean(loss_fake, fake_weights))
 
-    def generator(self, fake_logits: torch.Tensor) -> torch.Tensor:
+    def generator(self, fake_logits: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
         """What the generator wants small, for logits of D(x, ŷ)."""
         fake = _logits(fake_logits)
-        if self.criterion == "vanilla":
-            return F.binary_cross_entropy_with_logits(fake, torch.ones_like(fake))
-        if self.criterion == "least_squares":
-            return self._least_squares(fake, target_is_real=True, for_discriminator=False)
-        return -fake.mean()
+        return _mean(-fake if self.criterion == "hinge" else self._distance(fake, 1), weights)
+
+    def _distance(self, logits: torch.Tensor, target: int) -> torch.Tensor:
+        """Of every logit from 1 (real) or 0."""
+        loss = F.binary_cross_entropy_with_logits if self.criterion == "vanilla" else F.mse_loss
+        return loss(logits, torch.full_like(logits, target), reduction="none")
+
+
+def _mean(values: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    return values.mean() if weights is None else (values * weights).sum() / weights.sum()
 
 
 def _logits(logits: torch.Tensor) -> torch.Tensor:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from bundle.losses.adversarial import AdversarialLoss
 from bundle.losses.perceptual import PerceptualLoss
+from bundle.transforms.condition import pixel_classes
 
 __all__ = ["SiteLoss"]
 
@@ -31,9 +34,13 @@ class SiteLoss(nn.Module):
         perceptual: the perceptual term; None, or one without weights, is off.
         perceptual_weight: λ_perc, not negative; 0 switches the term off.
         generator_scale, discriminator_scale: factors of the whole losses, above 0.
+        class_weights: by how much a pixel counts in the adversarial terms, by its class: one number above 0 for each
+            channel of the condition and one for the background (:func:`bundle.transforms.pixel_classes`). A logit that
+            stands for several pixels has their mean. None, or all alike: every logit counts the same.
 
     Raises:
-        ValueError: weights or scales out of range; from :meth:`generator`, images of different shape.
+        ValueError: weights or scales out of range; from :meth:`generator`, images of different shape; from both,
+            class weights without a condition, or with one that they do not fit.
     """
 
     def __init__(
@@ -44,6 +51,7 @@ class SiteLoss(nn.Module):
         perceptual_weight: float = 0.0,
         generator_scale: float = 1.0,
         discriminator_scale: float = 1.0,
+        class_weights: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         if l1_weight < 0 or perceptual_weight < 0:
@@ -52,7 +60,11 @@ class SiteLoss(nn.Module):
             raise ValueError(
                 f"expected scales > 0, got generator {generator_scale}, discriminator {discriminator_scale}"
             )
+        if class_weights is not None and not all(weight > 0 for weight in class_weights):
+            raise ValueError(f"class_weights: expected numbers above 0, got {list(class_weights)}")
         self.adversarial = adversarial
+        alike = class_weights is None or len(set(class_weights)) < 2
+        self.class_weights = None if alike else tuple(float(weight) for weight in class_weights)
         self.l1_weight = float(l1_weight)
         on = perceptual is not None and perceptual.active and perceptual_weight > 0
         self.perceptual = perceptual if on else None
@@ -60,23 +72,37 @@ class SiteLoss(nn.Module):
         self.generator_scale = float(generator_scale)
         self.discriminator_scale = float(discriminator_scale)
 
-    def discriminator(self, real_logits: torch.Tensor, fake_logits: torch.Tensor) -> torch.Tensor:
-        """discriminator_scale · 0.5 · (loss on real + loss on synthetic): a float32 scalar to back-propagate."""
-        return self.discriminator_scale * self.adversarial.discriminator(real_logits, fake_logits)
+    def discriminator(
+        self,
+        real_logits: torch.Tensor,
+        fake_logits: torch.Tensor,
+        real_condition: torch.Tensor | None = None,
+        fake_condition: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """discriminator_scale · 0.5 · (loss on real + loss on synthetic): a float32 scalar to back-propagate.
+
+        The conditions, B×X×H×W of 0 and 1 as D saw them, are for class weights.
+        """
+        weights = self._weights(real_logits, real_condition), self._weights(fake_logits, fake_condition)
+        return self.discriminator_scale * self.adversarial.discriminator(real_logits, fake_logits, *weights)
 
     def generator(
-        self, fake_logits: torch.Tensor, synthetic: torch.Tensor, image: torch.Tensor
+        self,
+        fake_logits: torch.Tensor,
+        synthetic: torch.Tensor,
+        image: torch.Tensor,
+        condition: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """L_j(ŷ) as a float32 scalar to back-propagate, and its active terms: detached, neither weighted nor scaled.
 
-        The terms are named "adversarial", "l1" and "perceptual".
+        The terms are named "adversarial", "l1" and "perceptual". The condition is as for :meth:`discriminator`.
         """
         if synthetic.shape != image.shape:
             # l1_loss would broadcast, with a warning that nobody sees in a long run.
             raise ValueError(
                 f"synthetic, image: expected one shape, got {tuple(synthetic.shape)} and {tuple(image.shape)}"
             )
-        terms = {"adversarial": self.adversarial.generator(fake_logits)}
+        terms = {"adversarial": self.adversarial.generator(fake_logits, self._weights(fake_logits, condition))}
         total = terms["adversarial"]
         if self.l1_weight > 0:
             terms["l1"] = F.l1_loss(synthetic.float(), image.float())
@@ -85,6 +111,18 @@ class SiteLoss(nn.Module):
             terms["perceptual"] = self.perceptual(synthetic, image)
             total = total + self.perceptual_weight * terms["perceptual"]
         return self.generator_scale * total, {name: term.detach() for name, term in terms.items()}
+
+    def _weights(self, logits: torch.Tensor, condition: torch.Tensor | None) -> torch.Tensor | None:
+        if self.class_weights is None:
+            return None
+        if condition is None or condition.shape[1] + 1 != len(self.class_weights):
+            found = "no condition" if condition is None else f"a condition of {condition.shape[1]}"
+            raise ValueError(
+                f"class_weights: {len(self.class_weights)} are for a condition of {len(self.class_weights) - 1} "
+                f"channels and the background, got {found}"
+            )
+        weights = torch.tensor(self.class_weights, device=condition.device)[pixel_classes(condition)]
+        return F.adaptive_avg_pool2d(weights, logits.shape[-2:]).expand_as(logits)
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -99,6 +137,8 @@ class SiteLoss(nn.Module):
         'vanilla adversarial + 100·L1'
         """
         text = f"{self.adversarial.criterion.replace('_', ' ')} adversarial"
+        if self.class_weights is not None:
+            text += f" (classes {':'.join(f'{weight:g}' for weight in self.class_weights)})"
         if self.l1_weight > 0:
             text += f" + {self.l1_weight:g}·L1"
         if self.perceptual is not None:

@@ -1,10 +1,11 @@
-"""Networks that MONAI lacks. Discriminators are MONAI's PatchDiscriminator."""
+"""Networks that MONAI lacks. MONAI's PatchDiscriminator is the published one."""
 
 from bundle.networks.init import init_weights
 from bundle.networks.mlp import MLPDiscriminator, MLPGenerator
 from bundle.networks.pooled import PooledFeatures
 from bundle.networks.resnet_features import ResNetFeatures
 from bundle.networks.resnet_generator import ResnetGenerator
+from bundle.networks.segmentation_discriminator import SegmentationDiscriminator
 from bundle.networks.vgg import VGGFeatures
 from bundle.networks.weights import load_weights, read_weights
 
@@ -14,6 +15,7 @@ __all__ = [
     "PooledFeatures",
     "ResNetFeatures",
     "ResnetGenerator",
+    "SegmentationDiscriminator",
     "VGGFeatures",
     "init_weights",
     "load_weights",

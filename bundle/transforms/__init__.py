@@ -5,7 +5,7 @@
 from bundle.transforms.brain_outline import BrainOutlined
 from bundle.transforms.check_range import CheckRanged
 from bundle.transforms.check_same_shape import CheckSameShaped
-from bundle.transforms.condition import ConditionFromLabeld, label_from_condition
+from bundle.transforms.condition import ConditionFromLabeld, label_from_condition, pixel_classes
 from bundle.transforms.count_foreground import CountForegroundd
 from bundle.transforms.group_labels import GroupLabelsd
 from bundle.transforms.name_by_case import NameByCased
@@ -29,4 +29,5 @@ __all__ = [
     "TernaryLabeld",
     "WatershedInputsd",
     "label_from_condition",
+    "pixel_classes",
 ]

@@ -13,7 +13,7 @@ from monai.utils import convert_to_numpy
 
 from bundle.transforms.source_name import source_name
 
-__all__ = ["ConditionFromLabeld", "label_from_condition"]
+__all__ = ["ConditionFromLabeld", "label_from_condition", "pixel_classes"]
 
 
 class ConditionFromLabeld(Transform):
@@ -118,3 +118,19 @@ def label_from_condition(condition: torch.Tensor, num_classes: int, channel_dim:
     for index in range(num_classes):
         label += present.narrow(channel_dim, index, 1).to(torch.uint8) * (index + 1)
     return label
+
+
+def pixel_classes(condition: torch.Tensor) -> torch.Tensor:
+    """What a pixel is of: the first channel that is 1, so that the outline is what has no class of its own.
+
+    Args:
+        condition: B×X×H×W of 0 and 1, any dtype.
+
+    Returns:
+        B×1×H×W int64: the channel, or X where all are 0, the background.
+
+    >>> pixel_classes(torch.tensor([[[[0, 1, 0]], [[0, 1, 1]]]])).tolist()
+    [[[[2, 0, 1]]]]
+    """
+    background = torch.ones_like(condition[:, :1])
+    return torch.cat([condition, background], dim=1).argmax(dim=1, keepdim=True)

@@ -14,7 +14,15 @@ from monai.bundle import ConfigParser
 from monai.bundle.config_item import ComponentLocator, ConfigComponent
 from monai.bundle.reference_resolver import ReferenceResolver
 
-__all__ = ["ConfigError", "check_arguments", "check_numbers", "check_overrides", "check_top_level_keys", "keys_in_use"]
+__all__ = [
+    "ConfigError",
+    "check_arguments",
+    "check_numbers",
+    "check_overrides",
+    "check_selections",
+    "check_top_level_keys",
+    "keys_in_use",
+]
 
 # read by MONAI itself, or by its users, whether a config refers to them or not
 STANDARD_KEYS = {"imports", "bundle_root", "initialize", "run", "finalize", "_meta_"}
@@ -155,6 +163,23 @@ def check_numbers(config: Any, path: str = "") -> None:
             check_numbers(value, f"{path}#{place}")
     elif isinstance(config, str) and _EXPONENT.fullmatch(config):
         raise ConfigError(f"{path} is the text {config!r}, expected a number: YAML reads one as in {float(config):.1e}")
+
+
+_SELECTION = re.compile(r"\$@(\w+)\[@(\w+)\]")
+
+
+def check_selections(config: Mapping) -> None:
+    """
+    Refuse a name that stands for nothing, where a top-level key selects one of several: ``$@table[@name]``.
+
+    Raises:
+        ConfigError: naming the key and what it can be.
+    """
+    for value in config.values():
+        found = _SELECTION.fullmatch(value) if isinstance(value, str) else None
+        if found and isinstance(config.get(found[1]), Mapping) and config.get(found[2]) not in config[found[1]]:
+            choices = ", ".join(config[found[1]])
+            raise ConfigError(f"{found[2]}: expected one of {choices}, got {config.get(found[2])!r}")
 
 
 _LOCATOR = ComponentLocator()

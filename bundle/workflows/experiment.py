@@ -23,7 +23,7 @@ from monai.bundle import ConfigParser
 from bundle.data import check_setting, keep_conditions_by_site, load_datalist, policies_by_site
 from bundle.files import require_file, write_json
 from bundle.report import compute_statistics
-from bundle.settings import all_settings, trains_generator
+from bundle.settings import KINDS, all_settings, trains_generator
 from bundle.workflows.checks import EXPERIMENT_KEYS, ConfigError
 from bundle.workflows.workflow import CheckedWorkflow, DistributedGANWorkflow, QualityWorkflow, SegmentationWorkflow
 
@@ -54,7 +54,7 @@ class Experiment:
         profile: name of the config with the sizes, such as ``small``; None for the one that the task names, if it does.
         run_dir: folder of the run.
         seeds: seeds of the runs; generator and segmenter share them.
-        settings: None for all there are.
+        settings: names of settings, or of kinds: ``real_subset`` for that of every site. None for all of the task's.
         config_files: further configs, after those of task and profile.
         overrides: values for keys of the configs, as on the command line of ``monai.bundle run``.
         config_dir: folder of the configs.
@@ -89,9 +89,10 @@ class Experiment:
         self.datalist = load_datalist(self.dataset_dir, modalities, deep=True)
         if not self.datalist.test and "evaluate" in self.stages:
             logger.warning("%s: the list 'test' is empty, so no segmenter is scored", self.dataset_dir)
-        self.settings = list(self.settings or self._all_settings())
-        for setting in self.settings:
-            check_setting(setting, self.datalist.sites)
+        sites = self.datalist.sites
+        asked = self.settings or self._all_settings()
+        found = [one for name in asked for one in (all_settings([name], sites) if name in KINDS else [name])]
+        self.settings = [check_setting(setting, sites) for setting in dict.fromkeys(found)]
 
     def _declared(self) -> dict[str, Any]:
         """What the task says of its experiments, unless a further config or an override does."""

@@ -23,6 +23,7 @@ from bundle.workflows.checks import (
     check_arguments,
     check_numbers,
     check_overrides,
+    check_selections,
     check_top_level_keys,
     keys_in_use,
 )
@@ -94,6 +95,7 @@ class CheckedWorkflow(ConfigWorkflow):
         super().__init__(config_file, workflow_type=workflow_type, **kwargs)
         check_arguments(self._config())
         check_numbers(self._config())
+        check_selections(self._config())
         if tracking is not None:
             # whether somebody keeps track of a run is no part of what it computes: it goes on without, and with
             self._untracked = deepcopy(self.parser.get())

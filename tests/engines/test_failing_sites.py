@@ -104,7 +104,8 @@ def test_the_update_without_a_site_is_that_of_the_others_objective_alone():
             site = fed.site(name)
             batch = site._draw(1)  # the discriminators have made their first update, and only that
             x = batch["condition"].float()
-            objective = objective + pi * site.loss.generator(site._logits(x, twin(x)), twin(x), batch["image"])[0]
+            logits, seen = site._judge(x, twin(x))
+            objective = objective + pi * site.loss.generator(logits, twin(x), batch["image"], seen)[0]
         objective.backward()
         gradients.append(torch.cat([p.grad.flatten() for p in twin.parameters()]))
         assert set(engine.state.output[0]["losses"]) == set(engine.state.output[0]["synthetic"]) == {"A", "C"}

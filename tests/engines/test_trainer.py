@@ -56,10 +56,12 @@ def test_mixture_weights(lengths, expected):
         mixture_weights(lengths, "mean")
 
 
-@pytest.mark.parametrize("mixture", ["proportional", "sum"])
-def test_the_generators_gradient_is_that_of_the_weighted_objective(mixture):
+@pytest.mark.parametrize(
+    ("mixture", "class_weights"), [("proportional", None), ("sum", None), ("proportional", [9, 2, 1])]
+)
+def test_the_generators_gradient_is_that_of_the_weighted_objective(mixture, class_weights):
     """Two ways: through the wall by image gradients, and by one graph from the losses to the generator."""
-    fed = federation(lengths={"A": 3, "B": 12}, l1_weight=10.0)
+    fed = federation(lengths={"A": 3, "B": 12}, l1_weight=10.0, class_weights=class_weights)
     trainer, network = make(fed, steps=2, mixture=mixture)
     trainer.state.max_epochs = 1
     twin, gradients = deepcopy(network), {}
@@ -73,7 +75,8 @@ def test_the_generators_gradient_is_that_of_the_weighted_objective(mixture):
             batch = site._draw(1)  # the discriminators have made their first update, and only that
             x = batch["condition"].float()
             synthetic = twin(x)
-            objective = objective + pi * site.loss.generator(site._logits(x, synthetic), synthetic, batch["image"])[0]
+            logits, seen = site._judge(x, synthetic)
+            objective = objective + pi * site.loss.generator(logits, synthetic, batch["image"], seen)[0]
         objective.backward()
         gradients["graph"] = torch.cat([p.grad.flatten() for p in twin.parameters()])
 

@@ -61,6 +61,47 @@ def test_terms_without_weight_or_weights_are_off(weight):
     assert not list(loss.parameters())
 
 
+def test_class_weights():
+    logits, synthetic, image = batch()
+    adversarial = AdversarialLoss()
+    loss = SiteLoss(adversarial, l1_weight=0, class_weights=[10, 2, 1])
+    assert loss.describe() == "vanilla adversarial (classes 10:2:1)"
+    condition = torch.zeros(2, 2, 16, 16)
+    condition[0, 1] = 1  # the outline is everywhere in the first image
+    condition[0, 0, :8] = 1  # its upper half is of the class
+    # a logit stands for 4×4 pixels; the second image is all background
+    shares = torch.tensor([[10.0] * 8 + [2.0] * 8, [1.0] * 16]).view(2, 1, 4, 4)
+    losses = torch.nn.functional.softplus(-logits)
+    expected = (losses * shares).sum() / shares.sum()
+    torch.testing.assert_close(loss.generator(logits, synthetic, image, condition)[0], expected)
+    # what is all of one class is not weighted at all, and real and synthetic have weights of their own
+    whole = torch.zeros_like(condition)
+    real, fake = torch.nn.functional.softplus(-logits).mean(), torch.nn.functional.softplus(-logits)
+    torch.testing.assert_close(
+        loss.discriminator(logits, -logits, whole, condition), 0.5 * (real + (fake * shares).sum() / shares.sum())
+    )
+
+
+@pytest.mark.parametrize("criterion", ["vanilla", "least_squares", "hinge"])
+def test_class_weights_that_are_alike_change_nothing(criterion):
+    logits, synthetic, image = batch()
+    plain = SiteLoss(AdversarialLoss(criterion))
+    alike = SiteLoss(AdversarialLoss(criterion), class_weights=[3, 3, 3])
+    assert torch.equal(plain.generator(logits, synthetic, image)[0], alike.generator(logits, synthetic, image)[0])
+    assert plain.describe() == alike.describe()
+
+
+def test_bad_class_weights():
+    logits, synthetic, image = batch()
+    with pytest.raises(ValueError, match="class_weights: expected numbers above 0"):
+        SiteLoss(AdversarialLoss(), class_weights=[1, 0])
+    loss = SiteLoss(AdversarialLoss(), class_weights=[10, 1])
+    with pytest.raises(ValueError, match="condition of 1 channels and the background, got a condition of 2"):
+        loss.generator(logits, synthetic, image, torch.zeros(2, 2, 16, 16))
+    with pytest.raises(ValueError, match="got no condition"):
+        loss.discriminator(logits, logits)
+
+
 def test_bad_arguments():
     logits, synthetic, image = batch()
     with pytest.raises(ValueError, match="one shape"):

@@ -9,6 +9,7 @@ import torch
 from bundle.federation import make_sites
 from bundle.federation.messages import SyntheticBatch
 from bundle.losses import AdversarialLoss, DiscriminatorAugmentation, SiteLoss
+from bundle.networks import SegmentationDiscriminator
 from bundle.privacy import ReleasePolicy
 from bundle.privacy.attacks.asker import Asker
 from bundle.privacy.attacks.matching import match
@@ -35,20 +36,34 @@ def sgd(parameters):
     return torch.optim.SGD(parameters, lr=1.0)
 
 
-def make_site(network=discriminator, optimizer=adam, policy="guarded", batch_size=2, **kwargs):
+def segmenting():
+    return SegmentationDiscriminator(2, 1, channels=[4, 8])
+
+
+def make_site(network=discriminator, optimizer=adam, policy="guarded", batch_size=2, class_weights=None, **kwargs):
     samples = {"A": RandomSamples("A", 5, size=SIZE)}
-    loss = SiteLoss(AdversarialLoss(), 0.0)
+    loss = SiteLoss(AdversarialLoss(), 0.0, class_weights=class_weights)
     rules = ReleasePolicy.make(policy)
     return make_sites(samples, network, optimizer, loss, batch_size, policy=rules, num_steps=9, **kwargs)[0]
 
 
 AUGMENTED = {"augmentation": DiscriminatorAugmentation(brightness=0.5, translation=0.2), "lr_schedule": lambda s: 0.5}
+BY_CLASS = {"network": segmenting, "class_weights": [9.0, 2.0, 1.0], "optimizer": sgd}
 CLIPPED = {"policy": "private", "epsilon": math.inf, "clip_norm": 1e-3, "conditions": "real"}
 
 
 @pytest.mark.parametrize(
     ("trained", "kwargs"),
-    [(0, {}), (0, {"optimizer": sgd}), (0, AUGMENTED), (0, {"policy": CLIPPED}), (3, {"optimizer": sgd}), (3, {})],
+    [
+        (0, {}),
+        (0, {"optimizer": sgd}),
+        (0, BY_CLASS),
+        (0, AUGMENTED | BY_CLASS),
+        (0, AUGMENTED),
+        (0, {"policy": CLIPPED}),
+        (3, {"optimizer": sgd}),
+        (3, {}),
+    ],
 )
 def test_a_simulation_of_the_real_images_is_the_site(trained, kwargs):
     site = make_site(**kwargs)

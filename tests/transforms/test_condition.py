@@ -3,7 +3,7 @@ import torch
 from monai.data import MetaTensor
 from monai.networks.utils import one_hot
 
-from bundle.transforms import ConditionFromLabeld, label_from_condition
+from bundle.transforms import ConditionFromLabeld, label_from_condition, pixel_classes
 
 
 def item(spatial=(6, 5, 4), classes=3, seed=0):
@@ -66,3 +66,11 @@ def test_bad_labels_are_named():
 def test_bad_conditions_are_named(condition, message):
     with pytest.raises(ValueError, match=message):
         label_from_condition(condition, 2)
+
+
+def test_pixel_classes_are_those_of_the_label_map_with_the_outline_as_one_more():
+    label = torch.tensor([[[0, 0, 1, 2, 2]]])
+    item = {"label": label, "outline": torch.tensor([[[0, 1, 1, 0, 1]]])}
+    x = ConditionFromLabeld(num_classes=2)(item)["condition"].as_tensor()
+    assert pixel_classes(x[None]).tolist() == [[[[3, 2, 0, 1, 1]]]]
+    assert pixel_classes(x[None].float()).dtype == torch.int64

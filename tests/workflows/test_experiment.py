@@ -306,6 +306,9 @@ def test_what_the_last_setting_needs_is_checked_before_the_first_is_trained(phan
 def test_a_damaged_held_out_case_and_an_unknown_setting(phantom_dir, tiny_sizes, tmp_path):
     with pytest.raises(DataError, match="unknown setting 'real_subset/Z': expected one of real_all, real_subset/A"):
         make_experiment(phantom_dir, tmp_path / "run", tiny_sizes, settings=["real_subset/Z"])
+    asked = ["real_subset", "asyndgan", "real_subset/A"]
+    found = make_experiment(phantom_dir, tmp_path / "run", tiny_sizes, settings=asked).settings
+    assert found == ["real_subset/A", "real_subset/B", "asyndgan"]
     data = shutil.copytree(phantom_dir, tmp_path / "data")
     image = next(data.rglob("Phantom_A_003_flair.nii.gz"))
     image.write_bytes(image.read_bytes()[:-30])

@@ -92,6 +92,7 @@ def test_monais_own_workflow_takes_the_trainings_as_well(stage, phantom_dir, tin
         ({"generator_def#num_blocs": 1}, "did you mean 'num_blocks'"),
         ({"generator_def#_target_": "bundle.networks.Generator"}, "generator_def: _target_ .* cannot be imported"),
         ({"lr": "2e-4"}, "lr is the text '2e-4', expected a number"),
+        ({"discriminator": "pixel"}, "discriminator: expected one of segmentation, patch, got 'pixel'"),
     ],
 )
 def test_misspelt_overrides(overrides, message):

@@ -62,28 +62,31 @@ class Simulation:
         before = dict(self._network.named_parameters())
         # the very draws of the site, in its order: for the real images, the synthetic ones, and these again
         with forked_rng(self._draws, fake.device):
-            logits = self._logits(before, guess), self._logits(before, fake.detach())
-            loss = self._loss.discriminator(*logits)
+            (real_logits, real_seen), (fake_logits, fake_seen) = (
+                self._judge(before, image) for image in (guess, fake.detach())
+            )
+            loss = self._loss.discriminator(real_logits, fake_logits, real_seen, fake_seen)
             slopes = torch.autograd.grad(loss, list(before.values()), create_graph=True)
             after = {
                 name: weight.detach() - self._group["lr"] * self._update(self._group, state, slope)
                 for (name, weight), state, slope in zip(before.items(), self._state, slopes, strict=True)
             }
-            total, _ = self._loss.generator(self._logits(after, fake), fake, guess)
+            logits, seen = self._judge(after, fake)
+            total, _ = self._loss.generator(logits, fake, guess, seen)
         (gradient,) = torch.autograd.grad(total, fake, create_graph=True)
         if self._clip_norm is not None:
             norms = torch.linalg.vector_norm(gradient.flatten(1), dim=1).clamp(min=1e-30)
             gradient = gradient * (self._clip_norm / norms).clamp(max=1).view(-1, 1, 1, 1)
         return gradient
 
-    def _logits(self, weights: dict[str, torch.Tensor], image: torch.Tensor) -> torch.Tensor:
+    def _judge(self, weights: dict[str, torch.Tensor], image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         condition = self.conditions
         if self._augmentation is not None:
             condition, image = self._augmentation(condition, image)
         layers = self._inferer(
             torch.cat([condition, image], dim=1), lambda inputs: functional_call(self._network, weights, (inputs,))
         )
-        return layers[-1] if isinstance(layers, list | tuple) else layers
+        return layers[-1] if isinstance(layers, list | tuple) else layers, condition
 
 
 def _sgd(group: dict, state: dict, slope: torch.Tensor) -> torch.Tensor:
