@@ -83,7 +83,7 @@ class SiteLoss(nn.Module):
 
         The conditions, B×X×H×W of 0 and 1 as D saw them, are for class weights.
         """
-        weights = self._weights(real_logits, real_condition), self._weights(fake_logits, fake_condition)
+        weights = self._weights(real_logits, real_condition) + self._weights(fake_logits, fake_condition)
         return self.discriminator_scale * self.adversarial.discriminator(real_logits, fake_logits, *weights)
 
     def generator(
@@ -102,7 +102,7 @@ class SiteLoss(nn.Module):
             raise ValueError(
                 f"synthetic, image: expected one shape, got {tuple(synthetic.shape)} and {tuple(image.shape)}"
             )
-        terms = {"adversarial": self.adversarial.generator(fake_logits, self._weights(fake_logits, condition))}
+        terms = {"adversarial": self.adversarial.generator(fake_logits, *self._weights(fake_logits, condition))}
         total = terms["adversarial"]
         if self.l1_weight > 0:
             terms["l1"] = F.l1_loss(synthetic.float(), image.float())
@@ -112,9 +112,10 @@ class SiteLoss(nn.Module):
             total = total + self.perceptual_weight * terms["perceptual"]
         return self.generator_scale * total, {name: term.detach() for name, term in terms.items()}
 
-    def _weights(self, logits: torch.Tensor, condition: torch.Tensor | None) -> torch.Tensor | None:
+    def _weights(self, logits: torch.Tensor, condition: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
+        """A further argument for the criterion, none without class weights: criteria of others need not take it."""
         if self.class_weights is None:
-            return None
+            return ()
         if condition is None or condition.shape[1] + 1 != len(self.class_weights):
             found = "no condition" if condition is None else f"a condition of {condition.shape[1]}"
             raise ValueError(
@@ -122,7 +123,7 @@ class SiteLoss(nn.Module):
                 f"channels and the background, got {found}"
             )
         weights = torch.tensor(self.class_weights, device=condition.device)[pixel_classes(condition)]
-        return F.adaptive_avg_pool2d(weights, logits.shape[-2:]).expand_as(logits)
+        return (F.adaptive_avg_pool2d(weights, logits.shape[-2:]).expand_as(logits),)
 
     @property
     def terms(self) -> tuple[str, ...]:
