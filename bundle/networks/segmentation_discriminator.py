@@ -15,7 +15,7 @@ __all__ = ["SegmentationDiscriminator"]
 
 class SegmentationDiscriminator(nn.Module):
     """
-    D as a segmentation network (Schönfeld et al. 2021, OASIS, https://arxiv.org/abs/2012.04781).
+    D as a segmentation network (Schönfeld, Sushko et al. 2021, OASIS, https://arxiv.org/abs/2012.04781).
 
     A U-Net that sees the image alone says of every pixel how likely it is of each class, or synthetic. D(x, y) is, for
     every pixel, log(p / (1 − p)) of the class that the condition x has there: high where the image looks real *and*
