@@ -5,6 +5,7 @@ from copy import deepcopy
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.utils import BundleProperty
@@ -12,6 +13,7 @@ from stages import STAGES
 
 from bundle.data import DataError
 from bundle.files import digest
+from bundle.networks import SegmentationDiscriminator
 from bundle.workflows import ConfigError, DistributedGANWorkflow
 from bundle.workflows.checks import keys_in_use
 from bundle.workflows.lock import exclusive
@@ -98,6 +100,21 @@ def test_monais_own_workflow_takes_the_trainings_as_well(stage, phantom_dir, tin
 def test_misspelt_overrides(overrides, message):
     with pytest.raises(ConfigError, match=message):
         shipped("train", **overrides)
+
+
+@pytest.mark.parametrize(("task", "image", "weights"), [("brats", 1, [10, 1, 1]), ("multi_organ", 3, [10, 10, 1])])
+def test_a_discriminator_that_segments_is_a_matter_of_two_keys(task, image, weights):
+    parser = ConfigParser()
+    parser.read_config([str(CONFIGS / f"{name}.yaml") for name in ("train", task, "compact")])
+    parser.update({"discriminator": "segmentation", "foreground_weight": 10.0})
+    network = parser.get_parsed_content("discriminator_def")()
+    assert isinstance(network, SegmentationDiscriminator)
+    loss = parser.get_parsed_content("site_loss_def")
+    assert loss.class_weights == tuple(weights)
+    condition = torch.ones(2, 2, 64, 64)
+    logits = network(torch.cat([condition, torch.rand(2, image, 64, 64)], dim=1))
+    assert logits.shape == (2, 1, 64, 64)
+    assert torch.isfinite(loss.discriminator(logits, logits, condition, condition))
 
 
 def test_overrides_of_other_stages_and_new_arguments_are_taken():
