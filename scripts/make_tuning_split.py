@@ -4,6 +4,8 @@
 Examples:
     python scripts/make_tuning_split.py runs/data/tcga_lgg --output runs/data/tcga_lgg_tuning --patients 2
     python scripts/make_tuning_split.py runs/data/multi_organ --output runs/data/no_liver --patients 0 --leave_out liver
+    python scripts/make_tuning_split.py runs/data/multi_organ --output runs/data/dark_liver --patients 0 \
+        --leave_out liver --stain_strengths 2 1.3
 """
 
 from __future__ import annotations
@@ -25,6 +27,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, required=True, help="folder to write datalist.json to")
     parser.add_argument("--patients", type=int, default=2, help="patients of every site to hold out (default 2)")
     parser.add_argument("--leave_out", nargs="+", default=[], metavar="SITE", help="sites to hold out as a whole")
+    parser.add_argument(
+        "--stain_strengths",
+        nargs=2,
+        type=float,
+        metavar=("HAEMATOXYLIN", "EOSIN"),
+        help="H&E tiles: stain those that are held out more strongly, or weakly, by these factors",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the draw (default 0)")
     return parser.parse_args(arguments)
 
@@ -34,7 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
     try:
         whole = load_datalist(options.dataset_dir)
-        path = write_tuning_list(whole, options.output, options.patients, options.seed, options.leave_out)
+        path = write_tuning_list(
+            whole, options.output, options.patients, options.seed, options.leave_out, options.stain_strengths
+        )
         written = load_datalist(path)
     except (DataError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import SimpleITK as sitk
-
 from bundle.data.annotations import read_annotation
-from bundle.data.tiles import check_pair, read_tile
+from bundle.data.tiles import check_pair, read_tile, write_pixels
 from bundle.files import atomic_folder, digest, write_json
 
 if TYPE_CHECKING:  # layouts import this module
@@ -53,8 +49,8 @@ def convert_tile(case: CaseFiles, output: Path, accept_mismatch: bool = False) -
         "contrast": None if contrast is None else round(contrast, 3),
     }
     with atomic_folder(output) as folder:
-        _write_png(image, folder / IMAGE)
-        _write_png(annotation.instances, folder / INSTANCES)
+        write_pixels(image, folder / IMAGE)
+        write_pixels(annotation.instances, folder / INSTANCES)
         write_json(folder / MARKER, record)
     return record
 
@@ -67,10 +63,3 @@ def _read_record(output: Path) -> dict[str, Any] | None:
     except ValueError:
         return None  # damaged: convert again
     return record if isinstance(record, dict) and {"counts", "notes"} <= record.keys() else None
-
-
-def _write_png(pixels: np.ndarray, path: Path) -> None:
-    try:
-        sitk.WriteImage(sitk.GetImageFromArray(pixels, isVector=pixels.ndim == 3), os.fspath(path))
-    except RuntimeError as error:
-        raise OSError(f"{path}: cannot be written ({str(error).strip().splitlines()[-1].strip()})") from error

@@ -40,6 +40,18 @@ def read_pixels(path: str | os.PathLike) -> np.ndarray:
         raise DataError(f"{path}: unreadable or truncated, expected a whole PNG or TIFF file ({reason})") from error
 
 
+def write_pixels(pixels: np.ndarray, path: str | os.PathLike) -> None:
+    """Write what :func:`read_pixels` reads: rows × columns or rows × columns × channels, uint8 or uint16, as PNG.
+
+    Raises:
+        OSError: naming the file, which cannot be written.
+    """
+    try:
+        sitk.WriteImage(sitk.GetImageFromArray(pixels, isVector=pixels.ndim == 3), os.fspath(path))
+    except RuntimeError as error:
+        raise OSError(f"{path}: cannot be written ({str(error).strip().splitlines()[-1].strip()})") from error
+
+
 def read_tile(path: str | os.PathLike) -> tuple[np.ndarray, list[str]]:
     """An image of stained tissue.
 

@@ -12,6 +12,7 @@ from bundle.transforms.name_by_case import NameByCased
 from bundle.transforms.normalize_stains import NormalizeStainsd
 from bundle.transforms.scale_intensity import ScaleIntensityForegroundd
 from bundle.transforms.select_modalities import SelectModalitiesd
+from bundle.transforms.stain_strength import RandStainStrengthd, scale_stains
 from bundle.transforms.ternary_label import TernaryLabeld
 from bundle.transforms.watershed_inputs import WatershedInputsd
 
@@ -24,10 +25,12 @@ __all__ = [
     "GroupLabelsd",
     "NameByCased",
     "NormalizeStainsd",
+    "RandStainStrengthd",
     "ScaleIntensityForegroundd",
     "SelectModalitiesd",
     "TernaryLabeld",
     "WatershedInputsd",
     "label_from_condition",
     "pixel_classes",
+    "scale_stains",
 ]

@@ -1,10 +1,13 @@
 import json
 
 import pytest
+import torch
 
 from bundle.data import DataError, load_datalist
 from bundle.data.datalist import write_datalist
+from bundle.data.tiles import read_pixels
 from bundle.data.tuning import write_tuning_list
+from bundle.transforms import scale_stains
 from scripts.make_tuning_split import main
 
 
@@ -71,6 +74,32 @@ def test_a_site_left_out_is_held_out_as_a_whole(whole, tmp_path):
     for wrong in (["C"], ["A", "B"]):
         with pytest.raises(DataError, match=r"expected some, not all, of the sites A, B to leave out"):
             write_tuning_list(whole, tmp_path / "none", patients=0, left_out=wrong)
+
+
+def test_tiles_held_out_can_be_stained_anew(nuclei_dir, tmp_path):
+    nuclei = load_datalist(nuclei_dir)
+    site = nuclei.sites[0]
+    plain = load_datalist(write_tuning_list(nuclei, tmp_path / "plain", patients=0, left_out=[site]))
+    path = write_tuning_list(nuclei, tmp_path / "dark", patients=0, left_out=[site], stain_strengths=(2.0, 1.3))
+    dark = load_datalist(path)
+    rule = json.loads(path.read_text(encoding="utf-8"))["site_rule"]["tuning"]
+    assert rule["stain_strengths"] == [2.0, 1.3]
+    assert dark.training == plain.training
+    assert cases(dark.test) == cases(plain.test)
+    for before, after in zip(plain.test, dark.test, strict=True):
+        assert before["label"] == after["label"]
+        tile = torch.from_numpy(read_pixels(before["image"]).transpose(2, 0, 1))
+        stained = torch.from_numpy(read_pixels(after["image"]).transpose(2, 0, 1))
+        assert stained.float().mean() < tile.float().mean() - 5
+        assert (stained - scale_stains(tile, (2.0, 1.3))).abs().max() <= 0.5
+
+
+def test_only_tiles_can_be_stained(whole, tmp_path):
+    with pytest.raises(DataError, match=r"case \S+: expected an RGB tile in one file"):
+        write_tuning_list(whole, tmp_path / "none", patients=1, stain_strengths=(2.0, 1.0))
+    with pytest.raises(ValueError, match="stain_strengths: expected two factors above 0"):
+        write_tuning_list(whole, tmp_path / "none", patients=1, stain_strengths=(2.0, 0.0))
+    assert not (tmp_path / "none" / "datalist.json").exists()
 
 
 def test_the_command(whole, tmp_path, capsys):

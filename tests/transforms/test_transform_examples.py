@@ -16,6 +16,7 @@ MODULES = [
     "scale_intensity",
     "select_modalities",
     "source_name",
+    "stain_strength",
     "ternary_label",
     "watershed_inputs",
 ]
