@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -42,14 +43,16 @@ class NormalizeStainsd(MapTransform):
     Args:
         keys: RGB tiles, 3×X×Y, any dtype, 0 to 255; become float32, whole numbers 0 to 255, MetaTensors.
         enabled: False: everything passes as it is.
+        required: False: a tile whose stains cannot be estimated, such as a white one, passes with its colours as they
+            are, with a warning that names it.
         range_key: where a synthetic image has its range of intensities.
         allow_missing_keys: do not raise where a key is missing.
         options: the other arguments of MONAI's ``NormalizeHEStains``: ``tli``, ``alpha``, ``beta``, ``target_he``,
             ``max_cref``.
 
     Raises:
-        ValueError: naming the file: another shape, values that are not between 0 and 255, stains that cannot be
-            estimated: a tile that is white, of one colour, or of shades of one.
+        ValueError: naming the file: another shape, values that are not between 0 and 255, or, where they are required,
+            stains that cannot be estimated: a tile that is white, of one colour, or of shades of one.
 
     Example:
         >>> image = torch.randint(40, 230, (3, 16, 16), generator=torch.Generator().manual_seed(0))
@@ -64,12 +67,14 @@ class NormalizeStainsd(MapTransform):
         self,
         keys: KeysCollection,
         enabled: bool = True,
+        required: bool = True,
         range_key: Hashable = "intensity_range",
         allow_missing_keys: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.enabled = enabled
+        self.required = required
         self.range_key = range_key
         self.normalize = NormalizeHEStains(**options)
         given = {name: options[name] for name in ("tli", "alpha", "beta") if name in options}
@@ -84,7 +89,11 @@ class NormalizeStainsd(MapTransform):
             try:
                 normalized = self._normalized(convert_to_numpy(image))
             except ValueError as error:
-                raise ValueError(f"{source_name(item, key)}: '{key}': {error}") from error
+                message = f"{source_name(item, key)}: '{key}': {error}"
+                if self.required or not isinstance(error, _StainsUnknown):
+                    raise ValueError(message) from error
+                warnings.warn(f"{message}; its colours stay as they are", stacklevel=2)
+                normalized = np.asarray(convert_to_numpy(image), dtype=np.float32)
             result = convert_to_tensor(torch.from_numpy(normalized), track_meta=get_track_meta())
             if isinstance(result, MetaTensor) and isinstance(image, MetaTensor):
                 result.copy_meta_from(image)
@@ -101,8 +110,12 @@ class NormalizeStainsd(MapTransform):
             with np.errstate(divide="raise", invalid="raise"):
                 normalized = self.normalize(np.ascontiguousarray(image.transpose(1, 2, 0)))
         except (FloatingPointError, np.linalg.LinAlgError, ValueError) as error:
-            raise ValueError(f"expected a tile with two stains, they cannot be estimated: {error}") from error
+            raise _StainsUnknown(f"expected a tile with two stains, they cannot be estimated: {error}") from error
         return np.ascontiguousarray(normalized.transpose(2, 0, 1), dtype=np.float32)
+
+
+class _StainsUnknown(ValueError):
+    """There is nothing to tell the two stains of a tile by."""
 
 
 class _TwoStains(ExtractHEStains):

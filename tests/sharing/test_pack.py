@@ -191,10 +191,13 @@ def test_stain_normalisation_goes_along_where_a_run_has_it():
         **resolved_config("segment", "multi_organ", "small"),
         **resolved_config("evaluate", "multi_organ", "small"),
     }
-    assert names_in(yaml.safe_load(segmenter_configs(config)["train.yaml"])) == set()
+    plain = segmenter_configs({**config, "normalize_stains": False})
+    augmentation = {"bundle.transforms.RandStainStrengthd"}
+    assert names_in(yaml.safe_load(plain["train.yaml"])) == augmentation
+    assert names_in(yaml.safe_load(plain["inference.yaml"])) == set()
     packed = segmenter_configs({**config, "normalize_stains": True})
-    for name in ("inference.yaml", "train.yaml"):
-        assert names_in(yaml.safe_load(packed[name])) == {"bundle.transforms.NormalizeStainsd"}
+    for name, others in (("inference.yaml", set()), ("train.yaml", augmentation)):
+        assert names_in(yaml.safe_load(packed[name])) == {"bundle.transforms.NormalizeStainsd"} | others
         assert "import sys" in packed[name]
 
 

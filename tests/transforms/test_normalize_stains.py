@@ -109,3 +109,14 @@ def one_pixel():
 def test_bad_tiles_are_named(image, message):
     with pytest.raises(ValueError, match=f"case T7.*'image'.*{message}"):
         normalized(image, {"case": "T7"})
+
+
+def test_a_white_tile_may_pass():
+    white = torch.full((3, 8, 8), 250, dtype=torch.uint8)
+    with pytest.warns(UserWarning, match="case T7.*two stains.*stay as they are"):
+        out = normalized(white, {"case": "T7"}, required=False)
+    assert out.dtype == torch.float32
+    assert torch.equal(out, white.float())
+    with pytest.raises(ValueError, match="3×X×Y"):
+        normalized(white[:1], required=False)
+    assert torch.equal(normalized(tile(), required=False), normalized(tile()))

@@ -11,7 +11,7 @@ from PIL import Image
 
 from bundle.data import load_datalist
 from bundle.federation import read_conditions
-from bundle.transforms import TernaryLabeld
+from bundle.transforms import NormalizeStainsd, TernaryLabeld
 from bundle.workflows.evidence import make_report
 from bundle.workflows.experiment import Experiment
 from bundle.workflows.pictures import synthesis_rows
@@ -123,8 +123,9 @@ def test_pictures_show_condition_and_images_the_same_way_up(finished, nuclei_dir
         first, second = row["samples"]
         assert not np.array_equal(first["real"], second["real"])
         item = load_datalist(nuclei_dir).site_items(row["site"])[0]
-        shown = np.moveaxis((first["real"] + 1) * 127.5, 0, -1)
-        np.testing.assert_allclose(shown, pixels(item["image"]), atol=1e-3)
+        tile = torch.from_numpy(pixels(item["image"])).movedim(-1, 0)
+        seen = NormalizeStainsd(keys="image")({"image": tile})["image"].as_tensor()  # as the site's discriminator does
+        np.testing.assert_allclose((first["real"] + 1) * 127.5, seen, atol=1e-3)
         np.testing.assert_array_equal(first["condition"].any(axis=0), pixels(item["label"]) > 0)
         drawn = experiment.output_dir("asyndgan", 0) / "synthetic" / "images" / f"{row['site']}_00000_0.png"
         np.testing.assert_allclose(np.moveaxis((first["synthetic"] + 1) * 127.5, 0, -1), pixels(drawn), atol=1e-3)
