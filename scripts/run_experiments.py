@@ -57,7 +57,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def overrides(pairs: list[str]) -> dict:
-    """KEY=VALUE to a mapping, the values as YAML reads them."""
+    """KEY=VALUE to a mapping, the values as YAML reads them; ``@name``, which YAML refuses, refers to another key."""
     import yaml
 
     parsed = {}
@@ -66,7 +66,7 @@ def overrides(pairs: list[str]) -> dict:
         if not key or not equals:
             raise ValueError(f"--set {pair}: expected KEY=VALUE, such as num_steps=3000")
         try:
-            parsed[key] = yaml.safe_load(value)
+            parsed[key] = value if value.startswith("@") else yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise ValueError(f"--set {pair}: the value cannot be read as YAML ({error})") from error
     return parsed

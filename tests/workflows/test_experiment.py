@@ -338,6 +338,14 @@ def test_the_script_says_what_is_wrong_in_its_last_line(arguments, message, phan
     assert not (tmp_path / "run").exists()
 
 
+def test_a_key_may_be_set_to_another_key(phantom_dir, tiny_sizes, tmp_path):
+    given = run_experiments.overrides(["copy_augmentation=@condition_augmentation", "copies=2", "betas=[0, 0.9]"])
+    assert given == {"copy_augmentation": "@condition_augmentation", "copies": 2, "betas": [0, 0.9]}
+    generate = make_experiment(phantom_dir, tmp_path / "run", tiny_sizes | given).workflow("generate", "asyndgan", 0)
+    made, expected = (generate.parser.get_parsed_content(f"{name}_augmentation") for name in ("copy", "condition"))
+    assert [type(each) for each in made.transforms] == [type(each) for each in expected.transforms]
+
+
 @pytest.mark.parametrize("arguments", [["--seeds", "-1"], ["--seeds", "one"], ["--seed", "1"], ["--task", "nothing"]])
 def test_options_that_there_are_not(arguments, tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
