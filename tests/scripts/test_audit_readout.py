@@ -35,7 +35,7 @@ def test_a_paired_loss_is_read_out_and_drawn(tmp_path, phantom_dir):
     assert (content["site"], len(content["steps"]), content["images"]) == ("A", 2, 3)
     assert len(set(content["cases"])) == 2  # all that the site has
     assert (content["networks"], content["release_policy"]) == ("untrained", "published")
-    curve = content["losses"]["L1_100"]["methods"]["bisection, rehearsed"]["curve"]
+    curve = content["losses"]["L1_100"]["methods"]["bisection from noise, rehearsed"]["curve"]
     assert curve[-1]["queries"] == 4
     assert curve[-1]["psnr"] > 20
     # whoever is shown in its place is somebody else
@@ -82,12 +82,17 @@ def test_networks_of_a_run_are_attacked_where_the_site_can_be_sent_back_to(tmp_p
     assert content["learning_rates"] == [1.6e-3, 1.6e-3]  # the training's, which has fallen to 0 at its end
     methods = content["losses"]["L1_100"]["methods"]
     # no server knows the weights of a trained one
-    assert set(methods) == {"bisection", "bisection around another patient", "bisection in pairs"}
+    assert set(methods) == {
+        "bisection",
+        "bisection around another patient",
+        "bisection from noise",
+        "bisection in pairs",
+    }
     matched = content["losses"]["adversarial"]["methods"]["gradient matching, weights given, 1 query"]
     assert matched["answered"] == [1, 1]
     ledger = (tmp_path / "run/seed_0/asyndgan/gan/releases/B.jsonl").read_text(encoding="utf-8")
     assert ledger.count('"kind":"reply"') == SIZES["num_steps"]
-    assert methods["bisection"]["curve"][-1]["psnr"] > 20
+    assert methods["bisection from noise"]["curve"][-1]["psnr"] > 20
 
 
 @pytest.mark.parametrize(

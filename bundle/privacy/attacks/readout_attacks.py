@@ -23,6 +23,9 @@ GIVEN = "weights given"
 
 REACH = 0.5
 """Of an interval around another patient's slice, to either side, in units of [-1, 1]."""
+SPECKLE = 0.5
+"""How far the middles of the intervals of a bisection from noise differ. The adversarial gradient of an image of one
+grey can be many times what an L1 term contributes, for instance norm magnifies what little there is: no first bit."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ def attacks_on(site: Site, begun: Starts, rows: slice, effort: Effort) -> dict[s
     found: dict[str, Callable[[Asker], list[Guess]]] = {}
     if loss.l1_weight > 0:
         low, queries = -torch.ones_like(near), effort.queries
+        speckle = SPECKLE * torch.rand(low.shape, generator=torch.Generator().manual_seed(site.seed)).to(low)
+        around = low + speckle - SPECKLE, speckle - low
         pull = l1_pull(loss.l1_weight, loss.generator_scale, low.numel())
         if effort.rehearse:
             found |= {
@@ -75,10 +80,14 @@ def attacks_on(site: Site, begun: Starts, rows: slice, effort: Effort) -> dict[s
                 "bisection around another patient, rehearsed": lambda asker: bisect(
                     asker, near - REACH, near + REACH, queries, rehearsal=Rehearsal(site, asker)
                 ),
+                "bisection from noise, rehearsed": lambda asker: bisect(
+                    asker, *around, queries, rehearsal=Rehearsal(site, asker)
+                ),
             }
         return found | {
             "bisection": lambda asker: bisect(asker, low, -low, queries),
             "bisection around another patient": lambda asker: bisect(asker, near - REACH, near + REACH, queries),
+            "bisection from noise": lambda asker: bisect(asker, *around, queries),
             "bisection in pairs": lambda asker: bisect(asker, low, -low, 2 * queries, pull),
         }
     if effort.matches and loss.terms == ("adversarial",):
