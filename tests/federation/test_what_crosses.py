@@ -54,11 +54,10 @@ SIZES = {
     "epoch_length": 2,
     "amp": False,
     "l1_weight": 0.0,
-    "bend_prob": 0.0,  # the search knows of mirror images, not of bends
 }
 COPY = 0.9
 """|NCC| above which an array counts as a copy; that of what a training sends is below ``UNLIKE``."""
-UNLIKE = 0.88
+UNLIKE = 0.8
 
 
 @dataclass

@@ -20,7 +20,7 @@ def parsed(key, task="brats", **overrides):
 
 @pytest.mark.parametrize("margin", [0, 8])
 def test_flips_and_crops_are_shared_by_x_and_y(margin):
-    augmentation = parsed("augmentation", crop_margin=margin, bend_prob=0.0)
+    augmentation = parsed("augmentation", crop_margin=margin)
     image = torch.full((1, 64, 64), -1.0)
     image[0, 10:20, 30:50] = 1.0
     condition = (image > 0).to(torch.uint8).repeat(2, 1, 1)

@@ -41,7 +41,7 @@ def releases(folder):
 def test_the_default_is_guarded_and_every_table_says_so(phantom_dir, tiny_sizes, tmp_path):
     results = run(phantom_dir, tmp_path, tiny_sizes)
     assert results["policy"] == "guarded"
-    assert results["losses"] == "vanilla adversarial (classes 10:1:1)"
+    assert results["losses"] == "hinge adversarial"
     assert "Release policy: guarded." in markdown_table(results)
     ledgers = releases(tmp_path)
     assert [path.stem for path in ledgers] == ["A", "B"]
