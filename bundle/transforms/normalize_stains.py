@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import logging
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -17,6 +17,8 @@ from monai.utils import convert_to_numpy, convert_to_tensor
 from bundle.transforms.source_name import source_name
 
 __all__ = ["NormalizeStainsd"]
+
+logger = logging.getLogger(__name__)
 
 # Two stains whose directions of absorbance are closer than this (the sine of the angle) are one: there is nothing to
 # take apart. MONAI's reference stains have 0.37.
@@ -92,7 +94,7 @@ class NormalizeStainsd(MapTransform):
                 message = f"{source_name(item, key)}: '{key}': {error}"
                 if self.required or not isinstance(error, _StainsUnknown):
                     raise ValueError(message) from error
-                warnings.warn(f"{message}; its colours stay as they are", stacklevel=2)
+                logger.warning("%s; its colours stay as they are", message)
                 normalized = np.asarray(convert_to_numpy(image), dtype=np.float32)
             result = convert_to_tensor(torch.from_numpy(normalized), track_meta=get_track_meta())
             if isinstance(result, MetaTensor) and isinstance(image, MetaTensor):
