@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, RandomizableTransform
-from monai.utils import convert_to_dst_type, convert_to_tensor
+from monai.utils import convert_to_dst_type
 from skimage.color import rgb_from_hed
 
 from bundle.transforms.source_name import source_name
@@ -46,6 +46,7 @@ def scale_stains(
     """
     if image.ndim != 3 or len(image) != 3:
         raise ValueError(f"expected RGB, 3×X×Y, got shape {tuple(image.shape)}")
+    # scikit-image's separate_stains cuts negative amounts off, so that what it puts together again is another tile
     low, high = value_range
     values = torch.as_tensor(image, dtype=torch.float32)
     light = ((values - low) / (high - low)).clamp(0, 1)
@@ -117,7 +118,7 @@ class RandStainStrengthd(RandomizableTransform, MapTransform):
             return item
         for key in self.key_iterator(item):
             try:
-                scaled = scale_stains(convert_to_tensor(item[key]), self.strengths, self.value_range)
+                scaled = scale_stains(item[key], self.strengths, self.value_range)
             except ValueError as error:
                 raise ValueError(f"{source_name(item, key)}: '{key}': {error}") from error
             item[key], *_ = convert_to_dst_type(scaled, item[key], dtype=scaled.dtype)

@@ -29,7 +29,10 @@ def audit(folder, phantom_dir, *more, policy="published"):
     return main(words)
 
 
-def test_a_paired_loss_is_read_out_and_drawn(tmp_path, phantom_dir):
+@pytest.mark.parametrize("discriminator", ["patch", "segmentation"])
+def test_a_paired_loss_is_read_out_and_drawn(discriminator, tmp_path, phantom_dir, monkeypatch):
+    # of one that segments, an image of one grey tells nothing: noise is what the attack has to begin from
+    monkeypatch.setitem(SIZES, "discriminator", discriminator)
     assert audit(tmp_path, phantom_dir, "--site", "A", "--losses", "L1_100", "adversarial") == 0
     content = json.loads((tmp_path / "readout.json").read_text(encoding="utf-8"))
     assert (content["site"], len(content["steps"]), content["images"]) == ("A", 2, 3)
