@@ -1,4 +1,4 @@
-"""The scores of synthetic images themselves: FID, MMD, SSIM and nearest neighbours, for every site and overall."""
+"""The scores of synthetic images themselves: FID, MMD, SSIM, GAN-test, nearest neighbours, by site and overall."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from bundle.metrics import structural_similarity
+from bundle.quality.agreement import Agreement
 from bundle.quality.crops import Crops, batches, grid_crops
 from bundle.quality.distributions import compare_sets
 from bundle.quality.neighbours import KINDS, Search, write_examples
@@ -53,9 +54,11 @@ class ImageQuality:
         synthesize: draws images with the generator from conditions B×X×H×W and a seed for each; None: neither held-out
             conditions nor missing pairs are drawn.
         seed: seed of the run: what a condition draws of noise here depends on (seed, case, slice).
+        segmenter: a segmenter of real images that no generator has seen, images B×C×H×W to scores of the background and
+            the ``num_classes`` classes, B×(1 + K)×H×W; None: no GAN-test.
         num_examples: examples of each of :data:`bundle.quality.KINDS` to write.
         batch_size: crops that go through ``features`` at once.
-        device: device of ``features``.
+        device: device of ``features`` and ``segmenter``.
 
     Called with the real and the synthetic items by site, it returns by metric the values by site, and under
     :data:`OVERALL` that of all together: those of :func:`bundle.quality.distributions.compare_sets` and
@@ -66,6 +69,12 @@ class ImageQuality:
     ``ssim/held-out conditions``
         the same where the generator draws from the conditions of held-out cases: a generator that had learnt its
         training images by heart would do worse here;
+    ``gan_test``, ``gan_test/training images``
+        Dice of what the segmenter finds in synthetic images, and in real ones, with their label maps, all classes
+        together (:class:`bundle.quality.agreement.Agreement`): images that do not show what they were drawn for are
+        bad examples to learn from;
+    ``false_foreground``, ``false_foreground/training images``
+        share of the pixels that it marks where the label map is empty;
     ``images``, ``images/real``
         numbers of synthetic and real crops.
 
@@ -82,6 +91,7 @@ class ImageQuality:
         folder: str,
         held_out: Sequence[Mapping] = (),
         synthesize: Callable[..., torch.Tensor] | None = None,
+        segmenter: Callable[[torch.Tensor], torch.Tensor] | None = None,
         num_examples: int = 4,
         batch_size: int = 64,
         seed: int = 0,
@@ -94,6 +104,7 @@ class ImageQuality:
         self.folder = Path(folder)
         self.held_out = list(held_out)
         self.synthesize = synthesize
+        self.segmenter = segmenter
         self.num_examples = num_examples
         self.batch_size = batch_size
         self.seed = seed
@@ -123,6 +134,7 @@ class ImageQuality:
         for crops in (real_crops, synthetic_crops):
             crops.features = ((crops.features - mean) / std)[:, varying]
         similar = self._similarities(data, made, items), self._held_out_similarities(set(real_crops.site))
+        agreements = self._agreements(data, made, items)
         search = Search(synthetic_crops, real_crops)
         examples = [example for kind in KINDS for example in search.examples(kind, self.num_examples)]
         write_examples(self.folder, examples, lambda source: self._look_up(source, data, made))
@@ -133,6 +145,9 @@ class ImageQuality:
             for metric, by_site in zip(("ssim", "ssim/held-out conditions"), similar, strict=True):
                 values = [value for site in group for value in by_site.get(site, [])]
                 found[metric] = fmean(values) if values else math.nan
+            for suffix, agreement in agreements.items():
+                found[f"gan_test{suffix}"] = agreement.dice(group)
+                found[f"false_foreground{suffix}"] = agreement.false_share(group)
             found["images"] = sum(site in group for site in synthetic_crops.site)
             found["images/real"] = sum(site in group for site in real_crops.site)
             for metric, value in found.items():
@@ -190,6 +205,29 @@ class ImageQuality:
             features.append(self.features(torch.stack([crop for crop, _ in batch]).to(self.device)).cpu())
             abouts += [about for _, about in batch]
         return Crops(torch.cat(features), [a["site"] for a in abouts], [a["patient"] for a in abouts], abouts)
+
+    def _agreements(self, data: Mapping, made: Mapping, items: Mapping) -> dict[str, Agreement]:
+        """By suffix of the metric: of the synthetic images, and of the real ones; none without a segmenter."""
+        if self.segmenter is None:
+            return {}
+
+        def real() -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
+            for samples in data.values():
+                for index in range(len(samples)):
+                    sample = samples[index]
+                    yield items[sample["case"]]["site"], sample["image"], sample["condition"][: self.num_classes]
+
+        def synthetic() -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
+            for key, samples in made.items():
+                for place in range(len(samples)):
+                    sample = samples[place]
+                    site = items[data[key][_index_and_copy(sample["case"])[0]]["case"]]["site"]
+                    yield site, sample["image"], sample["condition"][: self.num_classes]
+
+        return {
+            suffix: Agreement(self.segmenter, images, self.crop_size, self.batch_size, self.device)
+            for suffix, images in (("", synthetic()), ("/training images", real()))
+        }
 
     def _similarities(self, data: Mapping, made: Mapping, items: Mapping) -> dict[str, list[float]]:
         """SSIM of pairs by site."""

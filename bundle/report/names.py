@@ -58,6 +58,8 @@ METRICS: dict[str, Metric] = {
     "fid": Metric("FID", better="lower", spec=".1f"),
     "mmd": Metric("MMD", better="lower"),
     "ssim": Metric("SSIM"),
+    "gan_test": Metric("GAN-test (Dice)"),
+    "false_foreground": Metric("False foreground", better="lower", spec=".4f"),
     # 1 and 0.05 are where real patients are from each other: neither direction is the better one
     "neighbour_ratio": Metric("Distance to nearest, synthetic / real", better="", spec=".2f"),
     "neighbour_share": Metric("Share nearer to another patient than 95 % of real", better=""),

@@ -13,7 +13,16 @@ from .names import display_name, get_metric
 from .scores import mean_and_std, order_settings
 from .tables import made_with
 
-COLUMNS = ("fid", "fid/other patients", "mmd", "mmd/other patients", "ssim", "ssim/held-out conditions")
+COLUMNS = (
+    "fid",
+    "fid/other patients",
+    "mmd",
+    "mmd/other patients",
+    "ssim",
+    "ssim/held-out conditions",
+    "gan_test",
+    "false_foreground",
+)
 NEIGHBOURS = ("neighbour_ratio/any patient", "neighbour_ratio/other patients", "neighbour_share", "own_pair_share")
 # What real images have in a column: name of the row -> column -> metric of the cell.
 REFERENCES = {
@@ -22,7 +31,16 @@ REFERENCES = {
         "mmd/other patients": "mmd/real, other patients",
     },
     "Real images of the other sites": {"fid": "fid/real, other sites", "mmd": "mmd/real, other sites"},
+    "Real training images": {
+        "gan_test": "gan_test/training images",
+        "false_foreground": "false_foreground/training images",
+    },
 }
+READ_BY_A_SEGMENTER = (
+    " GAN-test is the Dice of what a segmenter of real held-out images finds in the synthetic ones with the label maps "
+    "that they were drawn on, false foreground the share of pixels that it marks where the label map is empty; the row "
+    "of real training images says what it can."
+)
 # What the images would score that are as far from each other as real patients are.
 REAL_NEIGHBOURS = {"neighbour_ratio/other patients": 1.0, "neighbour_share": 0.05}
 
@@ -135,6 +153,7 @@ def _how_to_read(scores: Mapping[str, Any], settings: Sequence[str]) -> str:
         "images as like to those of further patients as real ones are, as far as the feature network can tell. Figures "
         "of other feature networks, the customary ImageNet FID among them, do not compare. SSIM compares a synthetic "
         "image with the real one of its label map."
+        + (READ_BY_A_SEGMENTER if "gan_test" in (name for s in settings for name in scores["settings"][s]) else "")
     )
 
 

@@ -184,6 +184,26 @@ def test_large_images_are_compared_by_crops(tmp_path):
         measure(tmp_path, lambda image, seed: image, sides=(SIZE - 1, SIZE))
 
 
+def test_what_a_segmenter_of_real_images_finds(tmp_path):
+    """Images that are bright where their label map is, and real ones that have nothing to do with theirs."""
+    numbered = [(case, number) for cases in CASES.values() for case in cases for number in (0, 1)]
+    labels = {derive_seed(0, *place): real_slice(*place)[1] for place in numbered}
+
+    def segmenter(images):
+        return torch.cat([-images, images], dim=1)
+
+    given = {"drawn": lambda image, seed: 2.0 * labels[seed] - 1, "segmenter": segmenter}
+    scores = measure(tmp_path, **given)
+    assert scores["gan_test"] == {"overall": 1, "A": 1, "B": 1}
+    assert all(0.4 < value < 0.6 for value in scores["gan_test/training images"].values())
+    assert np.isnan(scores["false_foreground"]["overall"]), "no label map is empty"
+    # second copies have the opposite of it as their label map
+    assert measure(tmp_path, copies=2, **given)["gan_test"] == {"overall": 0.5, "A": 0.5, "B": 0.5}
+    pooled = {"all": [item for items in make_items(CASES).values() for item in items]}
+    assert measure(tmp_path, real=pooled, **given) == scores
+    assert "gan_test" not in measure(tmp_path, given["drawn"])
+
+
 def test_held_out_conditions_of_the_sites_are_drawn(tmp_path):
     held_out = [{"case": case, "site": site} for case, site in (("h0", "A"), ("h1", None), ("h2", "B"))]
     truth = {int(s["condition"].sum()): s["image"] for s in Samples(held_out, "").samples}

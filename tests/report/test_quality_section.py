@@ -22,6 +22,8 @@ def make_results(**settings):
         "fid/real, other sites": (None, {"A": 59.1, "B": 64.2}),
         "ssim": (0.7, {"A": 0.71, "B": 0.69}),
         "ssim/held-out conditions": (0.65, {"A": 0.66, "B": 0.64}),
+        "gan_test": (0.512, {"A": 0.4, "B": 0.6}),
+        "gan_test/training images": (0.734, {"A": 0.7, "B": 0.8}),
         "neighbour_ratio/other patients": (0.93, {"A": 0.9, "B": 0.95}),
         "neighbour_ratio/any patient": (0.81, {"A": 0.8, "B": 0.82}),
         "neighbour_share": (0.072, {"A": 0.07, "B": 0.08}),
@@ -69,7 +71,9 @@ def test_figures_stand_beside_those_of_real_images():
     assert [row[:3] for row in overall[1:]] == [
         ["AsynDGAN", "24.0", "55.4"],
         ["Real images of other patients", "–", "64.0"],
+        ["Real training images", "–", "–"],
     ]
+    assert [row[overall[0].index("GAN-test (Dice) ↑")] for row in overall[1:]] == ["0.512", "–", "0.734"]
     assert neighbours[1:] == [
         ["AsynDGAN", "0.81", "0.93", "0.072", "0.150"],
         ["Real images, by definition", "–", "1.00", "0.050", "–"],
@@ -78,11 +82,14 @@ def test_figures_stand_beside_those_of_real_images():
         ["A: AsynDGAN", "110.4", "121.8"],
         ["A: Real images of other patients", "–", "71.0"],
         ["A: Real images of the other sites", "59.1", "–"],
+        ["A: Real training images", "–", "–"],
         ["B: AsynDGAN", "23.2", "–"],
         ["B: Real images of the other sites", "64.2", "–"],
+        ["B: Real training images", "–", "–"],
     ]
     assert len(neighbours_by_site) == 3
     text = " ".join(page.paragraphs)
+    assert "GAN-test is the Dice" in text
     assert "(554 synthetic, 500 real)" in text
     assert "0.93 times as far from the nearest training image of another patient as a real image is, and 7.2 %" in text
     assert (

@@ -105,6 +105,7 @@ def test_synthetic_images_are_scored_by_site(finished):
     for setting, scores in quality.items():
         assert {"fid", "fid/real, other patients", "mmd", "ssim", "ssim/held-out conditions"} < scores.keys()
         assert {"neighbour_ratio/other patients", "neighbour_share", "own_pair_share"} < scores.keys()
+        assert 0 <= scores["gan_test"]["mean"] <= 1
         # also of Syn-All, whose generator knows one site only
         assert all(score["per_case"].keys() == {"A", "B"} for score in scores.values())
         assert scores["images"]["mean"] == results["settings"][setting]["training_images"]
@@ -112,7 +113,7 @@ def test_synthetic_images_are_scored_by_site(finished):
         assert all(abs(scores[name]["mean"]) <= 1 for name in ("ssim", "ssim/held-out conditions"))
         assert (experiment.output_dir(setting, 0) / "quality" / "neighbours.npz").is_file()
     # what real images have among themselves is nothing of a setting's
-    for name in ("fid/real, other patients", "mmd/real, other sites", "images/real"):
+    for name in ("fid/real, other patients", "mmd/real, other sites", "gan_test/training images", "images/real"):
         assert quality["syn_all"][name] == quality["asyndgan"][name]
 
 
@@ -160,6 +161,7 @@ def test_features_of_a_file_of_weights(overlay, network, copied, tiny_sizes, tmp
     ]
     assert fid > 0
     assert fid != before
+    assert "gan_test" not in copied.write_results()["quality"]["asyndgan"], "these networks segment nothing"
     assert not (Path(copied.run_dir) / "features").exists()
 
 
