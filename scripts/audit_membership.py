@@ -52,7 +52,11 @@ def run(options: argparse.Namespace) -> int:
     for name, result in found.items():
         overall = result["overall"]
         low, high = overall["interval"] or (float("nan"), float("nan"))
-        print(f"{name}: AUC {overall['auc']:.3f} [{low:.3f}, {high:.3f}], {overall['tpr']:.3f} found at 1 %")
+        line = f"{name}: AUC {overall['auc']:.3f} [{low:.3f}, {high:.3f}], {overall['tpr']:.3f} found at 1 %"
+        if "excess" in result:
+            low, high = result["excess"]["interval"] or (float("nan"), float("nan"))
+            line += f"; over its control {result['excess']['auc']:+.3f} [{low:+.3f}, {high:+.3f}]"
+        print(line)
     print(f"wrote {options.output / 'membership.json'}")
     return 0
 

@@ -20,7 +20,8 @@ class Agreement:
     What a segmenter that was trained on real images finds in images of which the label map is known.
 
     The GAN-test of Shmelkov, Schmid and Alahari (2018, https://arxiv.org/abs/1807.09499, there with a classifier): it
-    falls where a generator does not draw what it is asked for, whatever the images look like otherwise.
+    falls where a generator does not draw what it is asked for, whatever the images look like otherwise. Images that
+    are all alike are the easiest to read: a high figure does not make them good to learn from.
 
     Args:
         segmenter: images B×C×H×W to scores of the background and the classes, B×(1 + K)×H×W.

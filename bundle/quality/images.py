@@ -71,8 +71,7 @@ class ImageQuality:
         training images by heart would do worse here;
     ``gan_test``, ``gan_test/training images``
         Dice of what the segmenter finds in synthetic images, and in real ones, with their label maps, all classes
-        together (:class:`bundle.quality.agreement.Agreement`): images that do not show what they were drawn for are
-        bad examples to learn from;
+        together (:class:`bundle.quality.agreement.Agreement`);
     ``false_foreground``, ``false_foreground/training images``
         share of the pixels that it marks where the label map is empty;
     ``images``, ``images/real``

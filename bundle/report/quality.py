@@ -39,7 +39,8 @@ REFERENCES = {
 READ_BY_A_SEGMENTER = (
     " GAN-test is the Dice of what a segmenter of real held-out images finds in the synthetic ones with the label maps "
     "that they were drawn on, false foreground the share of pixels that it marks where the label map is empty; the row "
-    "of real training images says what it can."
+    "of real training images says what it can. Images that are all alike are the easiest to read: a high figure alone "
+    "says little."
 )
 # What the images would score that are as far from each other as real patients are.
 REAL_NEIGHBOURS = {"neighbour_ratio/other patients": 1.0, "neighbour_share": 0.05}

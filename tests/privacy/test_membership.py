@@ -65,6 +65,9 @@ def test_a_generator_that_copies_is_caught_and_its_controls_are_not():
         assert results[name]["overall"]["tpr"] > 0.9, name
         assert all(site["auc"] > 0.99 for site in results[name]["sites"].values())
     assert results["reconstruction, calibrated"]["overall"]["auc"] > 0.99
+    for name in ("nearest", "reconstruction", "reconstruction, calibrated"):
+        assert results[name]["control"] in results
+        assert results[name]["excess"]["interval"][0] > 0.2, name
     for name in ("control, nearest real image of others", "control, untrained generator"):
         low, high = results[name]["overall"]["interval"]
         assert low < 0.5 < high, name
@@ -78,6 +81,9 @@ def test_a_generator_that_knows_nobody_is_not_accused():
     for name, result in results.items():
         low, high = result["overall"]["interval"]
         assert low < 0.5 < high, name
+    for name in ("nearest", "reconstruction", "reconstruction, calibrated", "discriminator"):
+        low, high = results[name]["excess"]["interval"]
+        assert low <= 0 <= high, name
     assert "released conditions" not in results
     assert not any(name.startswith("nearest") for name in summarize(audit_membership(found, target(found), 1, shift=1)))
 

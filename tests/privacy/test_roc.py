@@ -7,6 +7,7 @@ from bundle.privacy.attacks.roc import (
     auc,
     clustered_interval,
     discrimination,
+    excess,
     roc_curve,
     tpr_at_fpr,
     weighted_auc,
@@ -117,3 +118,41 @@ def test_patients_and_rates_that_do_not_fit_are_refused():
         clustered_interval(np.ones(2), np.ones(2), ["a", "b", "c"], ["d", "e"])
     with pytest.raises(ValueError, match=r"fpr: expected a rate in \[0, 1\), got 1"):
         tpr_at_fpr(np.ones(2), np.ones(2), 1)
+
+
+def clustered(patients=12, slices=5, seed=0):
+    """Scores that say as much of the patient as of the slice, half of them members, nothing of membership."""
+    rng = np.random.default_rng(seed)
+    of = np.repeat(np.arange(patients), slices)
+    scores = rng.normal(size=patients)[of] + 0.5 * rng.normal(size=len(of))
+    return scores, of < patients // 2, [f"p{i}" for i in of]
+
+
+def test_what_a_control_tells_as_well_is_no_excess():
+    scores, member, patients = clustered()
+    over = excess(scores, scores, member, patients)
+    assert (over["auc"], over["interval"]) == (0, [0, 0])
+    # a control that tells nothing: what is left is the attack's own
+    alone = discrimination(scores, member, patients)
+    over = excess(scores, np.zeros(len(scores)), member, patients)
+    assert over["auc"] == pytest.approx(alone["auc"] - 0.5)
+    assert over["interval"] == pytest.approx([end - 0.5 for end in alone["interval"]])
+
+
+def test_the_excess_is_measured_in_the_same_resamples():
+    """Which patients are drawn moves both alike: the difference is known better than either."""
+    scores, member, patients = clustered()
+    attack = scores + 0.3 * member
+    over, alone = excess(attack, scores, member, patients), discrimination(attack, member, patients)
+    assert 0 < over["interval"][0] < over["auc"] < over["interval"][1]
+    assert np.diff(over["interval"]) < 0.5 * np.diff(alone["interval"])
+    assert alone["interval"][0] < 0.5 < alone["interval"][1], "by itself it is nothing that these patients show"
+
+
+def test_an_excess_without_two_sides_or_with_other_scores():
+    scores, member, patients = clustered()
+    assert excess(scores, scores, np.ones(len(scores), bool), patients) == {"auc": None, "interval": None}
+    one_each = [0, 1], ["a", "b"]
+    assert excess(np.ones(2), np.zeros(2), *one_each) == {"auc": 0, "interval": None}
+    with pytest.raises(ValueError, match=r"as many scores as of the control, got \(60,\) and \(59,\)"):
+        excess(scores, scores[1:], member, patients)

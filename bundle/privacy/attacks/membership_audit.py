@@ -20,13 +20,22 @@ from bundle.privacy.attacks.membership import (
     shifted_errors,
 )
 from bundle.privacy.attacks.reidentification import nearest_release
-from bundle.privacy.attacks.roc import discrimination
+from bundle.privacy.attacks.roc import discrimination, excess
 from bundle.privacy.attacks.wall import wall_scores
 
-__all__ = ["CONTROL", "Attack", "Target", "audit_membership", "summarize"]
+__all__ = ["CONTROL", "CONTROLS", "Attack", "Target", "audit_membership", "summarize"]
 
 CONTROL = "control"
 """First word of attacks that cannot know of membership: what they find is the difference between the patients."""
+
+CONTROLS = {
+    "reconstruction": f"{CONTROL}, untrained generator",
+    "reconstruction, calibrated": f"{CONTROL}, untrained generator, calibrated",
+    "discriminator": f"{CONTROL}, untrained discriminator",
+    "nearest": f"{CONTROL}, nearest real image of others",
+    "nearest at 32×32": f"{CONTROL}, nearest real image of others at 32×32",
+}
+"""Of an attack, the control that is the same attack without what the training has made."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +93,7 @@ def audit_membership(
     error = reconstruction_errors(images, conditions, target.generate)
     moved = shifted_errors(images, conditions, target.generate, shift)
     untrained = reconstruction_errors(images, conditions, target.untrained_generate)
+    untrained_moved = shifted_errors(images, conditions, target.untrained_generate, shift)
     networks = {name: site.discriminator for name, site in target.sites.items()}
     found = {} if target.released is None else {"released conditions": _nearest_condition(candidates, target.released)}
     distances = _distances(candidates, target.synthetic, seed)
@@ -96,13 +106,18 @@ def audit_membership(
     attacks += [Attack(f"wall, {name}", scores, asked) for name, scores in walls.items()]
     controls = {name: score for name, score in distances.items() if name.startswith(CONTROL)}
     controls[f"{CONTROL}, untrained generator"] = -untrained
+    controls[f"{CONTROL}, untrained generator, calibrated"] = untrained_moved - untrained
     controls[f"{CONTROL}, untrained discriminator"] = discriminator_scores(candidates, target.untrained_discriminators)
     return attacks + [Attack(name, scores, candidates) for name, scores in controls.items()]
 
 
 def summarize(attacks: list[Attack], seed: int = 0) -> dict[str, Any]:
-    """By name of the attack: :func:`discrimination` ``overall`` and by site, under ``sites``; for JSON."""
+    """
+    By name of the attack: :func:`discrimination` ``overall`` and by site, under ``sites``; for JSON. Where an attack
+    has a control (:data:`CONTROLS`) its name as ``control``, and under ``excess`` :func:`excess` over it.
+    """
     found = {}
+    by_name = {attack.name: attack for attack in attacks}
     for attack in attacks:
         member, sites = attack.candidates.member, np.asarray(attack.candidates.sites)
         patients = np.asarray(attack.candidates.patients)
@@ -113,6 +128,9 @@ def summarize(attacks: list[Attack], seed: int = 0) -> dict[str, Any]:
                 for site in np.unique(sites)
             },
         }
+        if control := by_name.get(CONTROLS.get(attack.name, "")):
+            over = excess(attack.scores, control.scores, member, patients, seed=seed)
+            found[attack.name] |= {"control": control.name, "excess": over}
     return found
 
 
