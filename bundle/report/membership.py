@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from .drawing import INK, MUTED, PALETTE, RULE, literal, save_figure
 
-_DASHES = ("-", "--", ":", "-.")
+_DASHES = ("-", "--", ":", "-.", (0, (7, 2, 1, 2, 1, 2)))
 
 
 def membership_figure(
