@@ -13,16 +13,8 @@ from .names import display_name, get_metric
 from .scores import mean_and_std, order_settings
 from .tables import made_with
 
-COLUMNS = (
-    "fid",
-    "fid/other patients",
-    "mmd",
-    "mmd/other patients",
-    "ssim",
-    "ssim/held-out conditions",
-    "gan_test",
-    "false_foreground",
-)
+COLUMNS = ("fid", "fid/other patients", "mmd", "mmd/other patients", "ssim", "ssim/held-out conditions")
+READINGS = ("gan_test", "false_foreground")
 NEIGHBOURS = ("neighbour_ratio/any patient", "neighbour_ratio/other patients", "neighbour_share", "own_pair_share")
 # What real images have in a column: name of the row -> column -> metric of the cell.
 REFERENCES = {
@@ -36,8 +28,8 @@ REFERENCES = {
         "false_foreground": "false_foreground/training images",
     },
 }
-READ_BY_A_SEGMENTER = (
-    " GAN-test is the Dice of what a segmenter of real held-out images finds in the synthetic ones with the label maps "
+ABOUT_READINGS = (
+    "GAN-test is the Dice of what a segmenter of real held-out images finds in the synthetic ones with the label maps "
     "that they were drawn on, false foreground the share of pixels that it marks where the label map is empty; the row "
     "of real training images says what it can. Images that are all alike are the easiest to read: a high figure alone "
     "says little."
@@ -59,7 +51,14 @@ def quality_section(results: Mapping[str, Any]) -> str:
     scores = {**results, "settings": quality}
     settings = order_settings(scores)
     named = dict.fromkeys(name for setting in settings for name in quality[setting])
-    shown = {*COLUMNS, *NEIGHBOURS, "images", "images/real", *(m for r in REFERENCES.values() for m in r.values())}
+    shown = {
+        *COLUMNS,
+        *READINGS,
+        *NEIGHBOURS,
+        "images",
+        "images/real",
+        *(m for r in REFERENCES.values() for m in r.values()),
+    }
     others = [name for name in named if name not in shown]
     parts = ["<h2>Image quality</h2>"]
     columns = [name for name in (*COLUMNS, *others) if name in named]
@@ -68,13 +67,22 @@ def quality_section(results: Mapping[str, Any]) -> str:
     if "fid" in named:
         parts += [f"<p>{escape(_how_to_read(scores, settings))}</p>"]
     parts += [f'<p class="note">{escape(note)}</p>' for note in made_with(results)]
+    readings = [name for name in READINGS if name in named]
+    if readings:
+        parts += [
+            "<h3>Do the images show what they were drawn for?</h3>",
+            _table(scores, settings, readings, REFERENCES),
+        ]
+        parts += [f"<p>{escape(ABOUT_READINGS)}</p>"]
     neighbours = [name for name in NEIGHBOURS if name in named]
     if neighbours:
         parts += ["<h3>Does the generator copy?</h3>", _table(scores, settings, neighbours, {})]
         parts += [f"<p>{escape(text)}</p>" for text in _about_copies(scores, settings)]
     if sites := _sites(quality, settings):
         parts.append("<h3>By site</h3>")
-        parts += [_table(scores, settings, names, REFERENCES, sites) for names in (columns, neighbours) if names]
+        parts += [
+            _table(scores, settings, names, REFERENCES, sites) for names in (columns, readings, neighbours) if names
+        ]
     return "".join(parts)
 
 
@@ -154,7 +162,6 @@ def _how_to_read(scores: Mapping[str, Any], settings: Sequence[str]) -> str:
         "images as like to those of further patients as real ones are, as far as the feature network can tell. Figures "
         "of other feature networks, the customary ImageNet FID among them, do not compare. SSIM compares a synthetic "
         "image with the real one of its label map."
-        + (READ_BY_A_SEGMENTER if "gan_test" in (name for s in settings for name in scores["settings"][s]) else "")
     )
 
 
