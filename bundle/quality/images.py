@@ -210,22 +210,18 @@ class ImageQuality:
         if self.segmenter is None:
             return {}
 
-        def real() -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
-            for samples in data.values():
-                for index in range(len(samples)):
-                    sample = samples[index]
-                    yield items[sample["case"]]["site"], sample["image"], sample["condition"][: self.num_classes]
-
-        def synthetic() -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
-            for key, samples in made.items():
+        def images(of: Mapping, case_of: Callable) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
+            for key, samples in of.items():
                 for place in range(len(samples)):
                     sample = samples[place]
-                    site = items[data[key][_index_and_copy(sample["case"])[0]]["case"]]["site"]
+                    site = items[case_of(key, sample)]["site"]
                     yield site, sample["image"], sample["condition"][: self.num_classes]
 
+        synthetic = images(made, lambda key, sample: data[key][_index_and_copy(sample["case"])[0]]["case"])
+        real = images(data, lambda _, sample: sample["case"])
         return {
-            suffix: Agreement(self.segmenter, images, self.crop_size, self.batch_size, self.device)
-            for suffix, images in (("", synthetic()), ("/training images", real()))
+            suffix: Agreement(self.segmenter, found, self.crop_size, self.batch_size, self.device)
+            for suffix, found in (("", synthetic), ("/training images", real))
         }
 
     def _similarities(self, data: Mapping, made: Mapping, items: Mapping) -> dict[str, list[float]]:

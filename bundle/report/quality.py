@@ -72,8 +72,8 @@ def quality_section(results: Mapping[str, Any]) -> str:
         parts += [
             "<h3>Do the images show what they were drawn for?</h3>",
             _table(scores, settings, readings, REFERENCES),
+            f"<p>{escape(ABOUT_READINGS)}</p>",
         ]
-        parts += [f"<p>{escape(ABOUT_READINGS)}</p>"]
     neighbours = [name for name in NEIGHBOURS if name in named]
     if neighbours:
         parts += ["<h3>Does the generator copy?</h3>", _table(scores, settings, neighbours, {})]

@@ -23,7 +23,7 @@ from bundle.privacy.attacks.reidentification import nearest_release
 from bundle.privacy.attacks.roc import discrimination, excess
 from bundle.privacy.attacks.wall import wall_scores
 
-__all__ = ["CONTROL", "CONTROLS", "Attack", "Target", "audit_membership", "summarize"]
+__all__ = ["CONTROL", "Attack", "Target", "audit_membership", "summarize"]
 
 CONTROL = "control"
 """First word of attacks that cannot know of membership: what they find is the difference between the patients."""

@@ -173,9 +173,7 @@ def excess(
         raise ValueError(f"expected as many scores as of the control, got {np.shape(scores)} and {np.shape(control)}")
     if member.all() or not member.any():
         return {"auc": None, "interval": None}
-    ours, theirs = (
-        (values[member], values[~member]) for values in (np.asarray(s, dtype=float) for s in (scores, control))
-    )
+    ours, theirs = ((values[member], values[~member]) for values in (np.asarray(scores), np.asarray(control)))
     weights = _drawn(names[member], names[~member], resamples, seed)
     ends = None if weights is None else _percentiles(weighted_auc(*ours, weights) - weighted_auc(*theirs, weights))
     return {"auc": auc(*ours) - auc(*theirs), "interval": None if ends is None else list(ends)}
