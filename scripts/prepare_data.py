@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bundle.data.case_conversion import ConvertOptions
 from bundle.data.errors import DataError
 from bundle.data.layouts import LAYOUTS
+from bundle.data.one_grid import TRUST
 from bundle.data.preparation import PrepareOptions, Summary, prepare
 from bundle.data.splits import RULES
 
@@ -47,10 +48,17 @@ def parse_arguments(arguments: list[str] | None = None) -> PrepareOptions:
     parser.add_argument("--seed", type=int, default=0, help="of random sites and splits (default 0)")
     parser.add_argument("--modalities", nargs="+", help="which, in this order (default: the layout's)")
     parser.add_argument("--labels", nargs="+", metavar="VALUE=NAME", help='e.g. 0=background 1=tumour; "0" is needed')
-    parser.add_argument("--skip_incomplete", action="store_true", help="leave out cases that lack a file")
+    parser.add_argument("--skip_incomplete", action="store_true", help="leave out cases that lack a file or modality")
     parser.add_argument("--n4", action="store_true", help="N4 bias-field correction of every modality")
     parser.add_argument("--n4_shrink", type=int, default=4, help="estimate the field on a coarser grid (default 4)")
     parser.add_argument("--resample", type=float, metavar="MM", help="cubic voxels, all volumes on one grid")
+    parser.add_argument(
+        "--trust",
+        choices=TRUST,
+        help="where headers of a case disagree: label-array, the arrays lie voxel on voxel and the first modality's "
+        "header is everybody's; image-header, all headers are right, and the label and other modalities are resampled "
+        "onto the grid of the first modality (default: such cases are refused)",
+    )
     parser.add_argument(
         "--accept_mismatch", action="store_true", help="take tiles whose annotated nuclei are not darker than around"
     )
@@ -62,7 +70,7 @@ def parse_arguments(arguments: list[str] | None = None) -> PrepareOptions:
     except ValueError:
         parser.error("--labels: expected VALUE=NAME with a whole number as VALUE")
     values["modalities"] = tuple(values["modalities"]) if values["modalities"] else None
-    values["convert"] = ConvertOptions(values.pop("n4"), values.pop("n4_shrink"), values.pop("resample"))
+    values["convert"] = ConvertOptions(**{name: values.pop(name) for name in ("n4", "n4_shrink", "resample", "trust")})
     return PrepareOptions(**values)
 
 

@@ -12,8 +12,16 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from bundle.data.convert import write_nifti
-from bundle.data.geometry import check_same_grid, correct_bias, isotropic_grid, resample
+from bundle.data.geometry import correct_bias, isotropic_grid, resample
 from bundle.data.layouts.base import SEG, CaseFiles
+from bundle.data.one_grid import (
+    IMAGE_HEADER,
+    LABEL_ARRAY,
+    check_headers,
+    check_label_kept,
+    onto_first,
+    with_header_of_first,
+)
 from bundle.files import atomic_folder, write_json
 
 
@@ -25,11 +33,20 @@ class ConvertOptions:
         n4: correct the bias field of every modality (not of the label).
         n4_shrink: see :func:`bundle.data.geometry.correct_bias`.
         resample: edge of the cubic voxels in mm, or None to keep the grid.
+        trust: what is right where headers of a case disagree: ``"label-array"``, the arrays lie voxel on voxel and the
+            header of the first modality is everybody's; ``"image-header"``, the headers, and all else is resampled onto
+            the grid of the first modality (label: nearest neighbour). None refuses such a case.
     """
 
     n4: bool = False
     n4_shrink: int = 4
     resample: float | None = None
+    trust: str | None = None
+
+    @property
+    def changes_voxels(self) -> bool:
+        """Whether files cannot be used where they lie."""
+        return self.n4 or self.resample is not None or self.trust is not None
 
 
 def convert_case(
@@ -39,7 +56,7 @@ def convert_case(
     options: ConvertOptions,
     read: Callable[[CaseFiles, str], sitk.Image],
 ) -> bool:
-    """Write ``OUTPUT/MODALITY.nii.gz`` for every modality and ``OUTPUT/seg.nii.gz``, all or nothing.
+    """Write ``OUTPUT/MODALITY.nii.gz`` for every modality and ``OUTPUT/seg.nii.gz``, on one grid, all or nothing.
 
     Args:
         case: sources of the case.
@@ -52,7 +69,8 @@ def convert_case(
         Whether anything was converted.
 
     Raises:
-        DataError: an unreadable source, or volumes that do not share a grid while `options` does not resample.
+        DataError: an unreadable source, headers that disagree while `options` does not say which is right, or a label
+            that is lost on another grid.
     """
     record = {"options": dataclasses.asdict(options), "modalities": list(modalities), "sources": _fingerprint(case)}
     marker = output / "conversion.json"
@@ -63,18 +81,31 @@ def convert_case(
                 return False
         except ValueError:
             pass  # damaged: convert again
-    volumes = {modality: read(case, modality) for modality in (*modalities, SEG)}
-    if options.resample is None:
-        check_same_grid(volumes, case.case)
-    else:
-        grid = isotropic_grid(volumes[modalities[0]], options.resample)
-        volumes = {name: resample(volume, grid, label=name == SEG) for name, volume in volumes.items()}
+    volumes = _on_one_grid({name: read(case, name) for name in (*modalities, SEG)}, options)
     with atomic_folder(output) as folder:
         for name, volume in volumes.items():
             corrected = correct_bias(volume, options.n4_shrink) if options.n4 and name != SEG else volume
             write_nifti(corrected, folder / f"{name}.nii.gz")
         write_json(folder / marker.name, record)
     return True
+
+
+def _on_one_grid(volumes: dict[str, sitk.Image], options: ConvertOptions) -> dict[str, sitk.Image]:
+    label = volumes[SEG]
+    if options.trust is None:
+        check_headers(volumes, only_same_shape=options.resample is not None)
+    if options.trust == LABEL_ARRAY:
+        volumes = with_header_of_first(volumes)
+        label = volumes[SEG]
+    elif options.trust == IMAGE_HEADER:
+        volumes = onto_first(volumes, SEG)
+    if options.resample is None:
+        volumes = with_header_of_first(volumes)  # rounding apart, they have it
+    else:
+        grid = isotropic_grid(next(iter(volumes.values())), options.resample)
+        volumes = {name: resample(volume, grid, label=name == SEG) for name, volume in volumes.items()}
+    check_label_kept(label, volumes[SEG])
+    return volumes
 
 
 def _fingerprint(case: CaseFiles) -> str:

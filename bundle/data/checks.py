@@ -7,6 +7,7 @@ import os
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 
-from bundle.data.convert import ITK_SUFFIXES, has_suffix, read_array
+from bundle.data.convert import ITK_SUFFIXES, VOLUME_SUFFIXES, has_suffix, read_array
 from bundle.data.errors import DataError
+from bundle.data.geometry import image_affine
+from bundle.data.one_grid import REMEDY, grid_problem
 from bundle.data.progress import progress
 from bundle.data.tiles import TILE_SUFFIXES, read_pixels
+from bundle.data.voxels import channels_of, check_finite, check_labels, check_varied, copies, digest_of
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 # Decoded volumes of four modalities take some hundred MB a case, so more threads cost more than they bring.
@@ -33,10 +37,12 @@ def check_files(
 ) -> list[str]:
     """Check the image and label files of data-list items.
 
-    Always: the files exist, headers of NIfTI, PNG and TIFF are readable, image and label have the same spatial shape,
-    a file with several channels has ``len(modality)`` of them, and no NIfTI file is shorter than its header says;
-    images in PNG and TIFF have 8 bits. With `deep` every voxel is decoded: damaged and truncated files, label values
-    outside `labels` (or that number no objects), and image values that are not finite are found.
+    Always: the files exist, headers of NIfTI, PNG and TIFF are readable, image and label have the same spatial shape
+    and, in volumes, headers of one grid; volumes have three dimensions and one real number per voxel, a file with
+    several channels has ``len(modality)`` of them, and no NIfTI file is shorter than its header says; images in PNG and
+    TIFF have 8 bits. With `deep` every voxel is decoded: damaged and truncated files, label values outside `labels` (or
+    that number no objects), volumes of one or two values, image values that are not finite, and a modality that is a
+    copy of another are found.
 
     Args:
         items: dicts with ``image`` (a path, or one per modality), ``label`` (a path) and ``case``.
@@ -51,13 +57,39 @@ def check_files(
     allowed = None if label_type == "instances" else sorted(labels)
 
     def check(item: Mapping[str, Any]) -> list[str]:
-        return _check_item(item, len(modality), allowed, deep)
+        return _check_item(item, modality, allowed, deep)
 
     if not deep:
         return [problem for item in items for problem in check(item)]
     # Decompression releases the interpreter lock, so threads are enough.
     with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as pool:
         return [p for found in progress(pool.map(check, items), "check files", len(items)) for p in found]
+
+
+def find_copies(items: Sequence[Mapping[str, Any]], modality: Sequence[str]) -> dict[str, str]:
+    """Cases of which one modality is a copy of another, and which; nothing else that is wrong is looked at.
+
+    Args:
+        items: as for :func:`check_files`.
+        modality: channel names of the image.
+
+    Returns:
+        A phrase by case.
+    """
+    found = {}
+    for item in progress(items, "compare modalities", len(items)) if len(modality) > 1 else []:
+        single = not isinstance(item["image"], (list, tuple))
+        try:
+            arrays = [_decode(path) for path in ([item["image"]] if single else item["image"])]
+        except (DataError, OSError):
+            continue
+        if any(array is None for array in arrays):
+            continue
+        parts = channels_of(arrays[0], modality) if single else zip(modality, arrays, strict=True)
+        copied = copies({name: digest_of(part) for name, part in parts})
+        if copied:
+            found[item["case"]] = copied[0]
+    return found
 
 
 def decode_nifti(path: str | os.PathLike) -> np.ndarray:
@@ -76,57 +108,118 @@ def decode_nifti(path: str | os.PathLike) -> np.ndarray:
         raise DataError(f"{path}: unreadable or truncated, expected a whole NIfTI file ({_reason(error)})") from error
 
 
-def _check_item(item: Mapping[str, Any], channels: int, labels: list[int] | None, deep: bool) -> list[str]:
+@dataclass(frozen=True)
+class _Header:
+    """Shape of an array, and of a volume the 4×4 matrix from voxel indices to millimetres."""
+
+    shape: tuple[int, ...]
+    affine: np.ndarray | None = None
+
+
+def _check_item(item: Mapping[str, Any], modality: Sequence[str], labels: list[int] | None, deep: bool) -> list[str]:
     case, label = item["case"], item["label"]
-    images = item["image"] if isinstance(item["image"], (list, tuple)) else [item["image"]]
     single = not isinstance(item["image"], (list, tuple))
-    problems, shapes = [], {}
-    for field, path in [*(("image", path) for path in images), ("label", label)]:
+    images = [item["image"]] if single else item["image"]
+    channels = len(modality) if single else 1
+    problems, headers, digests = [], {}, {}
+    for number, (field, path) in enumerate([*(("image", path) for path in images), ("label", label)]):
+        expected = channels if field == "image" else 1
         try:
-            if has_suffix(path, TILE_SUFFIXES):
-                shapes[path] = _picture_shape(path, channels if single and field == "image" else 1, field)
-            else:
-                shapes[path] = _header_shape(path)
+            headers[path] = _header(path, expected, field)
             array = _decode(path) if deep else None
-            if array is not None:
-                problems += _check_voxels(array, path, case)
-                problems += _check_labels(array, path, case, labels) if field == "label" else []
         except DataError as error:
             problems.append(f"case {case}, {field}: {error}")
-    expected = shapes.get(label)
-    for path in images:
-        shape = shapes.get(path)
-        if shape is None:
             continue
-        several = single and channels > 1 and not has_suffix(path, TILE_SUFFIXES)
-        if several and (len(shape) != 4 or shape[3] != channels):
-            problems.append(
-                f"case {case}, image: {path} has shape {shape}, expected four dimensions with {channels} channels last"
-            )
-        elif expected is not None and shape[:3] != expected[:3]:
-            problems.append(
-                f"case {case}: image {path} has shape {shape[:3]}, label {label} has {expected[:3]}; expected the same"
-            )
-    return problems
+        if array is None:
+            continue
+        problems += check_finite(array, path, case)
+        if field == "label":
+            problems += check_labels(array, path, case, labels)
+        elif headers[path] is not None and headers[path].affine is not None:
+            names = modality if single else [modality[number]]
+            for name, part in channels_of(array, names):
+                flat = check_varied(part, name, path, case)
+                problems += flat
+                if not flat:
+                    digests[name] = digest_of(part)
+    copied = [f"case {case}: {problem}" for problem in copies(digests)]
+    return problems + copied + _check_grids(headers, images, label, case)
 
 
-def _header_shape(path: str) -> tuple[int, ...] | None:
-    """Shape from the header; None for formats that are read only while decoding."""
+def _check_grids(headers: Mapping[str, _Header | None], images: Sequence[str], label: str, case: str) -> list[str]:
+    """Image and label lie voxel on voxel, and so do the files of several modalities."""
+    known = {path: headers[path] for path in (*images, label) if headers.get(path) is not None}
+    if label in known:
+        shapes = {path: header.shape[:3] for path, header in known.items()}
+        problems = [
+            f"case {case}: image {path} has shape {shapes[path]}, label {label} has {shapes[label]}; expected the same"
+            for path in images
+            if path in known and shapes[path] != shapes[label]
+        ]
+        if problems:
+            return problems
+    grids = {path: (header.shape[:3], header.affine) for path, header in known.items() if header.affine is not None}
+    problem = grid_problem(grids) if len(grids) > 1 else None
+    if problem:
+        return [f"case {case}: {problem}"]
+    affines = [grids[path][1] for path in images if path in grids]
+    # MONAI reads the modalities of a case as channels of one image, and compares their headers to the last digits
+    if not all(np.allclose(affine, affines[0]) for affine in affines):
+        return [f"case {case}: headers of {', '.join(images)} differ by rounding, expected the same ({REMEDY})"]
+    return []
+
+
+def _header(path: str, channels: int, field: str) -> _Header | None:
+    """From the header of a file; None for formats that are read only while decoding."""
+    if has_suffix(path, TILE_SUFFIXES):
+        return _Header(_picture_shape(path, channels, field))
     if not os.path.isfile(path):
         raise DataError(f"{path}: no such file")
-    if not has_suffix(path, NIFTI_SUFFIXES):
+    if not has_suffix(path, VOLUME_SUFFIXES):
         return None
+    header = _nifti_header(path) if has_suffix(path, NIFTI_SUFFIXES) else _itk_header(path)
+    _check_dimensions(header.shape, path, channels)
+    return header
+
+
+def _nifti_header(path: str) -> _Header:
     try:
         image = nib.load(path)
-        shape = tuple(int(n) for n in image.shape)
+        shape, dtype = tuple(int(n) for n in image.shape), image.get_data_dtype()
         # nibabel clears the offset in the header that it returns: ask the array proxy.
-        needed = image.dataobj.offset + int(np.prod(shape)) * image.get_data_dtype().itemsize
+        needed = image.dataobj.offset + int(np.prod(shape)) * dtype.itemsize
     except Exception as error:
         raise DataError(f"{path}: unreadable or truncated, expected a NIfTI header ({_reason(error)})") from error
+    if dtype.kind not in "buif":
+        found = "complex numbers" if dtype.kind == "c" else "colours (RGB)"
+        raise DataError(f"{path}: holds {found}, expected one real number per voxel")
     if _stored_size(path) != needed % 2**32:
         # Legal for files of several gzip members or with trailing bytes; decoding tells those from truncated ones.
         decode_nifti(path)
-    return shape
+    return _Header(shape, image.affine)
+
+
+def _itk_header(path: str) -> _Header:
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(path)
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise DataError(f"{path}: unreadable or truncated, expected a volume's header ({_reason(error)})") from error
+    if reader.GetNumberOfComponents() != 1:
+        raise DataError(f"{path}: has {reader.GetNumberOfComponents()} components, expected one real number per voxel")
+    shape = tuple(reader.GetSize())
+    return _Header(shape, image_affine(reader) if len(shape) == 3 else None)
+
+
+def _check_dimensions(shape: tuple[int, ...], path: str, channels: int) -> None:
+    if channels > 1:
+        if len(shape) != 4 or shape[3] != channels:
+            raise DataError(f"{path} has shape {shape}, expected four dimensions with {channels} channels last")
+    # a last dimension of 1 is a channel
+    elif len(shape) != 3 and (len(shape) != 4 or shape[3] != 1):
+        hint = "one value per voxel, no channels and no frames" if len(shape) > 3 else "one slice is rows × columns × 1"
+        raise DataError(f"{path}: has shape {shape}, expected three dimensions ({hint})")
 
 
 def _picture_shape(path: str, channels: int, field: str) -> tuple[int, ...]:
@@ -164,29 +257,6 @@ def _decode(path: str) -> np.ndarray | None:
     if has_suffix(path, TILE_SUFFIXES):
         return read_pixels(path)
     return read_array(path) if has_suffix(path, ITK_SUFFIXES) else None
-
-
-def _check_voxels(array: np.ndarray, path: str, case: str) -> list[str]:
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        return [f"case {case}: {path} holds values that are not finite, expected finite numbers only"]
-    return []
-
-
-def _check_labels(array: np.ndarray, path: str, case: str, labels: list[int] | None) -> list[str]:
-    """`labels` are the values that may occur; None for instances."""
-    if labels is None:
-        whole = array.dtype.kind in "bui" or (np.isfinite(array).all() and (array == np.rint(array)).all())
-        if not whole or array.min() < 0:
-            return [f"case {case}: label {path} holds fractions or negative values, expected whole numbers from 0"]
-        return [] if array.any() else [f"case {case}: label {path} holds no object, expected at least one"]
-    outside = np.ones(array.shape, dtype=bool)
-    for value in labels:
-        outside &= array != value
-    if not outside.any():
-        return []
-    found = ", ".join(f"{value:g}" for value in np.unique(array[outside])[:8])
-    allowed = ", ".join(map(str, labels))
-    return [f"case {case}: label {path} holds the values {found}, expected only {allowed}"]
 
 
 def _reason(error: Exception) -> str:

@@ -9,11 +9,14 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 
 from bundle.data.errors import DataError
+from bundle.data.geometry import MAX_SHEAR, right_angles, set_affine
 from bundle.files import atomic_path
+from bundle.transforms.whole_numbers import whole_numbers
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd", ".tif", ".tiff", ".png")
@@ -40,7 +43,7 @@ def read_volume(path: str | os.PathLike) -> sitk.Image:
         try:
             image = sitk.ReadImage(os.fspath(path))
         except RuntimeError as error:
-            raise DataError(f"{path}: unreadable or truncated, expected a NIfTI volume ({_last(error)})") from error
+            image = _read_sheared(path, error)
     else:
         image = _from_itk(_itk_read(os.fspath(path), path))
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
@@ -48,6 +51,8 @@ def read_volume(path: str | os.PathLike) -> sitk.Image:
             f"{path}: has {image.GetDimension()} dimensions and {image.GetNumberOfComponentsPerPixel()} components, "
             "expected a 3-D volume with one component"
         )
+    if image.GetPixelID() in (sitk.sitkComplexFloat32, sitk.sitkComplexFloat64):
+        raise DataError(f"{path}: holds complex numbers, expected one real number per voxel (the magnitude of MRI)")
     for key in image.GetMetaDataKeys():
         image.EraseMetaData(key)
     return image
@@ -70,7 +75,7 @@ def read_channel(path: str | os.PathLike, channel: int) -> sitk.Image:
         reader.SetExtractIndex([0, 0, 0, channel])
         image = reader.Execute()
     except RuntimeError as error:
-        raise DataError(f"{path}: unreadable or truncated, expected a NIfTI volume ({_last(error)})") from error
+        image = _read_sheared(Path(path), error, channel)
     for key in image.GetMetaDataKeys():
         image.EraseMetaData(key)
     return image
@@ -126,18 +131,20 @@ def as_label(image: sitk.Image, origin: str | os.PathLike) -> sitk.Image:
     """A label volume as uint8.
 
     Args:
-        image: values must be whole numbers in 0..255, of any pixel type.
+        image: values must be whole numbers in 0..255 within the rounding of float32, of any pixel type.
         origin: where the label came from, for the message.
 
     Raises:
         DataError: fractions, or values outside 0..255.
     """
-    values = sitk.GetArrayViewFromImage(image)
-    if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.rint(values)).all()):
+    values = whole_numbers(sitk.GetArrayViewFromImage(image))
+    if values is None:
         raise DataError(f"{origin}: label holds fractions, expected whole numbers")
     if values.min() < 0 or values.max() > 255:
         raise DataError(f"{origin}: label values run from {values.min()} to {values.max()}, expected 0 to 255")
-    return sitk.Cast(image, sitk.sitkUInt8)
+    label = sitk.GetImageFromArray(values.astype(np.uint8))
+    label.CopyInformation(image)
+    return label
 
 
 def _itk_read(name: str | list[str], origin: Path, **options):
@@ -158,6 +165,30 @@ def _from_itk(image) -> sitk.Image:
     result.SetOrigin([float(value) for value in image.GetOrigin()])
     result.SetDirection(itk.array_from_matrix(image.GetDirection()).ravel().tolist())
     return result
+
+
+def _read_sheared(path: Path, error: RuntimeError, channel: int | None = None) -> sitk.Image:
+    """A NIfTI volume whose axes are nearly at right angles, which ITK refuses; any other error is passed on."""
+    if "orthonormal" not in str(error):
+        raise DataError(f"{path}: unreadable or truncated, expected a NIfTI volume ({_last(error)})") from error
+    stored = nib.load(path)
+    affine, shear = right_angles(stored.affine)
+    if shear > MAX_SHEAR:
+        raise DataError(
+            f"{path}: its axes are not at right angles (direction cosines are off by {shear:.2g}, up to {MAX_SHEAR} is "
+            "taken as rounding); resample the volume onto a grid with right angles first, as 3D Slicer and "
+            "nibabel.processing.resample_to_output do"
+        ) from error
+    if len(stored.shape) != (3 if channel is None else 4) or (channel is not None and channel >= stored.shape[3]):
+        expected = "three dimensions" if channel is None else f"four dimensions with channel {channel} last"
+        raise DataError(f"{path}: has shape {stored.shape}, expected {expected}") from error
+    try:
+        voxels = np.asanyarray(stored.dataobj if channel is None else stored.dataobj[..., channel])
+        image = sitk.GetImageFromArray(voxels.T)
+    except Exception as cause:  # nibabel, gzip and zlib raise a dozen types for damaged files
+        raise DataError(f"{path}: unreadable or truncated, expected a NIfTI volume ({_last(cause)})") from cause
+    set_affine(image, affine)
+    return image
 
 
 def _last(error: Exception) -> str:

@@ -1,44 +1,52 @@
-"""Grids of volumes: agreement, resampling; and the bias field of MRI."""
+"""Grids of volumes: affine matrices, resampling; and the bias field of MRI."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import SimpleITK as sitk
+from scipy.linalg import polar
 
 from bundle.data.errors import DataError
+from bundle.transforms.background import is_raw
+
+# of direction cosines: what is taken as rounding where axes should be at right angles
+MAX_SHEAR = 0.01
+# what files call right, anterior and superior, ITK has as left, posterior and superior
+_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
-def check_same_grid(images: Mapping[str, sitk.Image], case: str) -> None:
-    """Volumes of a case must lie voxel on voxel.
+def image_affine(image: sitk.Image | sitk.ImageFileReader) -> np.ndarray:
+    """4×4, from voxel indices of a volume to millimetres to the right, front and top, as NIfTI has it."""
+    affine = np.eye(4)
+    affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
+    affine[:3, 3] = image.GetOrigin()
+    return _TO_RAS @ affine
 
-    Sizes must be equal; spacing may differ by 1 % and the direction cosines by 0.01, as exporters round them;
-    the origin by a tenth of a voxel.
+
+def set_affine(image: sitk.Image, affine: np.ndarray) -> None:
+    """Give a volume the geometry that :func:`image_affine` would return; the axes must be at right angles."""
+    in_lps = _TO_RAS @ affine
+    spacing = np.linalg.norm(in_lps[:3, :3], axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetOrigin(in_lps[:3, 3].tolist())
+    image.SetDirection((in_lps[:3, :3] / spacing).ravel().tolist())
+
+
+def right_angles(affine: np.ndarray) -> tuple[np.ndarray, float]:
+    """The affine matrix with the nearest axes at right angles (polar decomposition), and how far they are off.
 
     Args:
-        images: volumes by name; the first is the reference.
-        case: for the message.
+        affine: 4×4, voxel indices to millimetres; no axis without an edge.
 
-    Raises:
-        DataError: names the volumes and what differs.
+    Returns:
+        4×4 with the same spacing and origin; the largest difference of a direction cosine.
     """
-    (reference_name, reference), *others = images.items()
-    spacing = np.array(reference.GetSpacing())
-    for name, image in others:
-        checks = {
-            "size": image.GetSize() == reference.GetSize(),
-            "spacing": np.allclose(image.GetSpacing(), spacing, rtol=0.01, atol=0),
-            "direction": np.allclose(image.GetDirection(), reference.GetDirection(), rtol=0, atol=0.01),
-            "origin": bool(np.all(np.abs(np.subtract(image.GetOrigin(), reference.GetOrigin())) <= 0.1 * spacing)),
-        }
-        for what, same in checks.items():
-            if not same:
-                values = [getattr(volume, f"Get{what.capitalize()}")() for volume in (reference, image)]
-                raise DataError(
-                    f"case {case}: {what} of {reference_name} is {_short(values[0])}, of {name} {_short(values[1])}; "
-                    "expected the same grid. Use --resample MM to bring all of them onto the grid of the first modality"
-                )
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    directions = affine[:3, :3] / spacing
+    nearest, _ = polar(directions)
+    straight = np.array(affine, dtype=np.float64)
+    straight[:3, :3] = nearest * spacing
+    return straight, float(np.abs(nearest - directions).max())
 
 
 def isotropic_grid(reference: sitk.Image, millimetres: float) -> sitk.Image:
@@ -81,12 +89,14 @@ def correct_bias(image: sitk.Image, shrink: int = 4) -> sitk.Image:
         float32 volume on the same grid.
 
     Raises:
-        DataError: no voxel is positive.
+        DataError: no voxel is positive, or somebody has normalised the volume already.
     """
     image = sitk.Cast(image, sitk.sitkFloat32)
     values = sitk.GetArrayViewFromImage(image)
     if not (values > 0).any():
         raise DataError("N4 bias-field correction needs positive intensities, found none")
+    if not is_raw(values.T):
+        raise DataError("N4 bias-field correction needs raw intensities, found some that were normalised before")
     stripped = float((values == 0).mean()) > 0.1
     mask = image > 0 if stripped else sitk.OtsuThreshold(image, 0, 1) * sitk.Cast(image > 0, sitk.sitkUInt8)
     # A B-spline field needs some samples along every axis: thin stacks are not shrunk along their slices.
@@ -95,7 +105,3 @@ def correct_bias(image: sitk.Image, shrink: int = 4) -> sitk.Image:
     n4.SetMaximumNumberOfIterations([50, 50, 30, 20])
     n4.Execute(sitk.Shrink(image, factors), sitk.Shrink(mask, factors))
     return sitk.Cast(image / sitk.Exp(sitk.Cast(n4.GetLogBiasFieldAsImage(image), sitk.sitkFloat32)), sitk.sitkFloat32)
-
-
-def _short(values: tuple) -> str:
-    return "(" + ", ".join(f"{value:.4g}" for value in values) + ")"

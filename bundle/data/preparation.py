@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle.data.case_conversion import ConvertOptions
-from bundle.data.checks import check_files
+from bundle.data.checks import check_files, find_copies
 from bundle.data.datalist import FILE_NAME, write_datalist
 from bundle.data.errors import DataError
 from bundle.data.layouts import CaseFiles, Layout, get_layout
@@ -39,7 +39,8 @@ class PrepareOptions:
         num_sites, alpha, seed: of the site rule; `seed` also of the random split.
         modalities: which, in this order; None takes the layout's. Not for tiles.
         labels: names by label value; None takes the layout's. Not for tiles.
-        skip_incomplete: leave out cases that lack a file, with a warning, instead of stopping.
+        skip_incomplete: leave out cases that lack a file, or hold a copy of another modality in its place, with a
+            warning, instead of stopping.
         convert: what happens to the voxels. Not for tiles.
         name: name of the data set; None takes the name of `source`.
         accept_mismatch: take tiles whose annotated nuclei are no darker than their surroundings.
@@ -107,6 +108,8 @@ def prepare(options: PrepareOptions) -> Summary:
     cases = [dataclasses.replace(c, patient=matched[c.case].patient or c.patient) if matched else c for c in cases]
     split, origin = _known_split(cases, matched, options, warnings)
     files = _make_items(cases, layout, modalities, options, warnings)
+    if options.skip_incomplete:
+        cases, split = _leave_out_copies(cases, split, files, warnings)
     items = files.items
     problems = check_files(items, files.channels, labels, deep=True, label_type=layout.label_type)
     if problems:
@@ -186,6 +189,7 @@ def _check_options(options: PrepareOptions, layout: Layout) -> None:
         "labels": options.labels is not None,
         "n4": options.convert.n4,
         "resample": options.convert.resample is not None,
+        "trust": options.convert.trust is not None,
     }
     if not layout.volumes:
         problems += [f"{name} is for volumes, layout {layout.name} has tiles" for name, is_given in given.items()
@@ -258,7 +262,7 @@ def _make_items(
     warnings: list[str],
 ) -> _Files:
     """The files of every case; cases are converted first where needed."""
-    converted = not layout.nifti or options.convert.n4 or options.convert.resample is not None
+    converted = not layout.nifti or options.convert.changes_voxels
     files, problems = _Files(modalities), []
     if not converted and layout.channels:
         files.channels = layout.channels
@@ -285,6 +289,22 @@ def _make_items(
     return files
 
 
+def _leave_out_copies(
+    cases: list[CaseFiles], split: dict[str, str] | None, files: _Files, warnings: list[str]
+) -> tuple[list[CaseFiles], dict[str, str] | None]:
+    """Cases, their split and `files` without those that have no modality of their own where another was copied."""
+    copies = find_copies(files.items, files.channels)
+    if not copies:
+        return cases, split
+    first = next(iter(copies))
+    warnings.append(f"{len(copies)} cases left out; the first: case {first}, {copies[first]}")
+    files.items = [item for item in files.items if item["case"] not in copies]
+    if not files.items:
+        raise DataError(f"no case is left: in all {len(copies)} one modality is a copy of another")
+    kept = None if split is None else {case: part for case, part in split.items() if case not in copies}
+    return [case for case in cases if case.case not in copies], kept
+
+
 def _provenance(options: PrepareOptions, split: str) -> dict[str, Any]:
     rule: dict[str, Any] = {"rule": options.sites, "seed": options.seed}
     if options.sites in ("size", "dirichlet"):
@@ -300,6 +320,8 @@ def _provenance(options: PrepareOptions, split: str) -> dict[str, Any]:
         rule["n4_shrink"] = options.convert.n4_shrink
     if options.convert.resample is not None:
         rule["resample"] = options.convert.resample
+    if options.convert.trust is not None:
+        rule["trust"] = options.convert.trust
     return rule
 
 

@@ -68,7 +68,25 @@ class HeldOutDataset(Dataset):
         return len(self.data)
 
     def __getitem__(self, index: int) -> dict:
-        item = self.data[index]
+        return self._prepare(self.data[index])
+
+    def check(self) -> None:
+        """
+        Prepare every case once, before the hours that come before their evaluation.
+
+        Raises:
+            DataError: listing the cases that cannot be prepared.
+        """
+        problems = []
+        for item in tqdm(self.data, desc="preparing held-out cases", unit="case", disable=None, leave=False):
+            try:
+                self._prepare(item)
+            except DataError as error:
+                problems.append(str(error))
+        if problems:
+            raise DataError.listing("held-out cases", problems)
+
+    def _prepare(self, item: Mapping) -> dict:
         # a case of no site: None cannot be collated, and no site is called ""
         return prepare_case({**item, "site": item.get("site") or ""}, self.transform, "held-out cases")
 

@@ -13,6 +13,7 @@ from monai.transforms import MapTransform
 from monai.utils import convert_to_numpy
 from scipy import ndimage
 
+from bundle.transforms.background import bright_value, lift
 from bundle.transforms.source_name import source_name
 
 __all__ = ["BrainOutlined", "brain_outline"]
@@ -38,13 +39,16 @@ def brain_outline(
     grows with the signal and fat is much brighter than brain: on the intensities themselves Otsu separates fat from
     the rest and loses dim slices near the vertex.
 
+    Images that somebody has normalised before (zero mean and unit variance, a range such as -1 to 1, the background at
+    any value) are first brought back to a background of 0: :func:`bundle.transforms.background.lift`.
+
     Thin bridges of noise are then opened and gaps closed (bone and air leave the skin open in low slices, and all of
     the head would count as outside), both only behind a noisy background: what somebody has masked is taken at its
     word. Small components are dropped, and holes (ventricles, bone, air, resection cavities) are filled slice by slice
     along the last axis (in 2-D: in the image).
 
     Args:
-        image: C×H×W or C×H×W×D, any real dtype, raw intensities; larger than background means tissue.
+        image: C×H×W or C×H×W×D, any real dtype; larger than background means tissue.
         zero_share: see above, 0 to 1.
         smoothing: width in pixels of the in-plane average before the threshold; 1 for none.
         opening, closing: radius in pixels of the in-plane opening and closing after the threshold; 0 for none.
@@ -64,21 +68,26 @@ def brain_outline(
     # max - min instead of np.isfinite on everything: one pass, and nan and inf both show.
     low, high = float(image.min()), float(image.max())
     if not np.isfinite(high - low):
-        raise ValueError("expected finite intensities, found nan or infinity")
+        share = 1 - np.isfinite(image).mean()
+        raise ValueError(
+            f"expected finite intensities, found nan or infinity in {share:.2g} of the voxels; is it the background? "
+            "Set it to 0"
+        )
     if high <= low:
         raise ValueError(f"expected an image with a background and an inside, found the single value {low:g}")
 
-    scales = [_bright(channel) for channel in image]
+    channels = [lift(channel) for channel in image]
+    scales = [bright_value(channel) for channel in channels]
     dark = np.ones(image.shape[1:], dtype=bool)
     background = np.ones(image.shape[1:], dtype=bool)
-    for channel, scale in zip(image, scales, strict=True):
+    for channel, scale in zip(channels, scales, strict=True):
         dark &= channel <= 0.05 * scale
         background &= channel == 0
     number_dark = int(dark.sum())
     if number_dark and int(background.sum()) >= zero_share * number_dark:
         mask = ~background
     else:
-        mask = _above_noise(image, scales, smoothing)
+        mask = _above_noise(channels, scales, smoothing)
         if opening:
             mask = ndimage.binary_opening(mask, structure=_in_plane(mask.ndim), iterations=opening)
         if closing is None:
@@ -88,7 +97,7 @@ def brain_outline(
 
 
 class BrainOutlined(MapTransform):
-    """Add the outline of the head or brain to an item, from raw intensities and all channels of ``keys``.
+    """Add the outline of the head or brain to an item, from all channels of ``keys``.
 
     The outline is what the generator needs besides the labels: without it, where the brain ends is anyone's guess.
     Must come before intensities are scaled. The method and its arguments: :func:`brain_outline`.
@@ -171,17 +180,9 @@ class BrainOutlined(MapTransform):
         return mask
 
 
-def _bright(channel: np.ndarray) -> float:
-    """About the 99.5th percentile: of every nth voxel, which is enough for a scale and much faster."""
-    step = max(1, channel.size // 200_000)
-    value = float(np.percentile(channel.reshape(-1)[::step], 99.5))
-    # A small object in a large image may lie above the percentile entirely.
-    return value if value > 0 else float(channel.max())
-
-
-def _above_noise(image: np.ndarray, scales: list[float], smoothing: int) -> np.ndarray:
-    signal = np.zeros(image.shape[1:], dtype=np.float32)
-    for channel, scale in zip(image, scales, strict=True):
+def _above_noise(channels: list[np.ndarray], scales: list[float], smoothing: int) -> np.ndarray:
+    signal = np.zeros(channels[0].shape, dtype=np.float32)
+    for channel, scale in zip(channels, scales, strict=True):
         if scale > 0:
             signal += np.clip(channel, 0, scale).astype(np.float32) / scale
     signal /= len(scales)

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 
+import numpy as np
 from monai.config import KeysCollection
+from monai.data import MetaTensor
 from monai.transforms import MapTransform
+
+from bundle.transforms.grids import describe_grid, grid_differences
+from bundle.transforms.source_name import source_name
 
 __all__ = ["CheckSameShaped"]
 
 
 class CheckSameShaped(MapTransform):
     """
-    Refuse a case whose arrays do not have the same spatial shape.
+    Refuse a case whose arrays do not have the same spatial shape, or whose headers put them in different places.
+
+    Reorientation turns every array by its own header: headers that disagree tear image and label apart. Must come
+    before anything that changes a grid.
 
     Args:
-        keys: arrays C×spatial, at least two.
+        keys: arrays C×spatial, at least two. Volumes that are MetaTensors are compared by their affine matrices as
+            well, within the tolerances of :func:`bundle.transforms.grids.grid_differences`.
 
     Raises:
-        ValueError: naming the keys and their shapes.
+        ValueError: naming the keys and their shapes, or the files and their headers.
 
     Example:
         >>> import torch
@@ -38,4 +47,13 @@ class CheckSameShaped(MapTransform):
             raise ValueError(
                 "expected one spatial shape, got " + ", ".join(f"{key} {shape}" for key, shape in shapes.items())
             )
+        volumes = [key for key in self.keys if isinstance(data[key], MetaTensor) and len(shapes[key]) == 3]
+        grids = {key: (shapes[key], np.asarray(data[key].affine)) for key in volumes}
+        for key in volumes[1:]:
+            differs = grid_differences(*grids[volumes[0]], *grids[key])
+            if differs:
+                headers = [f"'{k}' ({source_name(data, k)}) has {describe_grid(*grids[k])}" for k in (volumes[0], key)]
+                raise ValueError(
+                    f"headers differ in {', '.join(differs)}: {headers[0]}; {headers[1]}; expected one grid"
+                )
         return dict(data)

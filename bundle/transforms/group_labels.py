@@ -13,6 +13,7 @@ from monai.transforms import InvertibleTransform, MapTransform
 from monai.utils import convert_to_numpy, convert_to_tensor
 
 from bundle.transforms.source_name import source_name
+from bundle.transforms.whole_numbers import whole_numbers
 
 __all__ = ["GroupLabelsd"]
 
@@ -30,7 +31,8 @@ class GroupLabelsd(MapTransform, InvertibleTransform):
     :meth:`ungroup` by hand.
 
     Args:
-        keys: label maps, 1×H×W or 1×H×W×D, whole numbers in any dtype; become uint8, MetaTensors.
+        keys: label maps, 1×H×W or 1×H×W×D, whole numbers in any dtype, within the rounding of float32; become uint8,
+            MetaTensors.
         groups: name of the class -> its label value or values, at most 255 classes.
         ignore: values that are allowed and become background.
         allow_missing_keys: do not raise where a key is missing.
@@ -82,7 +84,7 @@ class GroupLabelsd(MapTransform, InvertibleTransform):
         for key in self.key_iterator(item):
             label = item[key]
             values, positions = _distinct(convert_to_numpy(label))
-            unknown = [f"{value:g}" for value in values if value not in self._index]
+            unknown = [f"{value:.10g}" for value in values if value not in self._index]
             if unknown:
                 raise ValueError(
                     f"{source_name(item, key)}: '{key}' holds the value(s) {', '.join(unknown[:10])}; expected 0, "
@@ -116,9 +118,8 @@ class GroupLabelsd(MapTransform, InvertibleTransform):
 
 def _distinct(label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Distinct values and, for every voxel, which of them it is. Counting beats sorting by far on small numbers."""
-    if label.dtype.kind == "f":
-        whole = label.astype(np.int32) if np.isfinite(label).all() else label
-        label = whole if np.array_equal(whole, label) else label
+    whole = whole_numbers(label)
+    label = label if whole is None else whole
     if label.dtype.kind in "iub" and label.size and label.min() >= 0 and label.max() < 65536:
         values = np.flatnonzero(np.bincount(label.reshape(-1)))
         position = np.zeros(int(values[-1]) + 1, dtype=np.intp)

@@ -12,6 +12,7 @@ from monai.data import MetaTensor, get_track_meta
 from monai.transforms import InvertibleTransform, MapTransform
 from monai.utils import convert_to_numpy, convert_to_tensor
 
+from bundle.transforms.background import darken
 from bundle.transforms.source_name import source_name
 
 __all__ = ["ScaleIntensityForegroundd"]
@@ -22,7 +23,8 @@ class ScaleIntensityForegroundd(MapTransform, InvertibleTransform):
 
     MR intensities have no unit, and a few bright voxels set the maximum: percentiles of what is inside the outline
     make scanners comparable. Outside the outline the result is ``b_min`` exactly, so that no generator has to learn
-    a site's background noise.
+    a site's background noise. What somebody normalised before is scaled to the same, whatever its background was set
+    to: inside the outline (a resection cavity that a mask left out) it is ``b_min`` as well.
 
     An item with ``intensity_range: [lo, hi]`` was scaled before (synthetic images): that range
     is mapped linearly, by mask and percentiles of nobody.
@@ -33,7 +35,8 @@ class ScaleIntensityForegroundd(MapTransform, InvertibleTransform):
     ``invertible=False``, or class indices would be rescaled; whole numbers other than the ends are refused.
 
     Args:
-        keys: images, C×H×W or C×H×W×D, any real dtype, raw intensities; become float32 in [b_min, b_max].
+        keys: images, C×H×W or C×H×W×D, any real dtype, raw or normalised intensities; become float32 in
+            [b_min, b_max].
         mask_key: the foreground, 1×H×W[×D], non-zero inside; not needed with ``intensity_range``.
         lower, upper: percentiles, 0 <= lower < upper <= 100.
         b_min, b_max: the range of the result.
@@ -99,6 +102,7 @@ class ScaleIntensityForegroundd(MapTransform, InvertibleTransform):
             lows, highs = [given[0]] * len(image), [given[1]] * len(image)
         else:
             inside = self._mask(image.shape[1:], item)
+            image = [darken(channel) for channel in image]
             lows, highs = [], []
             for number, channel in enumerate(image):
                 low, high = (float(value) for value in np.percentile(channel[inside], [self.lower, self.upper]))
@@ -111,7 +115,7 @@ class ScaleIntensityForegroundd(MapTransform, InvertibleTransform):
                     )
                 lows.append(low)
                 highs.append(high)
-        scaled = np.empty(image.shape, dtype=np.float32)
+        scaled = np.empty((len(image), *image[0].shape), dtype=np.float32)
         for out, channel, low, high in zip(scaled, image, lows, highs, strict=True):
             slope = (self.b_max - self.b_min) / (high - low)
             np.multiply(channel, slope, out=out, casting="unsafe")

@@ -128,6 +128,7 @@ class Experiment:
 
     def run(self) -> dict:
         """Run what is not finished; ``results.json`` is written anew after every setting. Returns its content."""
+        self._check_held_out()
         self._check_sites()
         try:
             for seed in self.seeds:
@@ -142,6 +143,16 @@ class Experiment:
             self.write_results()
             raise
         return self.write_results()
+
+    def _check_held_out(self) -> None:
+        """Prepare every held-out case as its evaluation will, before the hours of training that come first."""
+        if not any(self._belongs("evaluate", setting) for setting in self.settings):
+            return
+        for setting in self.settings:
+            for seed in self.seeds:
+                evaluation = self.workflow("evaluate", setting, seed)
+                if not evaluation.finished:
+                    return evaluation.make("dataset").check()
 
     def _check_sites(self) -> None:
         """Make the sites before the hours of training that come first: one without enough samples is refused."""

@@ -191,7 +191,7 @@ def test_truncated_and_damaged_files(folder):
 
 def test_headers_are_enough_unless_deep(folder, monkeypatch):
     decoded = []
-    monkeypatch.setattr("bundle.data.checks.decode_nifti", lambda path: decoded.append(path) or np.zeros(1, np.uint8))
+    monkeypatch.setattr("bundle.data.checks.decode_nifti", lambda path: decoded.append(path) or np.arange(3.0))
     load_datalist(folder)
     assert decoded == []
     load_datalist(folder, ["t2"], deep=True)
@@ -200,7 +200,7 @@ def test_headers_are_enough_unless_deep(folder, monkeypatch):
 
 def test_truncated_plain_nifti(folder):
     path = folder / "a1.nii"
-    save(path, np.zeros((6, 5, 4), np.float32))
+    save(path, np.arange(120, dtype=np.float32).reshape(6, 5, 4))
     edit(folder, lambda c: c["training"][0].update(image=["a1.nii", "a1_t2.nii.gz"]))
     load_datalist(folder, deep=True)
     path.write_bytes(path.read_bytes()[:-50])

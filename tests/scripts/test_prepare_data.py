@@ -110,7 +110,8 @@ def test_msd_keeps_its_channels_unless_converted(tmp_path, capsys):
     for index in range(3):
         for folder, shape in (("imagesTr", (8, 8, 8, 4)), ("labelsTr", (8, 8, 8))):
             (source / folder).mkdir(parents=True, exist_ok=True)
-            array = np.full(shape, index + 1, np.uint8)
+            rng = np.random.default_rng(index)
+            array = rng.integers(0, 200, shape).astype(np.uint8) if len(shape) == 4 else np.full(shape, 1, np.uint8)
             nib.save(nib.Nifti1Image(array, np.eye(4)), source / folder / f"BRATS_{index}.nii.gz")
         items.append({"image": f"./imagesTr/BRATS_{index}.nii.gz", "label": f"./labelsTr/BRATS_{index}.nii.gz"})
     modality = {"0": "FLAIR", "1": "T1w", "2": "t1gd", "3": "T2w"}

@@ -88,7 +88,8 @@ def convert_volumes(
 def tumour_volume(label: str | os.PathLike) -> float:
     """Volume of the label values above 0 of a NIfTI label map, in ml by the voxel size in its header."""
     voxel = float(np.prod(nib.load(label).header.get_zooms()[:3]))
-    return float(np.count_nonzero(decode_nifti(label) > 0)) * voxel / 1000
+    # label values may be off by the rounding of float32
+    return float(np.count_nonzero(decode_nifti(label) > 0.5)) * voxel / 1000
 
 
 @dataclass(frozen=True)
