@@ -10,7 +10,7 @@ VENV_LABEL := .venv-monailabel
 LABEL := runs/monailabel
 SEGMENTER := seed_0/asyndgan/segmenter/segmenter.pt
 
-.PHONY: setup setup-monailabel api demo demo-nuclei test test-federation test-bundles monailabel benchmark lint clean
+.PHONY: setup setup-monailabel api demo demo-nuclei test test-federation test-bundles monailabel benchmark gpu gpu-pack lint clean
 
 # the mark comes last: an interrupted installation must not look like a finished one
 $(VENV)/.installed: requirements.txt
@@ -84,6 +84,13 @@ api: $(VENV)/.installed
 
 benchmark: $(VENV)/.installed
 	$(BIN)/python scripts/benchmark.py step
+
+# with a GPU, on a machine that has PyTorch and what gpu-pack carries there; without one, see scripts/gpu.py --smoke
+gpu:
+	$(PYTHON) scripts/gpu.py run --output build/gpu-results $(if $(wildcard build/gpu/data),--dataset_dir build/gpu/data)
+
+gpu-pack: $(VENV)/.installed
+	$(BIN)/python scripts/gpu.py pack build/gpu $(if $(DATA),--dataset_dir $(DATA))
 
 clean:
 	rm -rf $(VENV) $(VENV_BUNDLES) $(VENV_LABEL) $(DEMO) $(DEMO_NUCLEI) $(LABEL)
