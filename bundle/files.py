@@ -14,7 +14,16 @@ from typing import Any
 
 import psutil
 
-__all__ = ["atomic_folder", "atomic_path", "digest", "require_file", "save_torch", "write_json", "write_text"]
+__all__ = [
+    "atomic_folder",
+    "atomic_path",
+    "digest",
+    "require_file",
+    "save_torch",
+    "write_json",
+    "write_text",
+    "write_torch",
+]
 
 
 @contextmanager
@@ -90,10 +99,16 @@ def write_json(path: str | os.PathLike, content: Any) -> None:
 
 
 def save_torch(path: str | os.PathLike, content: Any) -> None:
+    with atomic_path(path) as temporary:
+        write_torch(temporary, content)
+
+
+def write_torch(path: str | os.PathLike, content: Any) -> None:
+    """Write in place, for who sees to the rest: a file that :func:`atomic_path` gave."""
     import torch  # here only: reports and command lines that need no torch start ten times as fast
 
     # to an open file: to a path, torch writes the path's name into the file, and equal contents get different bytes
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+    with open(path, "wb") as file:
         try:
             torch.save(content, file)
         except RuntimeError as error:

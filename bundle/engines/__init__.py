@@ -1,14 +1,8 @@
 """Training and evaluation as Ignite engines, and the handlers that go with them."""
 
 from bundle.engines.average import WeightsAverage
-from bundle.engines.handlers import (
-    AtomicCheckpointSaver,
-    CaseMetricsSaver,
-    Progress,
-    Resume,
-    TrainingRecord,
-    WeightsSaver,
-)
+from bundle.engines.checkpoint_handlers import AtomicCheckpointSaver, Resume
+from bundle.engines.handlers import CaseMetricsSaver, Progress, TrainingRecord, WeightsSaver
 from bundle.engines.images import write_nifti_slice, write_nifti_volume, write_png
 from bundle.engines.inferer import AutocastInferer, PaddedInferer, SeededBatch, SeededInferer
 from bundle.engines.lr import LinearDecay, num_epochs, share_of_batch

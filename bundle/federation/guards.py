@@ -29,6 +29,7 @@ __all__ = [
     "check_info",
     "check_released",
     "check_reply",
+    "check_request",
     "check_synthetic",
 ]
 
@@ -157,6 +158,16 @@ def check_addressee(batch: Message, site: str) -> None:
     """
     _check_origin(batch, SyntheticBatch, site, "is for")
     _check_whole(batch.step, "step", 1)
+
+
+def check_request(request: Message, site: str) -> None:
+    """
+    Raises:
+        Violation: when it is not a :class:`ConditionRequest` for this site, from a number >= 0 on to one not below it.
+    """
+    _check_origin(request, ConditionRequest, site, "is for")
+    _check_whole(request.start, "start", 0)
+    _check_whole(request.stop, "stop", request.start)
 
 
 def check_synthetic(batch: Message, site: str, shape: Sequence[int], public: Sequence[int] | None = None) -> None:

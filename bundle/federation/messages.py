@@ -91,8 +91,9 @@ class SiteReply(Message):
         step: the step that is answered.
         image_gradient: B×C×H×W float32, ∂L_j/∂ŷ.
         losses: scalar losses of this step by name, ``adversarial`` among them; none where the site withholds them.
-        conditions: B×X×H×W uint8, 0 or 1, the conditions of step + 1; empty where the site issues none.
-        nonce: what the synthetic batch of step + 1 has to carry.
+        conditions: B×X×H×W uint8, 0 or 1, the conditions of step + 1, after the last step those of that step again;
+            empty where the site issues none.
+        nonce: what the synthetic batch of step + 1 has to carry; empty after the last step.
     """
 
     step: int

@@ -14,6 +14,7 @@ from bundle.transforms.scale_intensity import ScaleIntensityForegroundd
 from bundle.transforms.select_modalities import SelectModalitiesd
 from bundle.transforms.stain_strength import RandStainStrengthd, scale_stains
 from bundle.transforms.ternary_label import TernaryLabeld
+from bundle.transforms.warp import RandWarpd
 from bundle.transforms.watershed_inputs import WatershedInputsd
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "NameByCased",
     "NormalizeStainsd",
     "RandStainStrengthd",
+    "RandWarpd",
     "ScaleIntensityForegroundd",
     "SelectModalitiesd",
     "TernaryLabeld",

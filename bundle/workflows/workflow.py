@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -29,7 +31,7 @@ from bundle.workflows.checks import (
 )
 from bundle.workflows.lock import exclusive
 
-__all__ = ["CheckedWorkflow", "DistributedGANWorkflow", "QualityWorkflow", "SegmentationWorkflow"]
+__all__ = ["CheckedWorkflow", "DistributedGANWorkflow", "QualityWorkflow", "SegmentationWorkflow", "config_digest"]
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +44,23 @@ MOVABLE_KEYS = {
 }
 INPUT_DIGESTS = "sha256 of inputs"
 _YAML_WORDS = {"true": True, "false": False, "null": None}
+
+
+def config_digest(path: str | os.PathLike) -> str:
+    """
+    Of the configuration that a run keeps, but for what it may change between its start and its resumption.
+
+    Args:
+        path: ``config_path`` of a :class:`CheckedWorkflow`.
+
+    Returns:
+        64 hexadecimal digits; empty without the file, as where MONAI's own workflow runs.
+    """
+    if not Path(path).is_file():
+        return ""
+    kept = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    content = {key: value for key, value in kept.items() if key not in MOVABLE_KEYS}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
 class CheckedWorkflow(ConfigWorkflow):

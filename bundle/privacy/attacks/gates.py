@@ -22,10 +22,9 @@ def renew_gate(site: Site, num_steps: int | None, step: int = 1) -> None:
     Raises:
         ReleaseRefused: when the policy forbids the loss, or such a training.
     """
-    gate = ReleaseGate(site.policy, site.name)
-    planned = num_steps
-    if num_steps is not None and site.policy.private:
-        # the gate divides its budget among the steps that are left: after the last one, it would spend all on one
-        planned = num_steps + step - 1
-    gate.plan(planned, site.loss.terms)
+    # samples stay as they are deformed
+    secret = site.gate.secret if site.policy.conditions == "deformed" else None
+    gate = ReleaseGate(site.policy, site.name, secret=secret)
+    # the gate answers no step past the end, and divides a budget among the steps that are left
+    gate.plan(None if num_steps is None else num_steps + step - 1, site.loss.terms)
     site.gate = gate
