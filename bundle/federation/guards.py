@@ -17,6 +17,7 @@ from bundle.federation.messages import (
     ConditionBatch,
     ConditionRequest,
     Message,
+    OpenRequest,
     SiteInfo,
     SiteReply,
     SyntheticBatch,
@@ -37,6 +38,7 @@ MAX_LOSSES = 32
 LOSS_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # becomes a part of TensorBoard's tags
 WORD = re.compile(r"[A-Za-z0-9_.,()+ -]{0,300}")  # a nonce; a policy in words, which becomes a part of a table
 MAX_BATCH = 2**16
+MAX_REQUEST = 1024  # conditions for generation of one request
 MAX_LOSS = 1e30  # below what a float holds: weighted and summed it stays finite
 TOLERANCE = 1e-3  # of the range [-1, 1]: a codec may round
 
@@ -149,6 +151,28 @@ def check_released(batch: Message, request: ConditionRequest) -> None:
     _check_conditions(conditions)
 
 
+def check_request(request: Message, site: str) -> None:
+    """
+    Check what the server asks a site for, as far as that needs none of the site's data.
+
+    Raises:
+        Violation: when it is no :class:`OpenRequest`, :class:`SyntheticBatch` or :class:`ConditionRequest` for this
+            site; when its step is below 1; when it asks for conditions that cannot be, for none, or for more than
+            ``MAX_REQUEST``.
+    """
+    if isinstance(request, ConditionRequest):
+        _check_origin(request, ConditionRequest, site, "is for")
+        _check_whole(request.start, "start", 0)
+        _check_whole(request.stop, "stop", request.start + 1)
+        if request.stop - request.start > MAX_REQUEST:
+            raise Violation(f"{request.stop - request.start} conditions at once, expected at most {MAX_REQUEST}")
+    elif isinstance(request, OpenRequest):
+        _check_origin(request, OpenRequest, site, "is for")
+        _check_whole(request.step, "step", 1)
+    else:
+        check_addressee(request, site)
+
+
 def check_addressee(batch: Message, site: str) -> None:
     """
     The part of :func:`check_synthetic` that needs none of the site's data.
@@ -158,16 +182,6 @@ def check_addressee(batch: Message, site: str) -> None:
     """
     _check_origin(batch, SyntheticBatch, site, "is for")
     _check_whole(batch.step, "step", 1)
-
-
-def check_request(request: Message, site: str) -> None:
-    """
-    Raises:
-        Violation: when it is not a :class:`ConditionRequest` for this site, from a number >= 0 on to one not below it.
-    """
-    _check_origin(request, ConditionRequest, site, "is for")
-    _check_whole(request.start, "start", 0)
-    _check_whole(request.stop, "stop", request.start)
 
 
 def check_synthetic(batch: Message, site: str, shape: Sequence[int], public: Sequence[int] | None = None) -> None:

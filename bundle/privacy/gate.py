@@ -6,6 +6,7 @@ import atexit
 import logging
 import os
 import secrets
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -324,7 +325,7 @@ class ReleaseGate:
         self._ledger = None
 
     def __del__(self) -> None:
-        if hasattr(self, "_refusals"):
+        if hasattr(self, "_refusals") and not sys.is_finalizing():
             self.close()
 
     def _open(self) -> None:

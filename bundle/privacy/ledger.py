@@ -97,8 +97,7 @@ class ReleaseLedger:
             raise ValueError(f"kind: expected a name, got {kind!r:.40}")
         if taken := OWN_FIELDS & set(fields):
             raise ValueError(f"{', '.join(sorted(taken))}: the ledger writes this field itself")
-        with self._mutex, self._in_use() as handle:
-            self._check_untouched(handle)
+        with self._mutex:
             time = self._clock().astimezone(UTC).replace(microsecond=0)
             entry = seal(
                 plain(fields, "fields")
@@ -111,7 +110,7 @@ class ReleaseLedger:
                 }
                 | self._went_back(time)
             )
-            self._write(handle, canonical(entry) + b"\n")
+            self._write(canonical(entry) + b"\n")
             self._number, self._head, self._time = entry["number"], entry["hash"], time
             return entry
 
@@ -201,18 +200,20 @@ class ReleaseLedger:
     def _touched(self) -> LedgerError:
         return LedgerError(f"{self.path} was changed, replaced or removed by somebody else while it was in use")
 
-    def _write(self, handle: int, line: bytes) -> None:
-        try:
-            written = os.write(handle, line)
-            if written != len(line):
-                # what a disk does that becomes full in the middle
-                raise OSError(errno.ENOSPC, f"only {written} of {len(line)} bytes were written")
-            os.fsync(handle)
-        except BaseException as error:
-            self._take_back(handle)
-            if isinstance(error, OSError) and error.filename is None:
-                error.filename = str(self.path)
-            raise
+    def _write(self, line: bytes) -> None:
+        with self._in_use() as handle:
+            self._check_untouched(handle)
+            try:
+                written = os.write(handle, line)
+                if written != len(line):
+                    # what a disk does that becomes full in the middle
+                    raise OSError(errno.ENOSPC, f"only {written} of {len(line)} bytes were written")
+                os.fsync(handle)
+            except BaseException as error:
+                self._take_back(handle)
+                if isinstance(error, OSError) and error.filename is None:
+                    error.filename = str(self.path)
+                raise
         self._size += len(line)
         self._last = line
 

@@ -249,7 +249,7 @@ def test_conditions_that_leave_before_the_first_step_are_in_the_ledger(tmp_path)
     assert len(set(lines[1]["samples"])) == 3
 
 
-@pytest.mark.parametrize(("start", "stop"), [(-1, 3), (-5, 0), (-(10**9), 10**9), (2, 1), (0.0, 3), (True, 3)])
+@pytest.mark.parametrize(("start", "stop"), [(-1, 3), (-5, 0), (-(10**9), 10**9), (2, 1), (0, 0), (0.0, 3), (True, 3)])
 def test_conditions_are_asked_for_by_places_that_there_are(start, stop, tmp_path):
     (site,) = made("guarded", ledger=lambda name: tmp_path / f"{name}.jsonl")
     with pytest.raises(ValueError, match=r"start is|stop is"):
@@ -261,7 +261,7 @@ def test_conditions_are_asked_for_by_places_that_there_are(start, stop, tmp_path
 def test_no_more_conditions_leave_than_the_site_says_samples(said, given):
     (site,) = made({"num_samples": said}, lengths={"A": 23})
     for start in (0, 1, given - 1, given, 22, 23, 10**9):
-        conditions = site.conditions(ConditionRequest("A", start, start + 10**9)).conditions
+        conditions = site.conditions(ConditionRequest("A", start, start + 64)).conditions
         assert len(conditions) == max(0, given - start)
 
 

@@ -35,6 +35,7 @@ class FlareSite:
         self._name = ""
         self._local: Path | None = None
         self._site = None
+        self._noted = 0  # refusals that the ledger knows of
         self._codec = Codec()
         # enough to be asked to take part, before anything is known of images
         self._max_message_bytes = MAX_HEADER_BYTES
@@ -81,23 +82,37 @@ class FlareSite:
         # nothing is raised: FLARE would send the error's text and its traceback to whoever called
         if collab.caller != SERVER:
             logger.error("site %s asked for something: only the server may", collab.caller)
-            return self._codec.encode(Refusal(self._name, "only the server may ask"))
+            return self._refuse("only the server may ask")
         with self._lock, self._clock.message():  # late calls may overlap with the next
             try:
                 message = self._codec.decode(data, max_bytes=self._max_message_bytes)
             except Exception:
                 logger.exception("a message of the server was refused")
-                return self._codec.encode(Refusal(self._name, "the message could not be read"))
+                return self._refuse("the message could not be read")
             self._clock.decoded()
             try:
                 answer = self._computing.submit(self._answer, message).result()
                 self._clock.computed(self._site)
                 return self._codec.encode(answer)
             except ReleaseRefused as error:
-                return self._codec.encode(Refusal(self._name, str(error), error.final))
+                return self._refuse(str(error), error.final)
             except Exception:
                 logger.exception("%s of the server was refused", type(message).__name__)
-                return self._codec.encode(Refusal(self._name, f"{type(message).__name__}: see the site's log"))
+                return self._refuse(f"{type(message).__name__}: see the site's log")
+
+    @collab.final
+    def stop(self) -> None:
+        if self._site is not None:
+            self._site.gate.close()
+
+    def _refuse(self, reason: str, final: bool = False) -> bytes:
+        if self._site is not None:
+            gate = self._site.gate
+            # what the site refused itself is counted
+            if gate.refused == self._noted:
+                gate.note_refusal("a message that the site never saw", reason)
+            self._noted = gate.refused
+        return self._codec.encode(Refusal(self._name, reason, final))
 
     def _answer(self, message: Message) -> Message:
         if message.site != self._name:
