@@ -310,6 +310,7 @@ def test_the_search_finds_a_site_that_leaks(run, leak, codec):
     site = run.sites["A"]
     state = site.state_dict()
     step = site.trained + 1
+    site.gate.plan(None, site.loss.terms)  # it would end with the last step
     batch = SyntheticBatch("A", step, torch.zeros(2, 1, 32, 32), site.open(step).nonce)
     honest = LocalFederation([site], codec).exchange({"A": batch})
     gradient = honest.messages["A"].image_gradient

@@ -25,6 +25,11 @@ def renew_gate(site: Site, num_steps: int | None, step: int = 1) -> None:
     # samples stay as they are deformed
     secret = site.gate.secret if site.policy.conditions == "deformed" else None
     gate = ReleaseGate(site.policy, site.name, secret=secret)
-    # the gate answers no step past the end, and divides a budget among the steps that are left
-    gate.plan(None if num_steps is None else num_steps + step - 1, site.loss.terms)
+    if num_steps is not None and site.policy.private:
+        # the gate divides its budget among the steps that are left
+        gate.plan(num_steps + step - 1, site.loss.terms)
+    else:
+        gate.plan(num_steps, site.loss.terms)
+        # possible; but attacks ask for steps past the end of a training as well
+        gate.plan(None, site.loss.terms)
     site.gate = gate
