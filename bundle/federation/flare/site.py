@@ -9,12 +9,14 @@ from pathlib import Path
 
 from nvflare.collab import collab
 
-from bundle.federation.codec import MAX_HEADER_BYTES, Codec, check_limit
+from bundle.federation import guards
+from bundle.federation.codec import Codec
 from bundle.federation.flare.participant import SERVER, local_folder, make_workflow
 from bundle.federation.flare.site_clock import SiteClock
 from bundle.federation.job import PRIVATE_OVERRIDES, SITE_KEYS, Job, JobError, read_local
-from bundle.federation.messages import ConditionRequest, Message, OpenRequest, Refusal, SyntheticBatch
+from bundle.federation.messages import Message, OpenRequest, Refusal, SyntheticBatch
 from bundle.privacy import DEFAULT, ReleasePolicy, ReleaseRefused
+from bundle.text import shown
 
 __all__ = ["FlareSite"]
 
@@ -36,8 +38,8 @@ class FlareSite:
         self._local: Path | None = None
         self._site = None
         self._codec = Codec()
-        # enough to be asked to take part, before anything is known of images
-        self._max_message_bytes = MAX_HEADER_BYTES
+        # to be asked to take part, before anything is known of images
+        self._limits = dict.fromkeys(("OpenRequest", "ConditionRequest"), 0)
         self._clock = SiteClock()
         # always the same thread: FLARE calls from dozens, and torch has a number and a team of threads for each
         self._computing = ThreadPoolExecutor(1, thread_name_prefix="site")
@@ -65,9 +67,11 @@ class FlareSite:
         local.setdefault("release_dir", str(Path(local["checkpoint_dir"]) / "releases"))
         local["checkpoint_dir"] = str(Path(local["checkpoint_dir"]) / job.identity)
         workflow = make_workflow(job, local, {"site_name": name})
-        self._max_message_bytes = check_limit(workflow.make("max_message_bytes"))
+        limits = workflow.make("limits")
         self._codec = workflow.make("codec")
-        (self._site,) = workflow.make("sites")
+        (site,) = workflow.make("sites")
+        self._limits = limits.requests(site.batch_size)
+        self._site = site
         logger.info("site %s takes part with %d samples", name, len(self._site.samples))
 
     @collab.publish
@@ -81,36 +85,36 @@ class FlareSite:
         # nothing is raised: FLARE would send the error's text and its traceback to whoever called
         if collab.caller != SERVER:
             logger.error("site %s asked for something: only the server may", collab.caller)
-            return self._codec.encode(Refusal(self._name, "only the server may ask"))
+            return self._refuse("only the server may ask")
         with self._lock, self._clock.message():  # late calls may overlap with the next
             try:
-                message = self._codec.decode(data, max_bytes=self._max_message_bytes)
+                message = self._codec.decode(data, self._limits)
             except Exception:
                 logger.exception("a message of the server was refused")
-                return self._codec.encode(Refusal(self._name, "the message could not be read"))
+                return self._refuse("the message could not be read")
             self._clock.decoded()
             try:
                 answer = self._computing.submit(self._answer, message).result()
                 self._clock.computed(self._site)
                 return self._codec.encode(answer)
             except ReleaseRefused as error:
-                return self._codec.encode(Refusal(self._name, str(error), error.final))
+                return self._refuse(str(error), error.final)
             except Exception:
                 logger.exception("%s of the server was refused", type(message).__name__)
-                return self._codec.encode(Refusal(self._name, f"{type(message).__name__}: see the site's log"))
+                return self._refuse(f"{type(message).__name__}: see the site's log")
+
+    def _refuse(self, reason: str, final: bool = False) -> bytes:
+        return self._codec.encode(Refusal(self._name, shown(reason), final))
 
     def _answer(self, message: Message) -> Message:
-        if message.site != self._name:
-            raise ValueError(f"the message is for site {message.site}")
+        guards.check_request(message, self._name)
         if self._site is None:
             self._prepare()
         if isinstance(message, OpenRequest):
             return self._site.open(message.step)
         if isinstance(message, SyntheticBatch):
             return self._site.step(message)
-        if isinstance(message, ConditionRequest):
-            return self._site.conditions(message)
-        raise ValueError(f"a {type(message).__name__} is nothing that the server sends")
+        return self._site.conditions(message)
 
 
 def _check_overrides(job: Job, allowed: list[str] | None, policy: ReleasePolicy) -> None:
