@@ -8,7 +8,7 @@ import pydoc
 import sys
 from typing import IO, Any
 
-__all__ = ["MAX_TEXT", "EscapingFormatter", "console", "escaped", "escaping", "is_text", "shown"]
+__all__ = ["MAX_TEXT", "EscapingFormatter", "console", "escape_logs", "escaped", "escaping", "is_text", "shown"]
 
 MAX_TEXT = 300
 """Characters of any text that crosses: a name, a nonce, a policy in words, the reason of a refusal."""
@@ -71,8 +71,16 @@ def escaping(formatter: str, **options: Any) -> logging.Formatter:
         formatter: full name of its class.
         options: its arguments.
     """
-    base = pydoc.locate(formatter)
-    return type(base.__name__, (EscapingFormatter, base), {})(**options)
+    return _escaping_class(pydoc.locate(formatter))(**options)
+
+
+def escape_logs() -> None:
+    """Have the root logger's handlers escape, whatever a logging file gave them: MONAI lets one name no other class."""
+    for handler in logging.getLogger().handlers:
+        formatter = copy.copy(handler.formatter or logging.Formatter())
+        if not isinstance(formatter, EscapingFormatter):
+            formatter.__class__ = _escaping_class(type(formatter))
+            handler.setFormatter(formatter)
 
 
 def console(form: str = "%(message)s", datefmt: str | None = None, stream: IO[str] | None = None) -> logging.Handler:
@@ -80,6 +88,10 @@ def console(form: str = "%(message)s", datefmt: str | None = None, stream: IO[st
     handler = logging.StreamHandler(sys.stderr if stream is None else stream)
     handler.setFormatter(EscapingFormatter(form, datefmt))
     return handler
+
+
+def _escaping_class(base: type[logging.Formatter]) -> type[logging.Formatter]:
+    return type(base.__name__, (EscapingFormatter, base), {})
 
 
 def _indented(text: str) -> str:

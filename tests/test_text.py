@@ -8,7 +8,7 @@ import pytest
 
 from bundle.federation import Codec
 from bundle.federation.messages import ConditionRequest, OpenRequest, Refusal, SiteInfo
-from bundle.text import MAX_TEXT, EscapingFormatter, console, escaped, escaping, is_text, shown
+from bundle.text import MAX_TEXT, EscapingFormatter, console, escape_logs, escaped, escaping, is_text, shown
 
 ROOT = Path(__file__).resolve().parents[1]
 GOOD = ["", "A", "St. Mary", "Köln", "東京", "UPenn/HUP", "step 3: it's 4.5 > 3 (max_releases)", "x" * MAX_TEXT]
@@ -114,6 +114,7 @@ def test_the_bundles_own_logging_escapes(capsys, monkeypatch):
     before = logging.getLogger().handlers[:], logging.getLogger().level
     try:
         logging.config.fileConfig(ROOT / "configs" / "logging.conf", disable_existing_loggers=False)
+        escape_logs()
         logging.getLogger("bundle.x").error("refused: %s", FORGED)
     finally:
         logging.getLogger().handlers[:], logging.getLogger().level = before

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -126,9 +125,7 @@ def pack_bundle(options: PackOptions) -> Path:
         for file, content in configs.items():
             write_text(folder / "configs" / file, code.rewrite(content))
         write_json(folder / "configs" / "metadata.json", metadata)
-        # as it is but for the formatter: a packed bundle is read from anywhere, before its code can be found
-        logging_config = (config_dir() / "logging.conf").read_text(encoding="utf-8")
-        write_text(folder / "configs" / "logging.conf", re.sub(r"(?m)^class=bundle\..*\n", "", logging_config))
+        shutil.copyfile(config_dir() / "logging.conf", folder / "configs" / "logging.conf")
         code.write(folder)
         write_text(folder / "docs" / "README.md", text.format(**{**fields, "references": listed}))
         write_text(folder / "docs" / "data_license.txt", _data_license(fields, options.data_license))
