@@ -605,8 +605,6 @@ def test_a_site_takes_what_the_training_sends_and_no_more_than_its_own_limit(fol
         assert ask(end, SyntheticBatch("A", 1, torch.zeros(1, 1, size, size))).reason == said
     write_local(folder, "A", "site.yaml", **own, max_message_bytes=2**16)
     refused(caplog, make_job(image_size=128), "max_message_bytes: a batch of 1 images takes .*, got 65536")
-    write_local(folder, "A", "site.yaml", **own | {"batch_size": 9})
-    refused(caplog, make_job(batch_size=1), "batch_size: this training takes up to 8 of a site, got 9")
 
 
 def test_a_site_that_has_not_read_its_configs_takes_what_asks_it_to_open(folder, lists):

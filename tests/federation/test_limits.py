@@ -61,6 +61,14 @@ def test_limits_are_whole_numbers(change, message):
         Limits(**KNOWN | change)
 
 
+def test_a_site_whose_batches_are_too_large_hears_so_before_it_takes_part():
+    with pytest.raises(ValueError, match="batch_size: this training takes up to 4 of a site, got 5"):
+        Limits(**KNOWN).requests(5)
+    large = Limits((1, 256, 256), (2, 256, 256), max_message_bytes=2**18)
+    with pytest.raises(ValueError, match="max_message_bytes: a batch of 1 images takes 393216, got 262144"):
+        large.requests(1)
+
+
 @pytest.mark.parametrize("found", [(2, 8, 8), (2, 16, 9), (2, 16, 16)])
 def test_conditions_for_generation_may_be_larger_where_the_task_says_so(found):
     Limits(**KNOWN, max_condition_size=16).check_size(ConditionBatch("A", 0, masks(1, *found)))
