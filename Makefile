@@ -10,7 +10,7 @@ VENV_LABEL := .venv-monailabel
 LABEL := runs/monailabel
 SEGMENTER := seed_0/asyndgan/segmenter/segmenter.pt
 
-.PHONY: setup setup-monailabel api demo demo-nuclei test test-federation test-bundles monailabel benchmark gpu gpu-pack lint clean
+.PHONY: setup setup-monailabel api demo demo-nuclei test fuzz test-federation test-bundles monailabel benchmark gpu gpu-pack lint clean
 
 # the mark comes last: an interrupted installation must not look like a finished one
 $(VENV)/.installed: requirements.txt
@@ -46,6 +46,10 @@ demo-nuclei: $(VENV)/.installed
 
 test: lint
 	$(BIN)/python -m pytest
+
+# mutated messages, for the server and for a site; `make test` takes 2,000 each
+fuzz: $(VENV)/.installed
+	FUZZ_MESSAGES=100000 $(BIN)/python -m pytest tests/federation/test_fuzz.py
 
 test-federation: $(VENV)/.installed
 	$(BIN)/python -m pytest -m federation

@@ -370,8 +370,10 @@ def show(outputs: Path, logs: Path) -> None:
 def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
     warnings.filterwarnings("ignore")
+    from bundle.text import console
+
     logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S"
+        level=logging.INFO, handlers=[console("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S")]
     )
     logging.getLogger("nvflare").setLevel(logging.CRITICAL)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

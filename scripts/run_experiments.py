@@ -76,8 +76,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
     # MONAI warns at every config that configs are code, and at its own deprecations
     warnings.filterwarnings("ignore")
+    from bundle.text import console
+
     logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S"
+        level=logging.INFO, handlers=[console("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S")]
     )
     # every stage reads the same logging.conf, and MONAI says so each time
     logging.getLogger("monai.bundle.workflows").setLevel(logging.WARNING)

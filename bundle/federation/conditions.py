@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import zipfile
 import zlib
 from collections import Counter
@@ -39,19 +40,22 @@ class ConditionCollector:
     Ignite handler: before a training, asks every site for the conditions it releases for generation, and keeps them.
 
     Generation then needs the generator and this file, and no site: they may be out of reach by then. A site that does
-    not let its conditions be kept, is out of reach now, or releases what are no conditions, is left out of it, with a
-    warning, and takes part in the training all the same. Where that leaves nothing, no file is written.
+    not let its conditions be kept, or is out of reach now, is left out of it, with a warning, and takes part in the
+    training all the same. One that releases what are no conditions, or too many, gets a strike for it. Where that
+    leaves nothing, no file is written.
 
     Args:
         federation: the sites.
         path: file to write, see :func:`write_conditions`. Nothing is asked for when it is there.
         chunk: conditions per request.
+        max_bytes: what the conditions of one site may take in memory, a byte a pixel; None for no bound.
     """
 
-    def __init__(self, federation: Federation, path: str, chunk: int = 64) -> None:
+    def __init__(self, federation: Federation, path: str, chunk: int = 64, max_bytes: int | None = 2**28) -> None:
         self.federation = federation
         self.path = Path(path)
         self.chunk = chunk
+        self.max_bytes = math.inf if max_bytes is None else max_bytes
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self)
@@ -63,9 +67,11 @@ class ConditionCollector:
         for site in self.federation.sites:
             try:
                 conditions[site] = self._collect(site)
-            except (SiteUnreachable, Violation) as error:
+            except SiteUnreachable as error:
                 # the training can do without, and so can the others' conditions
                 logger.warning("no conditions for generation from site %s: %s", site, error)
+            except Violation as error:
+                engine.strike(site, f"conditions for generation: {error}")
         if not any(conditions.values()):
             logger.warning("no site released conditions for generation: it will need a bank of the server's own")
             return
@@ -74,12 +80,16 @@ class ConditionCollector:
 
     def _collect(self, site: str) -> list[np.ndarray]:
         found: list[np.ndarray] = []
+        size = 0
         while True:
             request = ConditionRequest(site, len(found), len(found) + self.chunk)
             batch = self.federation.conditions(request)
             check_released(batch, request)
             if not len(batch.conditions):
                 return found
+            size += batch.conditions.numel()
+            if size > self.max_bytes:
+                raise Violation(f"they take more than {self.max_bytes} bytes (max_kept_bytes)")
             found += list(batch.conditions.numpy())
             if len(found) > MAX_CONDITIONS:
                 raise Violation(f"more than {MAX_CONDITIONS} conditions")

@@ -20,6 +20,7 @@ from monai.utils import BundleProperty, BundlePropertyConfig, ensure_tuple
 
 from bundle.federation.job import CONDUCT_KEYS
 from bundle.files import digest, write_text
+from bundle.text import escape_logs
 from bundle.workflows.checks import (
     ConfigError,
     check_arguments,
@@ -112,6 +113,8 @@ class CheckedWorkflow(ConfigWorkflow):
             workflow_type = "train" if "train" in written else "infer"
         tracking = kwargs.pop("tracking", None)
         super().__init__(config_file, workflow_type=workflow_type, **kwargs)
+        if kwargs.get("logging_file") is not False:
+            escape_logs()
         check_arguments(self._config())
         check_numbers(self._config())
         check_selections(self._config())

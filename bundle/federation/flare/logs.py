@@ -5,11 +5,14 @@ from __future__ import annotations
 __all__ = ["quiet"]
 
 CONSOLE_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+# by name, for FLARE's processes that wait for jobs need neither torch nor MONAI
+ESCAPING = "bundle.text.EscapingFormatter"
 
 
 def quiet(config: dict) -> dict:
     """FLARE's logging, with nothing on the console but what our modules say, and its errors; its files keep it all."""
-    config["formatters"]["consoleFormatter"] = {"format": CONSOLE_FORMAT, "datefmt": "%H:%M:%S"}
+    config["formatters"] = {name: _escaping(formatter) for name, formatter in config["formatters"].items()}
+    config["formatters"]["consoleFormatter"] = {"()": ESCAPING, "fmt": CONSOLE_FORMAT, "datefmt": "%H:%M:%S"}
     console = config["handlers"]["consoleHandler"] | {"formatter": "consoleFormatter"}
     kinds = {"ours": ("INFO", ["bundle"]), "errors": ("ERROR", ["nvflare.private"])}
     for name, (level, loggers) in kinds.items():
@@ -25,3 +28,8 @@ def quiet(config: dict) -> dict:
         handlers = [name for name in logger_config.get("handlers", []) if name != "consoleHandler"]
         logger_config["handlers"] = handlers + list(kinds)
     return config
+
+
+def _escaping(formatter: dict) -> dict:
+    """A formatter of FLARE's, with texts from other participants on one line."""
+    return {**formatter, "()": "bundle.text.escaping", "formatter": formatter["()"]}

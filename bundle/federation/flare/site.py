@@ -9,12 +9,14 @@ from pathlib import Path
 
 from nvflare.collab import collab
 
-from bundle.federation.codec import MAX_HEADER_BYTES, Codec, check_limit
+from bundle.federation import guards
+from bundle.federation.codec import Codec
 from bundle.federation.flare.participant import SERVER, local_folder, make_workflow
 from bundle.federation.flare.site_clock import SiteClock
 from bundle.federation.job import PRIVATE_OVERRIDES, SITE_KEYS, Job, JobError, read_local
-from bundle.federation.messages import ConditionRequest, Message, OpenRequest, Refusal, SyntheticBatch
+from bundle.federation.messages import Message, OpenRequest, Refusal, SyntheticBatch
 from bundle.privacy import DEFAULT, ReleasePolicy, ReleaseRefused
+from bundle.text import shown
 
 __all__ = ["FlareSite"]
 
@@ -37,8 +39,8 @@ class FlareSite:
         self._site = None
         self._noted = 0  # refusals that the ledger knows of
         self._codec = Codec()
-        # enough to be asked to take part, before anything is known of images
-        self._max_message_bytes = MAX_HEADER_BYTES
+        # to be asked to take part, before anything is known of images
+        self._limits = dict.fromkeys(("OpenRequest", "ConditionRequest"), 0)
         self._clock = SiteClock()
         # always the same thread: FLARE calls from dozens, and torch has a number and a team of threads for each
         self._computing = ThreadPoolExecutor(1, thread_name_prefix="site")
@@ -66,9 +68,11 @@ class FlareSite:
         local.setdefault("release_dir", str(Path(local["checkpoint_dir"]) / "releases"))
         local["checkpoint_dir"] = str(Path(local["checkpoint_dir"]) / job.identity)
         workflow = make_workflow(job, local, {"site_name": name})
-        self._max_message_bytes = check_limit(workflow.make("max_message_bytes"))
+        limits = workflow.make("limits")
         self._codec = workflow.make("codec")
-        (self._site,) = workflow.make("sites")
+        (site,) = workflow.make("sites")
+        self._limits = limits.requests(site.batch_size)
+        self._site = site
         logger.info("site %s takes part with %d samples", name, len(self._site.samples))
 
     @collab.publish
@@ -85,7 +89,7 @@ class FlareSite:
             return self._refuse("only the server may ask")
         with self._lock, self._clock.message():  # late calls may overlap with the next
             try:
-                message = self._codec.decode(data, max_bytes=self._max_message_bytes)
+                message = self._codec.decode(data, self._limits)
             except Exception:
                 logger.exception("a message of the server was refused")
                 return self._refuse("the message could not be read")
@@ -112,20 +116,17 @@ class FlareSite:
             if gate.refused == self._noted:
                 gate.note_refusal("a message that the site never saw", reason)
             self._noted = gate.refused
-        return self._codec.encode(Refusal(self._name, reason, final))
+        return self._codec.encode(Refusal(self._name, shown(reason), final))
 
     def _answer(self, message: Message) -> Message:
-        if message.site != self._name:
-            raise ValueError(f"the message is for site {message.site}")
+        guards.check_request(message, self._name)
         if self._site is None:
             self._prepare()
         if isinstance(message, OpenRequest):
             return self._site.open(message.step)
         if isinstance(message, SyntheticBatch):
             return self._site.step(message)
-        if isinstance(message, ConditionRequest):
-            return self._site.conditions(message)
-        raise ValueError(f"a {type(message).__name__} is nothing that the server sends")
+        return self._site.conditions(message)
 
 
 def _check_overrides(job: Job, allowed: list[str] | None, policy: ReleasePolicy) -> None:
