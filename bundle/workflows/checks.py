@@ -14,13 +14,19 @@ from monai.bundle import ConfigParser
 from monai.bundle.config_item import ComponentLocator, ConfigComponent
 from monai.bundle.reference_resolver import ReferenceResolver
 
+from bundle.keys import KEYS, problem
+
 __all__ = [
+    "UNSET",
     "ConfigError",
     "check_arguments",
     "check_numbers",
     "check_overrides",
     "check_selections",
+    "check_steps",
     "check_top_level_keys",
+    "check_values",
+    "is_computed",
     "keys_in_use",
 ]
 
@@ -180,6 +186,61 @@ def check_selections(config: Mapping) -> None:
         if found and isinstance(config.get(found[1]), Mapping) and config.get(found[2]) not in config[found[1]]:
             choices = ", ".join(config[found[1]])
             raise ConfigError(f"{found[2]}: expected one of {choices}, got {config.get(found[2])!r}")
+
+
+UNSET = "???"
+"""What a config has where its user must say something."""
+
+
+def check_values(config: Mapping) -> None:
+    """
+    Refuse a plain value of a declared key that is none of its kind: :data:`bundle.keys.KEYS`.
+
+    Raises:
+        ConfigError: naming the key, the value, and what was expected.
+    """
+    for key in config.keys() & KEYS.keys():
+        if not is_computed(config[key]) and (wrong := problem(key, config[key])):
+            raise ConfigError(wrong)
+
+
+_DEPTH = 8
+
+
+def is_computed(value: Any, depth: int = _DEPTH) -> bool:
+    """
+    Whether a config says how to get the value, and not the value: an expression, a reference, a component. What is
+    nested deeper than any plain value does not count.
+    """
+    if depth and isinstance(value, Mapping):
+        return "_target_" in value or any(is_computed(item, depth - 1) for item in value.values())
+    if depth and isinstance(value, list | tuple):
+        return any(is_computed(item, depth - 1) for item in value)
+    return isinstance(value, str) and (value == UNSET or value.startswith(("$", "@", "%")))
+
+
+_STEPS_OF_EPOCHS = {
+    "num_steps": "epoch_length",
+    "segmenter_steps": "segmenter_epoch_length",
+    "feature_steps": "feature_epoch_length",
+}
+
+
+def check_steps(config: Mapping) -> None:
+    """
+    Refuse steps that do not fill epochs: checkpoints are made at the ends of epochs, and schedules end with the steps.
+
+    Raises:
+        ConfigError: naming both keys and steps that would do.
+    """
+    for key, length in _STEPS_OF_EPOCHS.items():
+        steps, epoch = config.get(key), config.get(length)
+        if isinstance(steps, int) and isinstance(epoch, int) and steps % epoch:
+            fitting = max(epoch, round(steps / epoch) * epoch)
+            raise ConfigError(
+                f"{key}: {steps} steps do not fill epochs of {epoch} ({length}); "
+                f"set {key} to {fitting}, or {length} to a number that divides {steps}"
+            )
 
 
 _LOCATOR = ComponentLocator()
