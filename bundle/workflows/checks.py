@@ -14,12 +14,13 @@ from monai.bundle import ConfigParser
 from monai.bundle.config_item import ComponentLocator, ConfigComponent
 from monai.bundle.reference_resolver import ReferenceResolver
 
-from bundle.keys import KEYS, problem
+from bundle.keys import KEYS, PATH_KEYS, problem
 
 __all__ = [
     "UNSET",
     "ConfigError",
     "check_arguments",
+    "check_merged",
     "check_numbers",
     "check_overrides",
     "check_selections",
@@ -89,18 +90,48 @@ def check_top_level_keys(files: Iterable[str | Path], override_keys: Iterable[st
         ConfigError: naming the key, where it stands, and the nearest key that there is.
     """
     configs = {str(file): ConfigParser.load_config_file(file) for file in files}
-    folder = Path(next(iter(configs))).parent
-    beside = [ConfigParser.load_config_file(f) for f in sorted(folder.glob("*.yaml"))]
-    stages = [config for config in beside if "run" in config]
+    stages = _stages(Path(next(iter(configs))).parent)
     # the run's own files are read for references, and the first of them, its stage, for keys as well
     stages.append(next(iter(configs.values())))
-    known = (STANDARD_KEYS | EXPERIMENT_KEYS).union(*({_top(key) for key in config} for config in stages))
-    known |= set().union(*(_references(config) for config in [*stages, *configs.values()]))
+    known = _known(stages, configs.values())
     for file, keys in [*configs.items(), ("the command line", override_keys)]:
-        for key in keys:
-            name = _top(key)
-            if name not in known:
-                raise ConfigError(f"unknown key {name!r} in {file}: no stage uses it{_suggest(name, known)}")
+        _refuse_unknown(keys, known, file)
+
+
+def check_merged(config: Mapping, folder: Path) -> None:
+    """
+    Check a configuration as far as it can be without its files and overrides apart.
+
+    Args:
+        config: merged of all files and overrides.
+        folder: of its stage, and of others.
+
+    Raises:
+        ConfigError: see :func:`check_top_level_keys`, :func:`check_values` and :func:`check_steps`.
+    """
+    own = {key: value for key, value in config.items() if key != "_meta_"}
+    _refuse_unknown(own, _known(_stages(folder), [own]), "the configuration")
+    check_numbers(own)
+    check_values(own)
+    check_steps(own)
+
+
+def _stages(folder: Path) -> list[dict]:
+    """The stages' configs of a folder."""
+    beside = [ConfigParser.load_config_file(file) for file in sorted(folder.glob("*.yaml"))]
+    return [config for config in beside if "run" in config]
+
+
+def _known(stages: Iterable[Mapping], configs: Iterable[Mapping]) -> set[str]:
+    """Keys that stages have, and those that they or other configs refer to."""
+    known = (STANDARD_KEYS | EXPERIMENT_KEYS).union(*({_top(key) for key in config} for config in stages))
+    return known.union(*(_references(config) for config in [*stages, *configs]))
+
+
+def _refuse_unknown(keys: Iterable[str], known: set[str], where: str) -> None:
+    for name in map(_top, keys):
+        if name not in known:
+            raise ConfigError(f"unknown key {name!r} in {where}: no stage uses it{_suggest(name, known)}")
 
 
 def check_overrides(parser: ConfigParser, overrides: Iterable[str]) -> None:
@@ -163,7 +194,8 @@ def check_numbers(config: Any, path: str = "") -> None:
     """
     if isinstance(config, Mapping):
         for key, value in config.items():
-            check_numbers(value, f"{path}#{key}" if path else str(key))
+            if path or key not in PATH_KEYS:  # a folder may be called so
+                check_numbers(value, f"{path}#{key}" if path else str(key))
     elif isinstance(config, list | tuple):
         for place, value in enumerate(config):
             check_numbers(value, f"{path}#{place}")

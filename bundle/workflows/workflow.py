@@ -85,15 +85,15 @@ class CheckedWorkflow(ConfigWorkflow):
         kwargs = {
             key: _YAML_WORDS.get(value, value) if isinstance(value, str) else value for key, value in kwargs.items()
         }
-        overrides = {key: value for key, value in kwargs.items() if key not in own}
+        overrides = _with_paths({key: value for key, value in kwargs.items() if key not in own})
+        kwargs |= overrides
+        check_numbers(overrides)
+        check_values(overrides)
         files = [str(file) for file in ensure_tuple(config_file)]
         for file in files:
             if not Path(file).is_file():
                 raise FileNotFoundError(f"cannot find the config file {file}")
         check_top_level_keys(files, overrides)
-        check_numbers(overrides)
-        check_values(overrides := _with_paths(overrides))
-        kwargs |= overrides
         written = ConfigParser()
         for place, file in enumerate(files):  # files may override below the top level as well
             check_overrides(written, ConfigParser.load_config_file(file))
