@@ -141,10 +141,14 @@ def test_a_config_file_that_is_not_there():
 
 def refused(stage, tmp_path, tiny_sizes, **overrides):
     """The error of a stage that must stop; nothing may be left of it."""
-    workflow = shipped(stage, **tiny_sizes | {"run_dir": str(tmp_path / "run")} | overrides)
-    workflow.initialize()
-    with pytest.raises((DataError, ValueError, OSError)) as caught:
+
+    def run():
+        workflow = shipped(stage, **tiny_sizes | {"run_dir": str(tmp_path / "run")} | overrides)
+        workflow.initialize()
         workflow.run()
+
+    with pytest.raises((DataError, ValueError, OSError)) as caught:
+        run()
     assert [path for path in (tmp_path / "run").rglob("*") if path.is_file()] == []
     return str(caught.value)
 
