@@ -17,6 +17,7 @@ import psutil
 __all__ = [
     "atomic_folder",
     "atomic_path",
+    "below",
     "digest",
     "require_file",
     "save_torch",
@@ -116,6 +117,19 @@ def write_torch(path: str | os.PathLike, content: Any) -> None:
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
             raise
+
+
+def below(folder: str | os.PathLike, *parts: str) -> str:
+    """
+    ``folder`` joined with names and relative paths that must not lead out of it, whoever said them.
+
+    Raises:
+        ValueError: when one is empty, absolute, or holds ``..``.
+    """
+    for part in parts:
+        if not part or "\0" in part or os.path.isabs(part) or ".." in Path(part).parts:
+            raise ValueError(f"{part!r:.80} cannot be a part of a path below {folder}: expected a name")
+    return os.path.join(folder, *parts)
 
 
 def digest(path: str | os.PathLike) -> str:

@@ -21,7 +21,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from bundle.data import check_setting, keep_conditions_by_site, load_datalist, policies_by_site
-from bundle.files import require_file, write_json
+from bundle.files import below, require_file, write_json
 from bundle.report import compute_statistics
 from bundle.settings import KINDS, all_settings, trains_generator
 from bundle.workflows.checks import EXPERIMENT_KEYS, ConfigError
@@ -39,6 +39,10 @@ STAGES: dict[str, type[CheckedWorkflow]] = {
     "features": SegmentationWorkflow,  # once: what it needs is neither a setting's nor a seed's
     "quality": QualityWorkflow,
 }
+
+
+_LATE_NETWORKS = {"segment": "segmenter_def", "features": "feature_network_def"}
+"""Networks that are first used when the generator is trained, by stage."""
 
 
 @dataclass
@@ -124,10 +128,11 @@ class Experiment:
         return workflow
 
     def output_dir(self, setting: str, seed: int) -> Path:
-        return Path(self.run_dir) / f"seed_{seed}" / setting
+        return Path(below(self.run_dir, f"seed_{seed}", setting))
 
     def run(self) -> dict:
         """Run what is not finished; ``results.json`` is written anew after every setting. Returns its content."""
+        self._check_stages()
         self._check_sites()
         try:
             for seed in self.seeds:
@@ -142,6 +147,13 @@ class Experiment:
             self.write_results()
             raise
         return self.write_results()
+
+    def _check_stages(self) -> None:
+        """What any stage refuses of its configuration it refuses now, and not after the hours of those before it."""
+        for stage in self.stages:
+            workflow = self.workflow(stage, self.settings[0], self.seeds[0])
+            if stage in _LATE_NETWORKS:
+                _check_network(workflow, _LATE_NETWORKS[stage])
 
     def _check_sites(self) -> None:
         """Make the sites before the hours of training that come first: one without enough samples is refused."""
@@ -299,6 +311,25 @@ class Experiment:
             r for s in self.settings for part in ("gan", "segmenter") for r in self._records(s, f"{part}/record.json")
         ]
         return round(sum(record["seconds"] for record in trainings), 1)
+
+
+def _check_network(workflow: CheckedWorkflow, key: str) -> None:
+    """
+    Pass an image of the training's size through a network, both without numbers.
+
+    Raises:
+        ConfigError: naming the key and the size.
+    """
+    size, channels = workflow.make("image_size"), workflow.make("image_channels")
+    with torch.device("meta"):
+        network, image = workflow.make(key)(), torch.empty(1, channels, size, size)
+    said = f"image_size: {key} does not take images of {size}x{size} pixels"
+    try:
+        output = network.eval()(image)
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(f"{said} ({str(error).splitlines()[0]})") from error
+    if isinstance(output, torch.Tensor) and output.shape[2:] != image.shape[2:]:
+        raise ConfigError(f"{said}: what it returns is {'x'.join(map(str, output.shape[2:]))}")
 
 
 def hardware() -> dict:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -20,14 +20,19 @@ from monai.utils import BundleProperty, BundlePropertyConfig, ensure_tuple
 
 from bundle.federation.job import CONDUCT_KEYS
 from bundle.files import digest, write_text
+from bundle.keys import PATH_KEYS, problem
 from bundle.text import escape_logs
 from bundle.workflows.checks import (
+    UNSET,
     ConfigError,
     check_arguments,
     check_numbers,
     check_overrides,
     check_selections,
+    check_steps,
     check_top_level_keys,
+    check_values,
+    is_computed,
     keys_in_use,
 )
 from bundle.workflows.lock import exclusive
@@ -68,9 +73,10 @@ class CheckedWorkflow(ConfigWorkflow):
     """
     A :class:`monai.bundle.ConfigWorkflow` that refuses what MONAI accepts silently, and computes nothing twice.
 
-    When it is made, config files and overrides with keys that nothing uses, and components with arguments that they do
-    not take, raise :class:`bundle.workflows.ConfigError`; when it is initialized, missing properties do. When it runs,
-    three keys of the config count:
+    When it is made, config files and overrides with keys that nothing uses, values that are none of their key's kind
+    (:mod:`bundle.keys`), steps that do not fill epochs, and components with arguments that they do not take, raise
+    :class:`bundle.workflows.ConfigError`; when it is initialized, missing properties do. Places that an override names
+    are taken as they are written, and never evaluated. When it runs, three keys of the config count:
 
     ``config_path``
         where the resolved configuration is kept beside the outputs. A run that would go on with the outputs of another
@@ -98,7 +104,10 @@ class CheckedWorkflow(ConfigWorkflow):
         kwargs = {
             key: _YAML_WORDS.get(value, value) if isinstance(value, str) else value for key, value in kwargs.items()
         }
-        overrides = {key: value for key, value in kwargs.items() if key not in own}
+        overrides = _with_paths({key: value for key, value in kwargs.items() if key not in own})
+        kwargs |= overrides
+        check_numbers(overrides)
+        check_values(overrides)
         files = [str(file) for file in ensure_tuple(config_file)]
         for file in files:
             if not Path(file).is_file():
@@ -115,9 +124,14 @@ class CheckedWorkflow(ConfigWorkflow):
         super().__init__(config_file, workflow_type=workflow_type, **kwargs)
         if kwargs.get("logging_file") is not False:
             escape_logs()
-        check_arguments(self._config())
         check_numbers(self._config())
+        check_values(self._config())
         check_selections(self._config())
+        check_steps(self._config())
+        check_arguments(self._config())
+        for key in PATH_KEYS & self.parser.get().keys():
+            if not is_computed(self.parser[key]):
+                self.parser[key] = _as_path(self.parser[key])
         if tracking is not None:
             # whether somebody keeps track of a run is no part of what it computes: it goes on without, and with
             self._untracked = deepcopy(self.parser.get())
@@ -146,7 +160,7 @@ class CheckedWorkflow(ConfigWorkflow):
                 f"{name} (config key {self.properties[name][BundlePropertyConfig.ID]})" for name in problems
             )
             raise ConfigError(f"the configuration lacks required properties: {ids}")
-        unset = [key for key, value in self._config().items() if value == "???"]
+        unset = [key for key, value in self._config().items() if value == UNSET]
         if unset:
             raise ConfigError(f"these keys need a value, by --key VALUE or in a config file: {', '.join(unset)}")
         return super().initialize()
@@ -231,6 +245,36 @@ class CheckedWorkflow(ConfigWorkflow):
                 f"{kept} keeps another configuration than this one for the outputs in {outputs}; they differ in: "
                 f"{', '.join(changed)}. Choose another output_dir, or delete {outputs}{also} to start over"
             )
+
+
+# what MONAI takes for parts of an id, evaluates, looks up or replaces
+_MARKS = "#$@%"
+
+
+def _as_path(value: Any) -> Any:
+    """A place as MONAI leaves it alone: a text with one of its marks becomes an expression that is this text alone."""
+    text = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(text, str) or not set(_MARKS) & set(text):
+        return text
+    literal = repr(text)
+    for mark in _MARKS:
+        literal = literal.replace(mark, f"\\x{ord(mark):02x}")
+    return f"${literal}"
+
+
+def _with_paths(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Overrides whose places are taken as they are; a place that was read as a number, a list and so on is refused.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    taken = dict(overrides)
+    for key in PATH_KEYS & overrides.keys():
+        if wrong := problem(key, overrides[key]):
+            raise ConfigError(wrong)
+        taken[key] = _as_path(overrides[key])
+    return taken
 
 
 @contextmanager

@@ -550,19 +550,20 @@ def test_a_private_site_lets_a_job_choose_nothing_among_its_data(folder, lists, 
     """Whether it could take part would be an answer about them, and one that no noise covers."""
     own = {"dataset_dir": lists["A"], "checkpoint_dir": str(folder / "kept")}
     write_local(folder, "A", "site.yaml", **own, release_policy="private")
-    for key, value in {"min_tumor_pixels": 50, "label_groups": {"all": [1]}, "generator_scale": 1e38}.items():
+    for key, value in {"min_tumor_pixels": 50, "label_groups": {"all": [1]}, "generator_scale": 1e6}.items():
         job = Job.make(FILES, {key: value}, config_dir(), __version__).to_dict()
         end = start(job)
         with at("A"):
             refusal = ask(end, OpenRequest("A", 1))
-        assert refusal == Refusal("A", f"the job overrides {key}, which this site does not let it (allowed_overrides)")
+        assert refusal.reason.startswith("the job overrides what this site does not let it (allowed_overrides)")
+        assert key not in refusal.reason
     # guarded sites let a job, unless their owner says otherwise
     write_local(folder, "A", "site.yaml", **own)
     assert start(make_job(min_tumor_pixels=5))._site is not None
     write_local(folder, "A", "site.yaml", **own, allowed_overrides=["seed"])
     assert start(make_job(min_tumor_pixels=5))._site is None
     write_local(folder, "A", "site.yaml", **own, allowed_overrides="seed")
-    refused(caplog, make_job(), "allowed_overrides: expected a list of names of keys, got 'seed'")
+    refused(caplog, make_job(), "allowed_overrides: expected a list of .*, got the text 'seed'")
 
 
 def test_trainings_of_a_site_share_a_ledger(folder, lists):
@@ -593,7 +594,7 @@ def test_a_site_says_in_its_own_file_whether_its_conditions_may_be_kept(folder, 
     assert said["A"][1] == Refusal("A", "its conditions may not be kept after training (keep_conditions: false)")
     assert "Traceback" not in caplog.text
     write_local(folder, "A", "site.yaml", dataset_dir=lists["A"], checkpoint_dir=str(folder), keep_conditions="never")
-    refused(caplog, make_job(), "site A: keep_conditions: expected true or false, got 'never'")
+    refused(caplog, make_job(), "site.yaml: keep_conditions: expected true or false, .* got the text 'never'")
 
 
 def test_a_site_takes_what_the_training_sends_and_no_more_than_its_own_limit(folder, lists, caplog):
@@ -618,7 +619,7 @@ def test_a_site_that_has_not_read_its_configs_takes_what_asks_it_to_open(folder,
 @pytest.mark.parametrize("value", ["many", 2**16 - 1, True, 1e9])
 def test_a_limit_is_a_number_of_bytes(folder, lists, value, caplog):
     write_local(folder, "A", "site.yaml", dataset_dir=lists["A"], checkpoint_dir=str(folder), max_message_bytes=value)
-    refused(caplog, make_job(), "max_message_bytes: expected a whole number of at least 65536, got")
+    refused(caplog, make_job(), "max_message_bytes: expected a whole number from 65536 to .*, got")
 
 
 def test_a_site_computes_with_its_own_number_of_threads_whoever_calls(folder, lists):
@@ -713,8 +714,8 @@ def test_sites_of_one_machine_may_share_folders(folder, phantom_dir):
         ({"version": "0.0.1"}, r"for version '0\.0\.1' of this package"),
         ({"digest": "0" * 64}, "not those that the job was made with"),
         ({"config_files": ["train.yaml", "brats.yaml", "small.yaml", "flare.yaml"]}, "not those that the job was made"),
-        ({"config_files": ["../configs/train.yaml"]}, "expected the name of a file"),
-        ({"overrides": {"num_steps": "$__import__('os').getpid()"}}, "nothing that is evaluated"),
+        ({"config_files": ["../configs/train.yaml"]}, "not a job, config_files"),
+        ({"overrides": {"num_steps": "$__import__('os').getpid()"}}, "num_steps: expected a whole number"),
         ({"code": "import os"}, "not a job"),
     ],
 )

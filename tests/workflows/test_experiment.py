@@ -305,6 +305,25 @@ def test_what_the_last_setting_needs_is_checked_before_the_first_is_trained(phan
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_steps": 3}, "num_steps: 3 steps do not fill epochs of 2 .epoch_length.; set num_steps to 4"),
+        ({"segmenter_steps": 5}, "segmenter_steps: 5 steps do not fill epochs of 2 .segmenter_epoch_length."),
+        ({"feature_steps": 1}, "feature_steps: 1 steps do not fill epochs of 2 .feature_epoch_length.; .* to 2"),
+        ({"image_size": 33}, "image_size: segmenter_def does not take images of 33x33 pixels"),
+        ({"copies": 0}, "copies: expected a whole number from 1"),
+        ({"segmenter_lr": -1.0}, "segmenter_lr: expected a number from 0"),
+        ({"evaluator#val_handler": []}, "unknown key 'val_handler'"),
+    ],
+    ids=str,
+)
+def test_what_any_stage_refuses_is_refused_before_the_first_is_run(change, message, phantom_dir, tiny_sizes, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        make_experiment(phantom_dir, tmp_path / "run", tiny_sizes | change).run()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
 def test_a_damaged_held_out_case_and_an_unknown_setting(phantom_dir, tiny_sizes, tmp_path):
     with pytest.raises(DataError, match="unknown setting 'real_subset/Z': expected one of real_all, real_subset/A"):
         make_experiment(phantom_dir, tmp_path / "run", tiny_sizes, settings=["real_subset/Z"])

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 
+from nvflare.apis.fl_constant import SystemComponents
 from nvflare.collab.runtime.controller import CollabController
 from nvflare.collab.runtime.executor import CollabExecutor
 from nvflare.lighter.constants import CtxKey
@@ -15,6 +16,7 @@ from nvflare.lighter.prov_utils import prepare_builders
 from nvflare.lighter.provision import prepare_project
 from nvflare.lighter.provisioner import Provisioner
 
+from bundle.federation.flare.deployer import JobDeployer
 from bundle.federation.flare.logs import quiet
 from bundle.federation.flare.participant import SERVER
 from bundle.federation.flare.server import FlareServer
@@ -27,6 +29,7 @@ ADMINISTRATOR = "admin@federation.local"
 # a job names them by where they are defined
 CLASSES = tuple(f"{c.__module__}.{c.__name__}" for c in (FlareServer, FlareSite, CollabController, CollabExecutor))
 """All classes that a job names; a participant that runs nothing else allows nothing else."""
+DEPLOYER = f"{JobDeployer.__module__}.{JobDeployer.__name__}"
 CLASS_RULES = {"class_allow_list": list(CLASSES), "class_list_enforcement_mode": "enforce"}
 
 
@@ -68,7 +71,7 @@ def prepare_kit(kit: Path | str = ".") -> None:
     """
     Make a server's or a site's own rules, in ``local/`` of its startup kit: jobs may name :data:`CLASSES` and nothing
     else, and bring no code; administrators may not look into files; logs are sent nowhere; the console shows our lines
-    and warnings; a server keeps its jobs in the kit's folder.
+    and warnings; a server keeps its jobs in the kit's folder; a site reads no job but one that this package writes.
 
     Raises:
         FileNotFoundError: when there is no kit of a server or a site.
@@ -85,6 +88,11 @@ def prepare_kit(kit: Path | str = ".") -> None:
     if "snapshot_persistor" in resources:
         storage = resources["snapshot_persistor"]["args"]["storage"]
         storage["args"]["root_dir"] = str((kit / "snapshots").resolve())
+    else:
+        others = [
+            component for component in resources["components"] if component["id"] != SystemComponents.APP_DEPLOYER
+        ]
+        resources["components"] = [*others, {"id": SystemComponents.APP_DEPLOYER, "path": DEPLOYER, "args": {}}]
     write_json(local / "resources.json", resources)
     permissions = json.loads((local / "authorization.json.default").read_text(encoding="utf-8"))
     permissions["permissions"]["project_admin"] = dict(permissions["permissions"]["lead"])
