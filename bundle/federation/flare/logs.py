@@ -8,7 +8,10 @@ CONSOLE_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def quiet(config: dict) -> dict:
-    """FLARE's logging, with nothing on the console but what our modules say, and its errors; its files keep it all."""
+    """
+    FLARE's logging, with nothing on the console but what our modules say, who is connected, and errors; its files keep
+    it all.
+    """
     config["formatters"]["consoleFormatter"] = {"format": CONSOLE_FORMAT, "datefmt": "%H:%M:%S"}
     console = config["handlers"]["consoleHandler"] | {"formatter": "consoleFormatter"}
     kinds = {"ours": ("INFO", ["bundle"]), "errors": ("ERROR", ["nvflare.private"])}
@@ -20,8 +23,10 @@ def quiet(config: dict) -> dict:
             "allow_all_error_logs": False,
         }
         config["handlers"][name] = console | {"filters": [name], "level": level}
+    lines = {"class": "bundle.flare_console.ConnectionLines", "level": "INFO"}
+    config["handlers"]["connection"] = {key: console[key] for key in ("formatter", "stream")} | lines
     del config["handlers"]["consoleHandler"]
     for logger_config in config["loggers"].values():
         handlers = [name for name in logger_config.get("handlers", []) if name != "consoleHandler"]
-        logger_config["handlers"] = handlers + list(kinds)
+        logger_config["handlers"] = [*handlers, *kinds, "connection"]
     return config
