@@ -6,11 +6,12 @@ VENV_BUNDLES := .venv-bundles
 OF_BUNDLES := ^(monai|torch|numpy|scipy|pytorch-ignite|nibabel|scikit-image|fire|PyYAML|tensorboard|pillow)==
 DEMO := runs/demo
 DEMO_NUCLEI := runs/demo-nuclei
+DEMO_FEDERATION := runs/demo-federation
 VENV_LABEL := .venv-monailabel
 LABEL := runs/monailabel
 SEGMENTER := seed_0/asyndgan/segmenter/segmenter.pt
 
-.PHONY: setup setup-monailabel api demo demo-nuclei test fuzz test-federation test-bundles monailabel benchmark gpu gpu-pack lint clean
+.PHONY: setup setup-monailabel api demo demo-nuclei demo-federation test fuzz test-federation test-bundles monailabel benchmark gpu gpu-pack lint clean
 
 # the mark comes last: an interrupted installation must not look like a finished one
 $(VENV)/.installed: requirements.txt
@@ -43,6 +44,15 @@ demo-nuclei: $(VENV)/.installed
 		--table $(DEMO_NUCLEI)/phantoms/cases.csv --name "nuclei phantoms"
 	$(BIN)/python scripts/run_experiments.py --task multi_organ --dataset_dir $(DEMO_NUCLEI)/data --profile demo \
 		--run_dir $(DEMO_NUCLEI)
+
+# two hospitals and a server as processes of this machine, with certificates of their own and TLS between them
+demo-federation: $(VENV)/.installed
+	$(BIN)/python scripts/make_phantoms.py brains $(DEMO_FEDERATION)/phantoms --sites A B --cases_per_site 4 \
+		--test_cases_per_site 0 --size 64 64 12
+	$(BIN)/python scripts/prepare_data.py brats $(DEMO_FEDERATION)/phantoms --output $(DEMO_FEDERATION)/data --sites table \
+		--table $(DEMO_FEDERATION)/phantoms/cases.csv --modalities flair --name "brain phantoms"
+	$(BIN)/python scripts/federate.py poc --config_file "['train.yaml','brats.yaml','demo.yaml']" \
+		--dataset_dir $(DEMO_FEDERATION)/data --run_dir $(DEMO_FEDERATION) --num_threads 1 --device cpu --set num_steps=200
 
 test: lint
 	$(BIN)/python -m pytest
@@ -97,4 +107,4 @@ gpu-pack: $(VENV)/.installed
 	$(BIN)/python scripts/gpu.py pack build/gpu $(if $(DATA),--dataset_dir $(DATA))
 
 clean:
-	rm -rf $(VENV) $(VENV_BUNDLES) $(VENV_LABEL) $(DEMO) $(DEMO_NUCLEI) $(LABEL)
+	rm -rf $(VENV) $(VENV_BUNDLES) $(VENV_LABEL) $(DEMO) $(DEMO_NUCLEI) $(DEMO_FEDERATION) $(LABEL)

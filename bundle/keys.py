@@ -116,7 +116,7 @@ KEYS: dict[str, Key] = {
     "as_slices": Key(Flag(), "whether the images of a site become the slices of one case"),
     "augmentation": Key(Nothing(), "random transforms of a site's samples"),
     # sizes
-    "image_size": Key(Whole(8, 4096), "of images and crops, in pixels", "256"),
+    "image_size": Key(Whole(1, 4096), "of images and crops, in pixels", "256"),
     "generator_channels": Key(_CHANNELS, "filters of G's first layer", "64"),
     "generator_blocks": Key(Whole(0, 64), "residual blocks of G", "9"),
     "generator_layers": Key(_LAYERS, "hidden layers of the toy's G"),

@@ -243,7 +243,8 @@ class CheckedWorkflow(ConfigWorkflow):
             also = "" if kept.is_relative_to(outputs) else f" and {kept}"
             raise ConfigError(
                 f"{kept} keeps another configuration than this one for the outputs in {outputs}; they differ in: "
-                f"{', '.join(changed)}. Choose another output_dir, or delete {outputs}{also} to start over"
+                f"{', '.join(changed)}. Choose another run_dir (behind FLARE: in server.yaml), or delete {outputs}"
+                f"{also} to start over"
             )
 
 

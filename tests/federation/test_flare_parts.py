@@ -733,7 +733,7 @@ def test_both_ends_refuse_a_job_that_is_not_for_what_is_installed(folder, lists,
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"dataset_dir": "/data"}, "expected dataset_dir and checkpoint_dir"),
+        ({"dataset_dir": "/data"}, "expected checkpoint_dir, a folder"),
         ({"dataset_dir": "/data", "checkpoint_dir": "/kept", "l1_weight": 0.0}, "unknown key l1_weight"),
         ({"dataset_dir": "/data", "checkpoint_dir": "/kept", "run_dir": "/run"}, "unknown key run_dir"),
     ],

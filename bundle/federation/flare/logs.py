@@ -10,7 +10,10 @@ ESCAPING = "bundle.text.EscapingFormatter"
 
 
 def quiet(config: dict) -> dict:
-    """FLARE's logging, with nothing on the console but what our modules say, and its errors; its files keep it all."""
+    """
+    FLARE's logging, with nothing on the console but what our modules say, who is connected, and errors; its files keep
+    it all.
+    """
     config["formatters"] = {name: _escaping(formatter) for name, formatter in config["formatters"].items()}
     config["formatters"]["consoleFormatter"] = {"()": ESCAPING, "fmt": CONSOLE_FORMAT, "datefmt": "%H:%M:%S"}
     console = config["handlers"]["consoleHandler"] | {"formatter": "consoleFormatter"}
@@ -23,10 +26,12 @@ def quiet(config: dict) -> dict:
             "allow_all_error_logs": False,
         }
         config["handlers"][name] = console | {"filters": [name], "level": level}
+    lines = {"class": "bundle.flare_console.ConnectionLines", "level": "INFO"}
+    config["handlers"]["connection"] = {key: console[key] for key in ("formatter", "stream")} | lines
     del config["handlers"]["consoleHandler"]
     for logger_config in config["loggers"].values():
         handlers = [name for name in logger_config.get("handlers", []) if name != "consoleHandler"]
-        logger_config["handlers"] = handlers + list(kinds)
+        logger_config["handlers"] = [*handlers, *kinds, "connection"]
     return config
 
 

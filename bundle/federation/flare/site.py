@@ -12,12 +12,12 @@ from nvflare.collab import collab
 from bundle import __version__
 from bundle.federation import guards
 from bundle.federation.codec import Codec
-from bundle.federation.flare.participant import SERVER, local_folder, make_workflow
+from bundle.federation.flare.participant import SERVER, local_folder, make_workflow, read_site
 from bundle.federation.flare.site_clock import SiteClock
-from bundle.federation.job import PRIVATE_OVERRIDES, SITE_KEYS, Job, JobError, read_local
+from bundle.federation.job import PRIVATE_OVERRIDES, Job
 from bundle.federation.messages import Message, OpenRequest, Refusal, SyntheticBatch
 from bundle.installation import config_dir
-from bundle.privacy import DEFAULT, ReleasePolicy, ReleaseRefused
+from bundle.privacy import ReleasePolicy, ReleaseRefused
 from bundle.text import shown
 
 __all__ = ["FlareSite"]
@@ -59,16 +59,10 @@ class FlareSite:
 
     def _prepare(self) -> None:
         name = self._name
-        local = read_local(self._local / "site.yaml", SITE_KEYS)
+        local = read_site(self._local)
         job = Job.from_dict(self.job)
         job.check(config_dir(), __version__)
-        if "dataset_dir" not in local or "checkpoint_dir" not in local:
-            raise JobError("site.yaml: expected dataset_dir and checkpoint_dir")
-        # a config that the job names may hold another one, and the policy is the site's own
-        local.setdefault("release_policy", DEFAULT)
         _check_overrides(job, local.pop("allowed_overrides", None), ReleasePolicy.make(local["release_policy"]))
-        # one ledger for all trainings: what the site has let out adds up
-        local.setdefault("release_dir", str(Path(local["checkpoint_dir"]) / "releases"))
         local["checkpoint_dir"] = str(Path(local["checkpoint_dir"]) / job.identity)
         workflow = make_workflow(job, local, {"site_name": name})
         limits = workflow.make("limits")
