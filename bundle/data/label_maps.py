@@ -27,7 +27,11 @@ from bundle.data.tiff import MAX_PIXELS, check_size
 from bundle.data.tiles import read_picture
 
 MAX_BYTES = 8 * MAX_PIXELS
-_CHUNK = 2**20
+# Of MATLAB files: types of numbers, and classes of arrays that hold numbers.
+_TYPES = {1, 2, 3, 4, 5, 6, 7, 9, 12, 13}
+_NUMERIC = range(5, 16)
+_SPARSE = 5
+_COMPRESSED = 15
 
 
 def read_picture_map(path: Path) -> np.ndarray:
@@ -55,7 +59,7 @@ def read_npy(path: Path) -> np.ndarray:
     """
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, OverflowError, SyntaxError) as error:
+    except Exception as error:  # damaged headers raise a dozen types
         raise DataError(f"{path}: unreadable or truncated, expected an array of numbers ({error})") from error
     return _plane(values, path)
 
@@ -91,7 +95,7 @@ def read_mat(path: Path) -> np.ndarray:
         if file.read(10) == b"MATLAB 7.3":
             raise DataError(f"{path}: unreadable, of MATLAB 7.3 (HDF5); save it with -v7")
     try:
-        _check_unpacked(path)
+        _check_elements(path)
         shapes = {
             name: shape
             for name, shape, kind in scipy.io.whosmat(path)
@@ -101,11 +105,14 @@ def read_mat(path: Path) -> np.ndarray:
         name = _choose(list(shapes), path, "2-D variables")
         check_size(path, *shapes[name])
         values = scipy.io.loadmat(path, variable_names=[name])[name]
+        if scipy.sparse.issparse(values):
+            values.check_format(full_check=True)  # a wrong index would write beside the array
+            values = values.toarray()
     except DataError:
         raise
     except Exception as error:  # damaged files raise a dozen types
         raise DataError(f"{path}: unreadable, expected a MATLAB file up to version 7 ({error})") from error
-    return values.toarray() if scipy.sparse.issparse(values) else values
+    return values
 
 
 MAP_READERS: dict[str, Callable[[Path], np.ndarray]] = {
@@ -153,22 +160,38 @@ def _pannuke(values: np.ndarray, path: Path) -> np.ndarray:
     return instances
 
 
-def _check_unpacked(path: Path) -> None:
-    """Count what the compressed elements of a version 5 file unpack to, and keep none of it."""
+def _check_elements(path: Path) -> None:
+    """Bound what the elements of a version 5 file unpack to, and look at the types that they say: SciPy looks up
+    whatever number stands there, and crashes. The format is MathWorks' "MAT-File Format", Level 5.
+    """
     with open(path, "rb") as file:
-        head = file.read(128)
-        order = {b"IM": "<", b"MI": ">"}.get(head[126:128])
+        order = {b"IM": "<", b"MI": ">"}.get(file.read(128)[126:128])
         total = 0
         while order and len(tag := file.read(8)) == 8:
             kind, length = (int(value) for value in np.frombuffer(tag, f"{order}u4"))
-            if kind != 15:
-                file.seek(length, 1)
-                continue
-            unpack = zlib.decompressobj()
-            while length > 0 and (chunk := file.read(min(length, _CHUNK))):
-                length -= len(chunk)
-                while chunk:
-                    total += len(unpack.decompress(chunk, _CHUNK))
-                    chunk = unpack.unconsumed_tail
-                    if total > MAX_BYTES:
-                        raise DataError(f"{path}: unpacks to more than {MAX_BYTES:,} bytes, expected a tile's map")
+            content = file.read(length)
+            if kind == _COMPRESSED:
+                content = zlib.decompressobj().decompress(content, MAX_BYTES + 1 - total)[8:]
+            total += len(content)
+            if total > MAX_BYTES - 8:
+                raise DataError(f"{path}: unpacks to more than {MAX_BYTES:,} bytes, expected a tile's map")
+            _check_parts(content, order)
+
+
+def _check_parts(content: bytes, order: str) -> None:
+    """Of a matrix: flags, size, name, numbers; a small part holds its length in the upper half of its type."""
+    kinds: list[int] = []
+    position = 0
+    while position + 8 <= len(content):
+        kind, length = (int(value) for value in np.frombuffer(content, f"{order}u4", 2, position))
+        small = kind >> 16
+        kinds.append(kind & 0xFFFF)
+        position += 8 if small else 8 + -(-length // 8) * 8
+        if small > 4 or position > len(content):
+            raise ValueError("an element is longer than what holds it")
+    flags = int(np.frombuffer(content, f"{order}u4", 1, 8)[0]) if len(content) >= 16 else 0
+    if (flags & 0xFF) not in _NUMERIC:
+        return  # text, cells and structures are not read
+    numbers = kinds[3:]
+    if flags & 0x800 or len(numbers) != (3 if flags & 0xFF == _SPARSE else 1) or not set(numbers) <= _TYPES:
+        raise ValueError(f"elements of types {kinds[:8]}, expected real numbers")

@@ -6,6 +6,7 @@ import zlib
 import numpy as np
 import pytest
 import scipy.io
+import scipy.sparse
 
 from bundle.data import label_maps
 from bundle.data.errors import DataError
@@ -94,6 +95,15 @@ def test_damaged_files(tmp_path, suffix):
     fails(path, "MATLAB 7.3 (HDF5); save it with -v7" if suffix == ".mat" else "unreadable")
 
 
+@pytest.mark.parametrize("row", [16, -1, 2**30])
+def test_sparse_matrices_whose_indices_lie_outside(tmp_path, row):
+    path = tmp_path / "a.mat"
+    matrix = scipy.sparse.csc_matrix(np.eye(16))
+    matrix.indices[3] = row
+    scipy.io.savemat(path, {"inst_map": matrix})
+    fails(path, "unreadable")
+
+
 def test_contents_that_are_no_map(tmp_path):
     path = tmp_path / "a.npy"
     np.save(path, np.zeros((7, 16, 16, 6)))
@@ -108,3 +118,23 @@ def test_contents_that_are_no_map(tmp_path):
     path = tmp_path / "a.mat"
     scipy.io.savemat(path, {"inst_map": np.zeros((2, 2, 2)), "text": "abc", "cells": np.array([1, "a"], object)})
     fails(path, "holds the 2-D variables (none)")
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".mat"])
+def test_flipped_bytes_are_read_or_refused(tmp_path, suffix):
+    """SciPy's reader crashes on types of elements that it does not know, on complex flags and on indices outside."""
+    path, rng = tmp_path / f"a{suffix}", np.random.default_rng(0)
+    if suffix == ".mat":
+        matrix = scipy.sparse.csc_matrix(np.eye(16))
+        scipy.io.savemat(path, {"inst_map": matrix, "other": np.eye(8), "text": "abc"})
+    else:
+        (np.save if suffix == ".npy" else np.savez)(path, np.eye(16, dtype=np.uint16))
+    whole = path.read_bytes()
+    for _ in range(300):
+        content, place = bytearray(whole), int(rng.integers(len(whole)))
+        content[place : place + 4] = rng.choice([bytes(4), b"\xff" * 4, rng.bytes(4)])
+        path.write_bytes(content[: len(whole)])
+        try:
+            assert isinstance(MAP_READERS[suffix](path), np.ndarray)
+        except DataError as error:
+            assert str(path) in str(error)
