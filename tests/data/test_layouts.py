@@ -339,11 +339,54 @@ def test_multi_organ_missing_and_double_files(tmp_path):
     assert [case.case for case in cases] == ["e"]
     images, annotations = tmp_path / "images", tmp_path / "annotations"
     assert problems == [
-        f"case a: its annotation is missing, expected {annotations / 'a.xml'} (or .png, .tif, .tiff, .npy, .mat)",
+        f"case a: its annotation is missing, expected {annotations / 'a.xml'} "
+        "(or .geojson, .json, .png, .tif, .tiff, .npy, .npz, .mat)",
         f"case b: has 2 annotations, b.mat, b.npy in {annotations}; expected one",
-        f"case c: its image is missing, expected {images / 'c.png'} (or .tif, .tiff)",
+        f"case c: its image is missing, expected {images / 'c.tif'} (or .png, .tiff, .jpg, .jpeg, .svs)",
         f"case d: has 2 images, d.png, d.tif in {images}; expected one",
     ]
+
+
+@pytest.mark.parametrize(("image", "annotation", "together"), [
+    ("a.ome.tif", "a.xml", True), ("a.ome.tif", "a.ome.geojson", True), ("a.OME.TIFF", "a.ome.tif", False),
+    ("a.svs", "a.xml", True), ("a.jpg", "a.mat", True), ("a.JPEG", "a.png", False), ("a.png", "a.npz", True),
+    ("a.tif", "a.json", False), ("b.1.tif", "b.1.xml", True)])  # fmt: skip
+def test_multi_organ_pairs_by_name(tmp_path, image, annotation, together):
+    for images, annotations in [("images", "annotations")] + [(".", ".")] * together:
+        folder = tmp_path / f"{together}{images}"
+        touch(folder / images / image)
+        touch(folder / annotations / annotation)
+        cases, problems = discover_tiles(folder)
+        assert not problems
+        assert [(case.case, case.images["red"].name, case.label.name) for case in cases] == [
+            (image[:3] if image[0] == "b" else "a", image, annotation)
+        ]
+
+
+@pytest.mark.parametrize(("files", "words"), [
+    (["images/images.npy", "masks/masks.npy"], "PanNuke and HoVer-Net"),
+    (["images/a.ndpi", "masks/a.xml"], "a whole slide: export tiles"),
+    (["images/a.bmp", "masks/a.xml"], "convert it to PNG or TIFF"),
+    (["images/a.png", "masks/a.jpg"], "changes values: save the mask as PNG"),
+    (["images/a.png", "masks/a.zip"], "ImageJ's regions of interest"),
+    (["images/a.png", "masks/a.h5"], "an HDF5 file")])  # fmt: skip
+def test_multi_organ_names_formats_that_it_does_not_read(tmp_path, files, words):
+    for name in files:
+        touch(tmp_path / name)
+    cases, problems = discover_tiles(tmp_path)
+    assert not cases
+    assert any(words in problem for problem in problems)
+
+
+def test_multi_organ_passes_over_what_belongs_to_no_tile(tmp_path):
+    for name in ("images/a.png", "images/a.ndpi", "masks/a.xml", "masks/a.csv", "masks/cases.json", "masks/x.csv",
+                 "masks/overlay.jpg"):  # fmt: skip
+        touch(tmp_path / name)
+    cases, problems = discover_tiles(tmp_path)
+    assert ([case.label.name for case in cases], problems) == (["a.xml"], [])
+    for name in ("b.tif", "b.xml", "datalist.json"):
+        touch(tmp_path / "flat" / name)
+    assert discover_tiles(tmp_path / "flat")[1] == []
 
 
 def test_multi_organ_bad_folders(tmp_path):
