@@ -81,7 +81,7 @@ def _fingerprint(case: CaseFiles) -> str:
     """Digest of names, sizes and times of a case's sources: names alone could hold those of patients."""
     digest = hashlib.sha256()
     for path in (*case.images.values(), case.label):
-        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
             stat = file.stat()
             digest.update(f"{file.name}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
     return digest.hexdigest()

@@ -1,6 +1,7 @@
 """Any other volumes: a folder per case, in it a file or a folder with a DICOM series per modality, and ``seg``.
 
-Files are called ``{modality}.EXT`` or ``{CASE}_{modality}.EXT`` with EXT one of nii.gz, nii, nrrd, nhdr, mha, mhd.
+Files are called ``{modality}.EXT`` or ``{CASE}_{modality}.EXT`` with EXT one of nii.gz, nii, nrrd, nhdr, mha, mhd, dcm,
+ima, dicom. The DICOM folder may be a tree, as archives export it, that holds one series.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def discover(source: Path, modalities: Sequence[str]) -> tuple[list[CaseFiles], 
 
 LAYOUT = Layout(
     name="volumes",
-    description="a folder per case with MODALITY.EXT or a DICOM series MODALITY/, and seg.EXT (NRRD, MetaImage, NIfTI)",
+    description="a folder per case with MODALITY.EXT (NRRD, MetaImage, NIfTI, DICOM) or a DICOM series MODALITY/, and seg.EXT",
     modalities=(),
     labels=LABELS,
     discover=discover,
