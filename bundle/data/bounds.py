@@ -66,7 +66,7 @@ def check_file(path: str | os.PathLike) -> None:
             or a header that says more than the bounds, or than the file can hold.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise DataError(f"{path}: no such file")
     if not has_suffix(path, DATA_SUFFIXES):
         raise DataError(f"{path}: of unknown kind, expected an image in {', '.join(DATA_SUFFIXES)}")

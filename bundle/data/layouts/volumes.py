@@ -63,7 +63,7 @@ def discover(source: Path, modalities: Sequence[str]) -> tuple[list[CaseFiles], 
 
 LAYOUT = Layout(
     name="volumes",
-    description="a folder per case with MODALITY.EXT (NRRD, MetaImage, NIfTI, DICOM) or a DICOM series MODALITY/, and seg.EXT",
+    description="CASE/MODALITY.EXT (NRRD, MetaImage, NIfTI, DICOM) or a DICOM series CASE/MODALITY/, and CASE/seg.EXT",
     modalities=(),
     labels=LABELS,
     discover=discover,
