@@ -13,11 +13,13 @@ from dicom_files import enhanced, series_slices, write_slices
 
 from bundle.data.case_conversion import ConvertOptions, convert_case
 from bundle.data.convert import as_label, read_volume, write_nifti
+from bundle.data.datalist import load_datalist
 from bundle.data.errors import DataError
 from bundle.data.geometry import check_same_grid, correct_bias, isotropic_grid, resample
 from bundle.data.layouts import LAYOUTS, get_layout
-from bundle.data.layouts.base import parse_name
 from bundle.data.layouts.multi_organ import PUBLISHED
+from bundle.data.layouts.naming import parse_name
+from bundle.data.preparation import PrepareOptions, prepare
 
 
 def save(path, array, affine=None):
@@ -64,6 +66,96 @@ def test_brats(tmp_path):
     assert problems == [f"case folder {tmp_path / 'own'}: missing own_t1ce.nii.gz, own_seg.nii.gz (or .nii)"]
     with pytest.raises(DataError, match="no such folder"):
         layout.discover(tmp_path / "nothing", layout.modalities)
+
+
+# Names as they are distributed; the last two words of a release are the value of the enhancing tumour and the suffix.
+RELEASES = {
+    "2018": ("HGG/Brats18_CBICA_AAB_1", "Brats18_CBICA_AAB_1_{}", "flair t1 t1ce t2 seg", 4, ".nii.gz"),
+    "2019": ("LGG/BraTS19_TCIA10_103_1", "BraTS19_TCIA10_103_1_{}", "flair t1 t1ce t2 seg", 4, ".nii.gz"),
+    "2020": ("BraTS20_Training_001", "BraTS20_Training_001_{}", "flair t1 t1ce t2 seg", 4, ".nii"),
+    "2021": ("BraTS2021_00000", "BraTS2021_00000_{}", "flair t1 t1ce t2 seg", 4, ".nii.gz"),
+    "2023": ("BraTS-GLI-00000-000", "BraTS-GLI-00000-000-{}", "t2f t1n t1c t2w seg", 3, ".nii.gz"),
+    "2023 meningioma": ("BraTS-MEN-00004-000", "BraTS-MEN-00004-000-{}", "t2f t1n t1c t2w seg", 3, ".nii.gz"),
+}
+
+
+def write_release(source, release, flat=False, label=None):
+    folder, pattern, words, enhancing, suffix = RELEASES[release]
+    for word in words.split():
+        array = ramp() if word != "seg" else (ramp() % 3 == 1).astype(np.uint8) * (label or enhancing)
+        save(source / ("." if flat else folder) / f"{pattern.format(word)}{suffix}", array)
+    return folder.split("/")[-1]
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("flat", [False, True])
+def test_releases_of_brats_by_their_own_names(tmp_path, release, flat):
+    name = write_release(tmp_path / "in", release, flat)
+    layout = get_layout("brats")
+    (case,), problems = layout.discover(tmp_path / "in", ("t1ce", "flair"))
+    assert not problems
+    _, pattern, words, enhancing, suffix = RELEASES[release]
+    found = {word: pattern.format(text) + suffix for word, text in
+             zip(("flair", "t1", "t1ce", "t2"), words.split(), strict=False)}  # fmt: skip
+    assert case.case == name
+    assert {key: path.name for key, path in case.images.items()} == {key: found[key] for key in ("t1ce", "flair")}
+    assert case.label.name == pattern.format("seg") + suffix
+    summary = prepare(PrepareOptions("brats", tmp_path / "in", tmp_path / "out", sites="single", test_fraction=0))
+    data = load_datalist(summary.path, deep=True)
+    assert sorted(data.labels) == [0, 1, 2, enhancing]
+    assert data.labels[enhancing] == "enhancing tumour"
+    assert data.modality == ("flair", "t1", "t1ce", "t2")
+    # The other release's value is refused, unless the user names it.
+    other = 7 - enhancing
+    write_release(tmp_path / "in", release, flat, label=other)
+    options = {"sites": "single", "test_fraction": 0}
+    with pytest.raises(DataError, match=f"holds the values {other}, expected only 0, 1, 2, {enhancing}"):
+        prepare(PrepareOptions("brats", tmp_path / "in", tmp_path / "out", **options))
+    prepare(PrepareOptions("brats", tmp_path / "in", tmp_path / "out", labels={0: "no", other: "yes"}, **options))
+
+
+def test_releases_that_number_labels_differently_do_not_mix(tmp_path):
+    for release in ("2021", "2023"):
+        write_release(tmp_path / "in", release)
+    options = {"sites": "single", "test_fraction": 0}
+    with pytest.raises(DataError, match="BraTS-GLI-00000-000 and BraTS2021_00000 number their labels in two ways"):
+        prepare(PrepareOptions("brats", tmp_path / "in", tmp_path / "out", **options))
+    write_release(tmp_path / "in", "2021", label=3)
+    labels = {0: "no", 1: "a", 2: "b", 3: "c"}
+    prepare(PrepareOptions("brats", tmp_path / "in", tmp_path / "out", labels=labels, **options))
+
+
+def test_the_label_map_with_a_foreign_name(tmp_path, caplog):
+    """BraTS 2020, case 355: the one of all releases."""
+    folder = tmp_path / "BraTS20_Training_355"
+    for word in ("flair", "t1", "t1ce", "t2"):
+        save(folder / f"BraTS20_Training_355_{word}.nii", ramp())
+    save(folder / "W39_1998.09.19_Segm.nii", ramp())
+    layout = get_layout("brats")
+    (case,), problems = layout.discover(tmp_path, layout.modalities)
+    assert not problems
+    assert case.label.name == "W39_1998.09.19_Segm.nii"
+    assert "BraTS20_Training_355: its label map is W39_1998.09.19_Segm.nii" in caplog.text
+    # Two of them, or none with seg in its name: nobody can tell.
+    save(folder / "other_seg.nii.gz", ramp())
+    assert "missing BraTS20_Training_355_seg.nii.gz" in layout.discover(tmp_path, layout.modalities)[1][0]
+    (folder / "other_seg.nii.gz").unlink()
+    (folder / "W39_1998.09.19_Segm.nii").rename(folder / "W39.nii")
+    assert "missing BraTS20_Training_355_seg.nii.gz" in layout.discover(tmp_path, layout.modalities)[1][0]
+
+
+def test_missing_files_are_named_as_the_release_names_them(tmp_path):
+    write_release(tmp_path, "2023")
+    (tmp_path / "BraTS-GLI-00000-000" / "BraTS-GLI-00000-000-t1c.nii.gz").unlink()
+    save(tmp_path / "BraTS2021_00001_flair.nii.gz", ramp())
+    layout = get_layout("brats")
+    cases, problems = layout.discover(tmp_path, layout.modalities)
+    assert not cases
+    assert problems == [
+        f"case folder {tmp_path / 'BraTS-GLI-00000-000'}: missing BraTS-GLI-00000-000-t1c.nii.gz (or .nii)",
+        f"case BraTS2021_00001 in {tmp_path}: missing BraTS2021_00001_t1.nii.gz, BraTS2021_00001_t1ce.nii.gz, "
+        "BraTS2021_00001_t2.nii.gz, BraTS2021_00001_seg.nii.gz (or .nii)",
+    ]
 
 
 def test_tcga_lgg(tmp_path):
