@@ -225,7 +225,8 @@ def _slice(file: Path, index: int, header: Dataset, sources: Sequence[Dataset]) 
         uid=f"{header.get('SOPInstanceUID', file)}.{index}",
         rescale=next((s for s in sources if "RescaleSlope" in s or "ModalityLUTSequence" in s), Dataset()),
         number=_whole(_find(sources, "InStackPositionNumber", "InstanceNumber")),
-        expected=_whole(_find(sources, "ImagesInAcquisition")),
+        # images derived from an acquisition, such as other planes, are of another number
+        expected=None if "DERIVED" in _image_type(header) else _whole(_find(sources, "ImagesInAcquisition")),
         thickness=None if thickness is None else float(thickness),
         tells={what: str(_find(sources, *keywords)) for what, keywords in TELLS.items()},
     )

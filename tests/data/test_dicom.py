@@ -135,6 +135,15 @@ def test_missing_at_an_end_by_the_count(tmp_path, said, whole):
         refused(tmp_path, f"holds 6 slices of a DICOM series that says it has {said}")
 
 
+def test_derived_images_are_not_counted(tmp_path):
+    """Other planes of an acquisition carry its number of images."""
+    slices = series_slices(ramp())
+    for dataset in slices:
+        dataset.ImagesInAcquisition, dataset.ImageType = "248", ["DERIVED", "SECONDARY", "REFORMATTED"]
+    write_slices(tmp_path, slices)
+    assert read_volume(tmp_path).GetSize()[2] == 6
+
+
 def test_first_slice_missing_is_said(tmp_path, caplog):
     write_slices(tmp_path, series_slices(ramp(), start=2))
     assert read_volume(tmp_path).GetSize()[2] == 6

@@ -19,6 +19,7 @@ from bundle.data.geometry import check_same_grid, correct_bias, isotropic_grid, 
 from bundle.data.layouts import LAYOUTS, get_layout
 from bundle.data.layouts.multi_organ import PUBLISHED
 from bundle.data.layouts.naming import parse_name
+from bundle.data.missing_slices import check_label_inside
 from bundle.data.preparation import PrepareOptions, prepare
 
 
@@ -301,6 +302,40 @@ def test_dicom_in_one_file_and_in_a_tree(hospital, tmp_path):
     assert not convert_case(case, ("t2", "flair"), output, ConvertOptions(), layout.read)
     os.utime(next((folder / "study" / "series").iterdir()), (1, 1))
     assert convert_case(case, ("t2", "flair"), output, ConvertOptions(), layout.read)
+
+
+@pytest.mark.parametrize("resample", [None, 3.0])
+@pytest.mark.parametrize("absent", [[5], [0], [4, 5]])
+def test_slices_that_only_the_label_has(tmp_path, absent, resample):
+    """Numbered in order and evenly spaced: the series alone does not tell that its last slices are missing."""
+    spacing = (0.5, 0.5, 2.0)
+    whole = series_slices(ramp((4, 5, 6)).T, spacing)
+    write_slices(tmp_path / "p1" / "flair", [d for n, d in enumerate(whole) if n not in absent])
+    sitk.WriteImage(
+        volume((ramp((4, 5, 6)) % 3).astype(np.uint8), spacing, (-10.0, -20.0, 5.0)), tmp_path / "p1/seg.nrrd"
+    )
+    layout = get_layout("volumes")
+    (case,), _ = layout.discover(tmp_path, ("flair",))
+    with pytest.raises(DataError, match=f"seg goes on for {len(absent)} slices where flair ends"):
+        convert_case(case, ("flair",), tmp_path / "out", ConvertOptions(resample=resample), layout.read)
+    write_slices(tmp_path / "p1" / "t2", whole)  # the label was drawn on this one
+    (case,), _ = layout.discover(tmp_path, ("flair", "t2"))
+    assert convert_case(case, ("flair", "t2"), tmp_path / "out", ConvertOptions(resample=3.0), layout.read)
+
+
+def test_labels_on_grids_of_their_own(tmp_path):
+    """Resampling is for these: another spacing, half a voxel off, cut to what they show."""
+    image = volume(ramp((8, 8, 6)))
+    for spacing, origin, shape in (
+        ((1.0, 1.0, 3.0), (0.0, 0.0, 0.0), (8, 8, 9)),
+        ((1.0, 1.0, 1.0), (0.5, 0.0, 0.0), (8, 8, 9)),
+        ((1.0, 1.0, 1.0), (2.0, 1.0, 2.0), (3, 3, 3)),
+        ((1.0, 1.0, 1.0), (4.0, 0.0, 0.0), (8, 8, 6)),
+    ):
+        label = volume((ramp(shape) % 3).astype(np.uint8), spacing, origin)
+        check_label_inside({"flair": image, "seg": label}, "seg")
+    with pytest.raises(DataError, match="1 slices"):
+        check_label_inside({"flair": image, "seg": volume(ramp((3, 3, 3)), origin=(-1.0, 0.0, 0.0))}, "seg")
 
 
 def test_killed_conversion_leaves_nothing(hospital, tmp_path, monkeypatch):
