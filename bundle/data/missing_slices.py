@@ -27,8 +27,9 @@ def check_label_inside(volumes: Mapping[str, sitk.Image], label: str) -> None:
     drawn_on = {name: count for name, count in beyond.items() if count is not None}
     if drawn_on and min(drawn_on.values()) > 0:
         name, count = min(drawn_on.items(), key=lambda pair: pair[1])
+        plural = "s" if count > 1 else ""
         raise DataError(
-            f"{label} goes on for {count} slices where {name} ends (sizes {volumes[label].GetSize()} and "
+            f"{label} goes on for {count} slice{plural} where {name} ends (sizes {volumes[label].GetSize()} and "
             f"{volumes[name].GetSize()}, on the same voxels); expected the whole {name}: are its first or last slices "
             "missing?"
         )
