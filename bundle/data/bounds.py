@@ -24,6 +24,9 @@ MAX_VOXELS = 2**28
 MAX_HEADER_BYTES = 2**24
 """Of a NIfTI file before its voxels (extensions), and of the text of an NRRD or MetaImage header."""
 
+MAX_HEADER_LINE = 1024
+"""Bytes of a line of such a text."""
+
 MAX_DEFLATE = 1040
 """Bytes that one byte of a .gz file can become: 1032 by the format (RFC 1951), and a little."""
 
@@ -36,6 +39,7 @@ DATA_SUFFIXES = (*NIFTI_SUFFIXES, *NRRD_SUFFIXES, *META_SUFFIXES, *PICTURE_SUFFI
 
 # Every place where a header names the file of its pixels. MetaIO reads by key, NRRD by line.
 _META_FILE = re.compile(rb"ElementDataFile\s*[=:][ \t]*([^\r\n]*)", re.IGNORECASE)
+_META_DIMENSIONS = re.compile(rb"NDims\s*[=:]\s*(\S*)", re.IGNORECASE)
 _NRRD_FILE = re.compile(rb"^data ?file:[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 
 
@@ -73,7 +77,7 @@ def check_file(path: str | os.PathLike) -> None:
     if has_suffix(path, NIFTI_SUFFIXES):
         check_nifti(path)
     elif has_suffix(path, (*META_SUFFIXES, *NRRD_SUFFIXES)):
-        _check_pixel_files(path)
+        _check_text_header(path)
 
 
 def check_nifti(path: str | os.PathLike) -> int:
@@ -124,12 +128,13 @@ def unpack_nifti(path: str | os.PathLike) -> bytes:
     return content
 
 
-def _check_pixel_files(path: Path) -> None:
+def _check_text_header(path: Path) -> None:
     """Pixels of NRRD and MetaImage may lie in other files: such as are in the folder of the header, or below."""
     with open(path, "rb") as file:
         start = file.read(MAX_HEADER_BYTES)
     if has_suffix(path, META_SUFFIXES):
         text, pattern = start, _META_FILE
+        _check_meta(path, start)
     else:
         text, pattern = re.split(rb"\r?\n\r?\n", start, maxsplit=1)[0], _NRRD_FILE
     for match in pattern.finditer(text):
@@ -139,3 +144,16 @@ def _check_pixel_files(path: Path) -> None:
         for name in (os.fsdecode(name.strip()) for name in named):
             if not lies_in(path.parent / name, path.parent):
                 raise DataError(f"{path}: names {name} as its pixels, expected a file of its folder")
+
+
+def _check_meta(path: Path, start: bytes) -> None:
+    """MetaIO (of ITK 5.4) writes beyond its arrays where a header has more dimensions, or longer lines, than those."""
+    end = _META_FILE.search(start)
+    if end is None:
+        raise DataError(f"{path}: unreadable, expected a MetaImage header with ElementDataFile")
+    lines = start[: end.end()].splitlines()
+    dimensions = [match.group(1) for line in lines for match in _META_DIMENSIONS.finditer(line)]
+    if not dimensions or not set(dimensions) <= {b"2", b"3", b"4"}:
+        raise DataError(f"{path}: unreadable, expected a MetaImage header with an NDims of 2, 3 or 4")
+    if max(map(len, lines)) > MAX_HEADER_LINE:
+        raise DataError(f"{path}: its header has lines of more than {MAX_HEADER_LINE} bytes, expected shorter ones")

@@ -43,9 +43,7 @@ def read_volume(path: str | os.PathLike) -> sitk.Image:
             f"{path}: has {image.GetDimension()} dimensions and {image.GetNumberOfComponentsPerPixel()} components, "
             "expected a 3-D volume with one component"
         )
-    for key in image.GetMetaDataKeys():
-        image.EraseMetaData(key)
-    return image
+    return _without_metadata(image, path)
 
 
 def read_channel(path: str | os.PathLike, channel: int) -> sitk.Image:
@@ -67,9 +65,7 @@ def read_channel(path: str | os.PathLike, channel: int) -> sitk.Image:
         image = reader.Execute()
     except RuntimeError as error:
         raise DataError(f"{path}: unreadable or truncated, expected a NIfTI volume ({_last(error)})") from error
-    for key in image.GetMetaDataKeys():
-        image.EraseMetaData(key)
-    return image
+    return _without_metadata(image, path)
 
 
 def read_array(path: str | os.PathLike) -> np.ndarray:
@@ -123,6 +119,15 @@ def _read(path: Path) -> sitk.Image:
         return reader.Execute()
     except RuntimeError as error:
         raise DataError(f"{path}: unreadable, expected an image that ITK can read ({_last(error)})") from error
+
+
+def _without_metadata(image: sitk.Image, path: str | os.PathLike) -> sitk.Image:
+    try:
+        for key in image.GetMetaDataKeys():
+            image.EraseMetaData(key)
+    except TypeError as error:
+        raise DataError(f"{path}: damaged, expected a header whose fields are named in text") from error
+    return image
 
 
 def _last(error: Exception) -> str:

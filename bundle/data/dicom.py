@@ -20,12 +20,14 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import apply_modality_lut, iter_pixels
-from pydicom.uid import MediaStorageDirectoryStorage
+from pydicom.uid import UID, MediaStorageDirectoryStorage
 
 from bundle.data.bounds import check_size
 from bundle.data.dicom_stack import Slice, Stack, make_stack
 from bundle.data.errors import DataError
 
+# What is said of a series
+SHOWN = ("SeriesNumber", "SeriesDescription", "ImageType", "SOPInstanceUID")
 DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
 # What several images of one place differ by, and the attributes that say so, of classic and of enhanced objects
 TELLS = {
@@ -57,7 +59,7 @@ def read_dicom(path: str | os.PathLike) -> sitk.Image:
     path = Path(path)
     headers = _headers(path)
     (files,) = _choose_series(headers, path)
-    slices = [slice_ for file, header in files for slice_ in _slices(file, header)]
+    slices = [slice_ for file, header in files for slice_ in _checked_slices(file, header)]
     stack = make_stack(slices, path)
     first = stack.slices[0]
     check_size((len(slices), *first.shape), path)
@@ -83,7 +85,7 @@ def _headers(path: Path) -> list[tuple[Path, Dataset]]:
     headers, unreadable, others = [], [], []
     for file in files:
         try:
-            headers.append((file, dcmread(file, stop_before_pixels=True)))
+            headers.append((file, _header(file)))
         except InvalidDicomError:
             others.append(file)
         except Exception as error:  # pydicom raises a dozen types for damaged files
@@ -92,15 +94,28 @@ def _headers(path: Path) -> list[tuple[Path, Dataset]]:
     for file in others:
         if file == path or _kind(file) in kinds:
             try:
-                headers.append((file, _without_preamble(file)))
+                headers.append((file, _header(file, preamble=False)))
             except Exception as error:
                 unreadable.append((file, _reason(error)))
-    headers = [(file, header) for file, header in headers if not _is_index(header)]
-    unreadable += [(file, "its header is cut off") for file, header in headers if _is_cut_off(header)]
     if unreadable:
         problems = [f"{file}: unreadable or truncated, expected a DICOM file ({why})" for file, why in unreadable]
         raise DataError(problems[0]) if len(problems) == 1 else DataError.listing(str(path), problems)
-    return headers
+    return [(file, header) for file, header in headers if not _is_index(header)]
+
+
+def _header(file: Path, preamble: bool = True) -> Dataset:
+    """The header of a file; some old archives leave the first 132 bytes, the preamble, away."""
+    header = dcmread(file, stop_before_pixels=True, force=not preamble)
+    if preamble and _is_index(header):
+        return header
+    needed = ["SOPClassUID", "SeriesInstanceUID"] + ["Rows", "Columns"] * _is_image(header)
+    absent = [keyword for keyword in needed if keyword not in header]
+    if absent:
+        raise EOFError(f"its header has no {', '.join(absent)}")
+    # pydicom decodes an element when it is asked for: now, while the file can be named
+    for keyword in (*needed, *SHOWN):
+        header.get(keyword)
+    return header
 
 
 def _kind(file: Path) -> str:
@@ -109,25 +124,16 @@ def _kind(file: Path) -> str:
     return "" if suffix[1:].isdigit() else suffix
 
 
-def _without_preamble(file: Path) -> Dataset:
-    """Some old archives leave the first 132 bytes away."""
-    header = dcmread(file, stop_before_pixels=True, force=True)
-    if "SOPClassUID" not in header:
-        raise InvalidDicomError("neither a DICOM prefix nor a SOPClassUID")
-    return header
-
-
 def _is_index(header: Dataset) -> bool:
     return header.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage
 
 
-def _is_cut_off(header: Dataset) -> bool:
-    needed = {"SOPClassUID", "SeriesInstanceUID"} | ({"Rows", "Columns"} if _is_image(header) else set())
-    return not all(keyword in header for keyword in needed)
-
-
 def _is_image(header: Dataset) -> bool:
-    return "SOPClassUID" in header and header.SOPClassUID.name.endswith("Image Storage")
+    return _class_name(header).endswith("Image Storage")
+
+
+def _class_name(header: Dataset) -> str:
+    return UID(str(header.get("SOPClassUID", ""))).name
 
 
 def _choose_series(headers: Sequence[tuple[Path, Dataset]], path: Path) -> list[list[tuple[Path, Dataset]]]:
@@ -137,7 +143,7 @@ def _choose_series(headers: Sequence[tuple[Path, Dataset]], path: Path) -> list[
         if _is_image(header):
             by_series[header.SeriesInstanceUID].append((file, header))
         else:
-            left_out.append(f"{file} ({header.SOPClassUID.name})")
+            left_out.append(f"{file} ({_class_name(header)})")
     series = list(by_series.values())
     if len(series) > 1:
         series = [files for files in series if not _is_localizer(files)]
@@ -166,6 +172,15 @@ def _series_name(header: Dataset) -> str:
     description = re.sub(r"[^\w .,+*/()-]+", " ", str(header.get("SeriesDescription", "")))[:64]
     number = header.get("SeriesNumber") or "without number"
     return f"DICOM series {number}" + (f' "{description}"' if description else "")
+
+
+def _checked_slices(file: Path, header: Dataset) -> list[Slice]:
+    try:
+        return list(_slices(file, header))
+    except DataError:
+        raise
+    except Exception as error:  # an element that pydicom cannot decode
+        raise DataError(f"{file}: damaged, expected the header of a DICOM image ({_reason(error)})") from error
 
 
 def _slices(file: Path, header: Dataset) -> Iterator[Slice]:

@@ -115,6 +115,24 @@ def header(shape, dtype=np.uint8, offset=352, kind=nib.Nifti1Header):
     return written.binaryblock + b"\0" * 4
 
 
+@pytest.mark.parametrize(
+    "line", ["NDims = 93", "NDims=1e1", "NDims = 0", "Name = " + "x" * 5000, "Offset =" + " 0" * 600]
+)
+def test_headers_that_overflow_metaio(tmp_path, line):
+    """ITK's reader writes beyond its arrays for these, which ends the process or worse."""
+    path = tmp_path / "a.mhd"
+    path.write_text(f"{line}\n{HEADERS['mhd'].format('a.raw')}")
+    (tmp_path / "a.raw").write_bytes(bytes(8))
+    refused(lambda: read_volume(path), f"{path}: ")
+
+
+def test_header_fields_that_are_no_text(tmp_path):
+    path = tmp_path / "a.mhd"
+    path.write_bytes(b"\xff\xfe = 1\n" + HEADERS["mhd"].format("a.raw").encode())
+    (tmp_path / "a.raw").write_bytes(bytes(8))
+    refused(lambda: read_volume(path), f"{path}: damaged")
+
+
 HUGE = [
     ((30000, 30000, 3), np.uint8),
     ((32767,) * 7, np.float64),

@@ -181,6 +181,18 @@ def test_published_files_of_all_transfer_syntaxes(tmp_path, name):
         refused(path, f"{path}: unreadable or truncated")
 
 
+@pytest.mark.parametrize(
+    "keyword", [b"\x20\x00\x37\x00DS", b"\x28\x00\x30\x00DS", b"\x08\x00\x16\x00UI", b"\x28\x00\x10\x00US"]
+)
+def test_damaged_elements_are_named_by_their_file(tmp_path, keyword):
+    """pydicom decodes an element when it is asked for, and fails in a dozen ways."""
+    path = write_slices(tmp_path, series_slices(ramp()))[2]
+    content = path.read_bytes()
+    assert content.count(keyword) == 1
+    path.write_bytes(content.replace(keyword, keyword[:5] + b"\xff"))
+    refused(tmp_path, str(path))
+
+
 def test_published_truncated_file(tmp_path):
     refused(get_testdata_file("MR_truncated.dcm", download=False), "MR_truncated.dcm: unreadable or truncated")
 
