@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from bundle.data.convert import write_nifti
 from bundle.data.geometry import check_same_grid, correct_bias, isotropic_grid, resample
 from bundle.data.layouts.base import SEG, CaseFiles
+from bundle.data.missing_slices import check_label_inside
 from bundle.files import atomic_folder, write_json
 
 
@@ -52,7 +53,8 @@ def convert_case(
         Whether anything was converted.
 
     Raises:
-        DataError: an unreadable source, or volumes that do not share a grid while `options` does not resample.
+        DataError: an unreadable source, a label that goes on where the image ends, or volumes that do not share a grid
+            while `options` does not resample.
     """
     record = {"options": dataclasses.asdict(options), "modalities": list(modalities), "sources": _fingerprint(case)}
     marker = output / "conversion.json"
@@ -64,6 +66,7 @@ def convert_case(
         except ValueError:
             pass  # damaged: convert again
     volumes = {modality: read(case, modality) for modality in (*modalities, SEG)}
+    check_label_inside(volumes, SEG)
     if options.resample is None:
         check_same_grid(volumes, case.case)
     else:
@@ -81,7 +84,7 @@ def _fingerprint(case: CaseFiles) -> str:
     """Digest of names, sizes and times of a case's sources: names alone could hold those of patients."""
     digest = hashlib.sha256()
     for path in (*case.images.values(), case.label):
-        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
             stat = file.stat()
             digest.update(f"{file.name}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
     return digest.hexdigest()

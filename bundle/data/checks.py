@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import struct
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,12 +13,12 @@ import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 
-from bundle.data.convert import ITK_SUFFIXES, has_suffix, read_array
+from bundle.data.bounds import NIFTI_SUFFIXES, check_file, check_nifti, check_size, has_suffix, unpack_nifti
+from bundle.data.convert import read_array
 from bundle.data.errors import DataError
 from bundle.data.progress import progress
 from bundle.data.tiles import TILE_SUFFIXES, read_pixels
 
-NIFTI_SUFFIXES = (".nii", ".nii.gz")
 # Decoded volumes of four modalities take some hundred MB a case, so more threads cost more than they bring.
 MAX_THREADS = 4
 
@@ -69,9 +68,13 @@ def decode_nifti(path: str | os.PathLike) -> np.ndarray:
     path = Path(path)
     try:
         if not has_suffix(path, (".nii.gz",)):
+            check_nifti(path)
             return np.asanyarray(nib.load(path).dataobj)
         # nibabel stops reading before the checksum at the end of a .gz file: decompress it whole.
-        return np.asanyarray(type(nib.load(path)).from_bytes(gzip.decompress(path.read_bytes())).dataobj)
+        content = unpack_nifti(path)
+        return np.asanyarray(type(nib.load(path)).from_bytes(content).dataobj)
+    except DataError:
+        raise
     except Exception as error:  # nibabel, gzip and zlib raise a dozen types for damaged files
         raise DataError(f"{path}: unreadable or truncated, expected a whole NIfTI file ({_reason(error)})") from error
 
@@ -83,6 +86,7 @@ def _check_item(item: Mapping[str, Any], channels: int, labels: list[int] | None
     problems, shapes = [], {}
     for field, path in [*(("image", path) for path in images), ("label", label)]:
         try:
+            check_file(path)
             if has_suffix(path, TILE_SUFFIXES):
                 shapes[path] = _picture_shape(path, channels if single and field == "image" else 1, field)
             else:
@@ -112,8 +116,6 @@ def _check_item(item: Mapping[str, Any], channels: int, labels: list[int] | None
 
 def _header_shape(path: str) -> tuple[int, ...] | None:
     """Shape from the header; None for formats that are read only while decoding."""
-    if not os.path.isfile(path):
-        raise DataError(f"{path}: no such file")
     if not has_suffix(path, NIFTI_SUFFIXES):
         return None
     try:
@@ -131,14 +133,13 @@ def _header_shape(path: str) -> tuple[int, ...] | None:
 
 def _picture_shape(path: str, channels: int, field: str) -> tuple[int, ...]:
     """Columns and rows of a PNG or TIFF file, from its header."""
-    if not os.path.isfile(path):
-        raise DataError(f"{path}: no such file")
     reader = sitk.ImageFileReader()
     reader.SetFileName(path)
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
         raise DataError(f"{path}: unreadable or truncated, expected a PNG or TIFF header ({_reason(error)})") from error
+    check_size(reader.GetSize(), path)
     if reader.GetNumberOfComponents() != channels:
         raise DataError(f"{path}: has {reader.GetNumberOfComponents()} channels, expected {channels}")
     if field == "image" and reader.GetPixelID() not in (sitk.sitkUInt8, sitk.sitkVectorUInt8):
@@ -158,12 +159,12 @@ def _stored_size(path: str) -> int:
         return struct.unpack("<I", file.read(4))[0]
 
 
-def _decode(path: str) -> np.ndarray | None:
+def _decode(path: str) -> np.ndarray:
     if has_suffix(path, NIFTI_SUFFIXES):
         return decode_nifti(path)
     if has_suffix(path, TILE_SUFFIXES):
         return read_pixels(path)
-    return read_array(path) if has_suffix(path, ITK_SUFFIXES) else None
+    return read_array(path)
 
 
 def _check_voxels(array: np.ndarray, path: str, case: str) -> list[str]:

@@ -31,6 +31,12 @@ logger = logging.getLogger(__name__)
 MAX_CONDITIONS = 2**20
 """Of one site; one that released more and more would keep the server for ever."""
 
+MAX_CONDITION_BYTES = 2**26
+"""Of one condition, unpacked: 64 channels of 1024×1024."""
+
+MAX_FILE_BYTES = 2**32
+"""Of all conditions of a file, unpacked, as a training keeps them: 20,000 of 3×256×256."""
+
 BANK = "bank"
 """In the place of a site's name, for conditions of the server's own."""
 
@@ -116,24 +122,38 @@ def read_conditions(path: str | PathLike) -> dict[str, list[np.ndarray]]:
 
     Raises:
         FileNotFoundError: without the file.
-        ValueError: when it holds anything else.
+        ValueError: when it holds anything else, or by its headers more than :data:`MAX_CONDITION_BYTES` or
+            :data:`MAX_FILE_BYTES`; nothing is unpacked then.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no conditions at {path}: train.yaml writes them at the start of a training")
     conditions: dict[str, list[np.ndarray]] = {}
     try:
         with np.load(path, allow_pickle=False) as stored:
+            if sum(_unpacked_size(stored, name) for name in stored.files) > MAX_FILE_BYTES:
+                raise ValueError(f"more than {MAX_FILE_BYTES} bytes when unpacked")
             names = ((site, number, name) for name in stored.files for site, _, number in [name.rpartition("/")])
             for site, _, name in sorted((site, int(number), name) for site, number, name in names):
                 condition = stored[name]
-                if condition.ndim != 3 or condition.dtype != np.uint8 or not condition.size or condition.max() > 1:
-                    raise ValueError(f"{name} is {condition.dtype} {condition.shape}")
+                if condition.max() > 1:
+                    raise ValueError(f"{name} has values up to {condition.max()}")
                 conditions.setdefault(site, []).append(condition)
     except (ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(
             f"{path}: expected NumPy's .npz of arrays NAME/NUMBER, each X×H×W uint8 of 0 and 1 ({error})"
         ) from error
     return conditions
+
+
+def _unpacked_size(stored: np.lib.npyio.NpzFile, name: str) -> int:
+    """Bytes of a condition by its header, which NumPy would otherwise believe."""
+    with stored.zip.open(f"{name}.npy") as member:
+        version = np.lib.format.read_magic(member)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(member)
+    if len(shape) != 3 or dtype != np.uint8 or not 0 < math.prod(shape) <= MAX_CONDITION_BYTES:
+        raise ValueError(f"{name} is {dtype} {shape}")
+    return math.prod(shape)
 
 
 class PublicConditions:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 from bundle.data.annotations import ANNOTATION_SUFFIXES, FOREIGN_ANNOTATIONS
 from bundle.data.convert import has_suffix
 from bundle.data.errors import DataError
-from bundle.data.layouts.base import CaseFiles, ConvertedCase, Layout, parse_name
+from bundle.data.layouts.base import CaseFiles, ConvertedCase, Layout
+from bundle.data.layouts.naming import parse_name
 from bundle.data.schema import is_name
 from bundle.data.tile_conversion import IMAGE, INSTANCES, convert_tile
 from bundle.data.tiles import FOREIGN_TILES, SOURCE_SUFFIXES, TILE_SUFFIXES, read_pixels
