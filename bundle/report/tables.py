@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .formats import DASH, as_number
@@ -53,15 +53,21 @@ def score_tables(results: Mapping[str, Any]) -> list[Table]:
     """
     A row per setting, a column per metric: mean ± standard deviation over seeds; the best single site marked.
 
-    Scores of groups of cases have a table of their own.
+    Scores of single classes and of groups of cases have tables of their own.
     """
     names = metric_names(results)
     groups = [name for name in names if "/" in name]
-    tables = [_score_table(results, "", [name for name in names if name not in groups], whole=True)]
-    return [*tables, _score_table(results, "Groups of cases", groups)] if groups else tables
+    classes = [name for name in names if name not in groups and ":" in name]
+    union = [name for name in names if name not in groups + classes]
+    note = ["Any class counts as foreground here; the classes apart are in a table of their own."] if classes else []
+    tables = [_score_table(results, "", union, whole=True, notes=note)]
+    others = [("Classes", classes), ("Groups of cases", groups)]
+    return tables + [_score_table(results, title, listed) for title, listed in others if listed]
 
 
-def _score_table(results: Mapping[str, Any], title: str, names: list[str], whole: bool = False) -> Table:
+def _score_table(
+    results: Mapping[str, Any], title: str, names: list[str], whole: bool = False, notes: Sequence[str] = ()
+) -> Table:
     """``whole``: with the number of training images, if any segmenter was trained, and the ratio to the reference."""
     key, best = key_metric(results), best_subset(results)
     # With a single subset "the best" would say nothing.
@@ -81,7 +87,7 @@ def _score_table(results: Mapping[str, Any], title: str, names: list[str], whole
             cells = [*(_format_count(images) for _ in counted), *cells]
             cells += [DASH if math.isnan(ratio) else f"{ratio:.3f}"] if key else []
         rows.append(_row(setting, cells, best=setting == best))
-    notes = [f"{BEST_MARK} best single site by {get_metric(key).label}."] if best else []
+    notes = [*notes, *([f"{BEST_MARK} best single site by {get_metric(key).label}."] if best else [])]
     notes += _seed_notes(results, key)
     return Table(title, ("Setting", *headings), tuple(rows), (*notes, *made_with(results)))
 
