@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
+from pathlib import Path
 from types import TracebackType
 
-__all__ = ["end_in_a_sentence", "plain_cause", "sentence"]
+__all__ = ["end_in_a_sentence", "is_refusal", "name_errors_once", "plain_cause", "sentence"]
 
-
-# of the engines that bundles run; MONAI's StatsHandler logs there as well
-_LOGGERS = [f"ignite.engine.engine.{name}" for name in ("SupervisedTrainer", "SupervisedEvaluator")]
+# MONAI's StatsHandler logs there as well
+_ENGINES = ("SupervisedTrainer", "SupervisedEvaluator", "DistributedGanTrainer")
+_HERE = str(Path(__file__).resolve().parent)
 
 
 def plain_cause(error: BaseException) -> BaseException:
@@ -35,26 +37,42 @@ def sentence(error: BaseException) -> str:
     return next(iter(str(cause).strip().splitlines()), "") or type(cause).__name__
 
 
+def is_refusal(error: BaseException) -> bool:
+    """
+    Whether an error says all that a user needs: of a file, or raised in words by this package.
+
+    A ValueError that comes from elsewhere is somebody's fault, and where it came from helps to find out whose.
+    """
+    if isinstance(error, OSError):
+        return True
+    places = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    return isinstance(error, ValueError) and bool(places) and places[-1].startswith(_HERE)
+
+
 def end_in_a_sentence() -> None:
     """
     From now on, this process ends with one sentence on stderr where a component has refused something.
 
     For the first line of a config's ``run``: MONAI's own command shows every error as some hundred lines, whose last
-    is not the cause. What is no refusal, that is neither ValueError nor OSError, keeps its traceback.
+    is not the cause. What is no refusal keeps its traceback.
     """
     sys.excepthook = _say
-    for name in _LOGGERS:
-        logging.getLogger(name).addFilter(_without_traceback)
+    name_errors_once()
 
 
-def _say(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+def name_errors_once() -> None:
+    """Engines log an error before it ends the process: that, and their handlers' tracebacks, are left out."""
+    for name in _ENGINES:
+        logging.getLogger(f"ignite.engine.engine.{name}").addFilter(_of_no_error)
+
+
+def _say(kind: type[BaseException], error: BaseException, place: TracebackType | None) -> None:
     cause = plain_cause(error)
-    if isinstance(cause, ValueError | OSError):
+    if is_refusal(cause):
         print(f"error: {cause}", file=sys.stderr)
     else:
-        sys.__excepthook__(kind, error, traceback)
+        sys.__excepthook__(kind, error, place)
 
 
-def _without_traceback(record: logging.LogRecord) -> bool:
-    """Ignite's engines and MONAI's handlers log an error before it ends the process, and then it is shown twice."""
+def _of_no_error(record: logging.LogRecord) -> bool:
     return not (record.exc_info or "due to exception" in record.msg)

@@ -114,6 +114,8 @@ def make_report(experiment: Experiment, results: Mapping) -> Path:
     }
     if curves:
         loss_curves(curves, add("losses.png", "Losses", f"Per site and term, seed {experiment.seeds[0]}."))
+    # the figures belong to the run: they take minutes
+    results = experiment.with_time_until_now(results)
     return write_report(
         Path(experiment.run_dir) / "report.html", results, figures, configs=resolved_configs(experiment)
     )

@@ -59,6 +59,7 @@ class Experiment:
         overrides: values for keys of the configs, as on the command line of ``monai.bundle run``.
         config_dir: folder of the configs.
         command: the command line that reproduces the run, for the report.
+        started: when the command began, by ``time.monotonic()``: what it imports and checks belongs to the run.
     """
 
     task: str
@@ -71,9 +72,9 @@ class Experiment:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     config_dir: str = "configs"
     command: str = ""
+    started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        self._started = time.monotonic()
         declared = self._declared()
         own = declared["profile"]
         if own is None and self.profile is not None:
@@ -231,6 +232,13 @@ class Experiment:
         write_json(Path(self.run_dir) / "results.json", results)
         return results
 
+    def with_time_until_now(self, results: Mapping[str, Any]) -> dict:
+        """The results with the time of the whole run until now, written into ``results.json``."""
+        seconds = self._wall_seconds()
+        updated = dict(results) | ({} if seconds is None else {"wall_seconds": seconds})
+        write_json(Path(self.run_dir) / "results.json", updated)
+        return updated
+
     def _records(self, setting: str, name: str) -> list[dict]:
         paths = [self.output_dir(setting, seed) / name for seed in self.seeds]
         return [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
@@ -286,7 +294,7 @@ class Experiment:
         """
         if self._earlier_seconds is None:
             return None
-        return round(self._earlier_seconds + time.monotonic() - self._started, 1)
+        return round(self._earlier_seconds + time.monotonic() - self.started, 1)
 
     @cached_property
     def _earlier_seconds(self) -> float | None:
