@@ -39,11 +39,11 @@ def sentence(error: BaseException) -> str:
 
 def is_refusal(error: BaseException) -> bool:
     """
-    Whether an error says all that a user needs: of a file, or raised in words by this package.
+    Whether an error says all that a user needs: of a file, of a kind of this package, or raised in words by it.
 
     A ValueError that comes from elsewhere is somebody's fault, and where it came from helps to find out whose.
     """
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) or type(error).__module__.partition(".")[0] == __name__.partition(".")[0]:
         return True
     places = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
     return isinstance(error, ValueError) and bool(places) and places[-1].startswith(_HERE)

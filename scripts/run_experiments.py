@@ -62,15 +62,17 @@ def overrides(pairs: list[str]) -> dict:
     """KEY=VALUE to a mapping, the values as YAML reads them; ``@name``, which YAML refuses, refers to another key."""
     import yaml
 
+    from bundle.workflows import ConfigError
+
     parsed = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not key or not equals:
-            raise ValueError(f"--set {pair}: expected KEY=VALUE, such as num_steps=3000")
+            raise ConfigError(f"--set {pair}: expected KEY=VALUE, such as num_steps=3000")
         try:
             parsed[key] = value if value.startswith("@") else yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise ValueError(f"--set {pair}: the value cannot be read as YAML ({error})") from error
+            raise ConfigError(f"--set {pair}: the value cannot be read as YAML ({error})") from error
     return parsed
 
 

@@ -37,6 +37,7 @@ def test_the_cause_is_what_is_said(error, said):
 
 PROGRAM = """
 import logging
+from bundle.inputs import check_inputs
 from bundle.plain_errors import end_in_a_sentence
 logging.basicConfig()
 end_in_a_sentence()
@@ -53,7 +54,15 @@ except Exception as error:
 """
 
 
-@pytest.mark.parametrize(("raise_it", "refused"), [("raise ValueError('b.nii: no brain')", True), ("1 / 0", False)])
+@pytest.mark.parametrize(
+    ("raise_it", "refused"),
+    [
+        ("check_inputs([], 'image', 'out', 'seg', '.nii', 'b.nii: no brain')", True),
+        ("raise OSError('b.nii: no brain')", True),
+        ("raise ValueError('not said by this package')", False),
+        ("1 / 0", False),
+    ],
+)
 def test_a_process_ends_with_a_refusal_alone_and_with_the_traceback_of_what_is_none(raise_it, refused):
     words = [sys.executable, "-c", PROGRAM.format(raise_it=raise_it)]
     done = subprocess.run(words, capture_output=True, text=True)
@@ -62,7 +71,7 @@ def test_a_process_ends_with_a_refusal_alone_and_with_the_traceback_of_what_is_n
         assert done.stderr == "error: b.nii: no brain\n"
     else:
         assert done.stderr.count("Traceback") == 3
-        assert "ZeroDivisionError" in done.stderr
+        assert "Error: division by zero" in done.stderr or "Error: not said" in done.stderr
 
 
 def test_other_loggers_keep_their_tracebacks(caplog):

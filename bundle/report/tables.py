@@ -22,6 +22,7 @@ from .scores import (
     reference_setting,
     setting_scores,
 )
+from .untrained import is_untrained, warning
 
 _EMPTY = "No results yet."
 
@@ -88,7 +89,7 @@ def _score_table(
             cells += [DASH if math.isnan(ratio) else f"{ratio:.3f}"] if key else []
         rows.append(_row(setting, cells, best=setting == best))
     notes = [*notes, *([f"{BEST_MARK} best single site by {get_metric(key).label}."] if best else [])]
-    notes += _seed_notes(results, key)
+    notes += [*filter(None, [warning(results)]), *_seed_notes(results, key)]
     return Table(title, ("Setting", *headings), tuple(rows), (*notes, *made_with(results)))
 
 
@@ -107,6 +108,10 @@ def _comparison_table(results: Mapping[str, Any], name: str) -> Table:
         if found is None:
             continue
         to_real, against = found.get("ratio_to_real_all") or {}, found.get("asyndgan") or {}
+        if is_untrained(results, setting) or is_untrained(results, "real_all"):
+            to_real = {}
+        if is_untrained(results, setting) or is_untrained(results, "asyndgan"):
+            against = {}
         interval = found.get("interval")
         rows.append(
             _row(
@@ -134,6 +139,7 @@ def _comparison_table(results: Mapping[str, Any], name: str) -> Table:
             f"over seeds), Holm-corrected for {compared} comparison{'s' * (compared != 1)}."
         )
     title = f"{metric.label}: intervals, and AsynDGAN against each setting"
+    notes += filter(None, [warning(results)])
     return Table(title, headings, tuple(rows), (*notes, *made_with(results)))
 
 

@@ -10,7 +10,7 @@ import platform
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -22,7 +22,7 @@ from monai.bundle import ConfigParser
 
 from bundle.data import check_setting, keep_conditions_by_site, load_datalist, policies_by_site
 from bundle.files import require_file, write_json
-from bundle.report import compute_statistics
+from bundle.report import compute_statistics, read_scalars, summarize_loss
 from bundle.settings import KINDS, all_settings, trains_generator
 from bundle.workflows.checks import EXPERIMENT_KEYS, ConfigError
 from bundle.workflows.workflow import CheckedWorkflow, DistributedGANWorkflow, QualityWorkflow, SegmentationWorkflow
@@ -263,7 +263,13 @@ class Experiment:
         scores = self._collected(setting, "evaluation/metrics.json")
         if not scores or not segmenters:
             return {}
-        return scores | {"training_images": segmenters[0]["training_images"]}
+        folders = [self.output_dir(setting, seed) / "segmenter" for seed in self.seeds]
+        losses = [
+            segmenter_loss(folder, (folder / "record.json").stat().st_mtime)
+            for folder in folders
+            if (folder / "record.json").exists()
+        ]
+        return scores | {"training_images": segmenters[0]["training_images"], "segmenter_loss": losses}
 
     def _quality(self, setting: str) -> dict:
         return self._collected(setting, "quality/metrics.json")
@@ -307,6 +313,13 @@ class Experiment:
             r for s in self.settings for part in ("gan", "segmenter") for r in self._records(s, f"{part}/record.json")
         ]
         return round(sum(record["seconds"] for record in trainings), 1)
+
+
+@cache
+def segmenter_loss(folder: Path, finished: float) -> dict[str, float] | None:
+    """How the loss of a segmenter went that was finished at a time; None where its events are gone."""
+    loss = read_scalars(folder / "events").get("loss") if (folder / "events").is_dir() else None
+    return None if loss is None else summarize_loss(loss[1])
 
 
 def hardware() -> dict:

@@ -80,7 +80,8 @@ def test_results_have_the_documented_blocks(finished, phantom_dir):
     cases = {item["case"] for item in load_datalist(phantom_dir).test}
     for setting in SETTINGS:
         scores = results["settings"][setting]
-        assert set(scores) == {*METRICS, "training_images"}
+        assert set(scores) == {*METRICS, "training_images", "segmenter_loss"}
+        assert scores["segmenter_loss"][0].keys() == {"first", "before_last", "last"}
         for metric in METRICS:
             score = scores[metric]
             assert score["per_case"].keys() == cases
@@ -338,7 +339,7 @@ def test_a_damaged_held_out_case_and_an_unknown_setting(phantom_dir, tiny_sizes,
 def test_the_script_says_what_is_wrong_in_its_last_line(arguments, message, phantom_dir, tmp_path, capsys):
     given = ["--task", "brats", "--dataset_dir", str(phantom_dir), "--run_dir", str(tmp_path / "run")]
     assert run_experiments.main([*given, *arguments]) == 2
-    said = capsys.readouterr().err.split("\n\n")[-1]
+    said = capsys.readouterr().err.split("\n\n")[-1].strip()
     assert re.search(message, said, re.DOTALL)
     assert said.startswith("error: ")
     assert "Traceback" not in said
