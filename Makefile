@@ -11,19 +11,22 @@ VENV_LABEL := .venv-monailabel
 LABEL := runs/monailabel
 SEGMENTER := seed_0/asyndgan/segmenter/segmenter.pt
 
+# an environment may be a link to where there is room; venv itself refuses links
+make_venv = $(PYTHON) -m venv "$$($(PYTHON) -c 'import os, sys; print(os.path.realpath(sys.argv[1]))' $(1))"
+
 .PHONY: setup setup-monailabel api demo demo-nuclei demo-federation test fuzz test-federation test-bundles monailabel benchmark gpu gpu-pack lint clean
 
 # the mark comes last: an interrupted installation must not look like a finished one
 $(VENV)/.installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed; name one by: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m venv $(VENV)
+	$(call make_venv,$(VENV))
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
 # 8 GB: MONAI Label wants older packages than this project, so it has an environment of its own
 $(VENV_LABEL)/.installed: requirements-monailabel.txt
 	@$(PYTHON) -c 'import sys; sys.exit("MONAI Label needs Python 3.11; name one by: make PYTHON=python3.11" if sys.version_info[:2] != (3, 11) else 0)'
-	$(PYTHON) -m venv $(VENV_LABEL)
+	$(call make_venv,$(VENV_LABEL))
 	$(VENV_LABEL)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-monailabel.txt
 	touch $@
 
@@ -81,7 +84,7 @@ monailabel: $(VENV)/.installed $(VENV_LABEL)/.installed $(DEMO)/$(SEGMENTER) $(D
 
 # what bundles are tested in has what their metadata name and what MONAI exports ONNX with, and nothing of this repository
 $(VENV_BUNDLES)/.installed: requirements.txt requirements-onnx.txt
-	$(PYTHON) -m venv $(VENV_BUNDLES)
+	$(call make_venv,$(VENV_BUNDLES))
 	grep -E '$(OF_BUNDLES)' requirements.txt | $(VENV_BUNDLES)/bin/python -m pip install --quiet --disable-pip-version-check \
 		-r /dev/stdin -r requirements-onnx.txt
 	touch $@

@@ -153,15 +153,16 @@ class CaseMetricsSaver:
     """
     Writes the metrics of an evaluation as JSON, per case and as a mean over cases.
 
-    The metrics' handlers need ``save_details=True``. Values of several channels are averaged per case. A metric that a
-    case does not have (the sensitivity where there is nothing to find) is NaN there: it is written as null, and left
-    out of the mean.
+    The metrics' handlers need ``save_details=True``. Values of several channels are averaged per case, unless the
+    channels have names. A metric that a case does not have (the sensitivity where there is nothing to find) is NaN
+    there: it is written as null, and left out of the mean.
 
     Args:
         path: file to write.
         metrics: names of the metrics to write; None for all.
         groups: cases that are also averaged apart, by name of the group: whether an item of the batch belongs to it.
             Every metric is then written as ``METRIC/GROUP`` as well, unless the group is empty.
+        channels: by name of a metric, how its channels are called: it is written as several metrics of those names.
         content: what else to write.
     """
 
@@ -170,10 +171,12 @@ class CaseMetricsSaver:
         path: str,
         metrics: Sequence[str] | None = None,
         groups: Mapping[str, Callable[[Mapping], bool]] | None = None,
+        channels: Mapping[str, Sequence[str]] | None = None,
         content: Mapping[str, Any] | None = None,
     ) -> None:
         self.path = path
         self.metrics = metrics
+        self.channels = {} if channels is None else dict(channels)
         self.groups = {} if groups is None else dict(groups)
         self.content = {} if content is None else dict(content)
         self._cases: list[str] = []
@@ -198,13 +201,16 @@ class CaseMetricsSaver:
     def __call__(self, engine: Engine) -> None:
         written, grouped = {}, {}
         for name in self.metrics or engine.state.metrics:
-            details = torch.as_tensor(engine.state.metric_details[name]).float()
-            values = details.reshape(len(self._cases), -1).mean(dim=1).tolist()
-            scores = dict(zip(self._cases, values, strict=True))
-            written[name] = _summary(scores)
-            for group, cases in self._members.items():
-                if cases:
-                    grouped[f"{name}/{group}"] = _summary({case: scores[case] for case in scores if case in cases})
+            details = torch.as_tensor(engine.state.metric_details[name]).float().reshape(len(self._cases), -1)
+            named = self.channels.get(name)
+            columns = details.T if named else [details.mean(dim=1)]
+            for label, values in zip(named or [name], columns, strict=True):
+                scores = dict(zip(self._cases, values.tolist(), strict=True))
+                written[label] = _summary(scores)
+                for group, cases in self._members.items():
+                    if cases:
+                        of_group = {case: score for case, score in scores.items() if case in cases}
+                        grouped[f"{label}/{group}"] = _summary(of_group)
         write_json(self.path, self.content | {"metrics": written | grouped})
 
 

@@ -9,6 +9,7 @@ from bundle.transforms.condition import ConditionFromLabeld, label_from_conditio
 from bundle.transforms.count_foreground import CountForegroundd
 from bundle.transforms.group_labels import GroupLabelsd
 from bundle.transforms.name_by_case import NameByCased
+from bundle.transforms.named_compose import NamedCompose
 from bundle.transforms.normalize_stains import NormalizeStainsd
 from bundle.transforms.scale_intensity import ScaleIntensityForegroundd
 from bundle.transforms.select_modalities import SelectModalitiesd
@@ -25,6 +26,7 @@ __all__ = [
     "CountForegroundd",
     "GroupLabelsd",
     "NameByCased",
+    "NamedCompose",
     "NormalizeStainsd",
     "RandStainStrengthd",
     "RandWarpd",

@@ -21,6 +21,7 @@ from monai.utils import BundleProperty, BundlePropertyConfig, ensure_tuple
 from bundle.federation.job import CONDUCT_KEYS
 from bundle.files import digest, write_text
 from bundle.keys import PATH_KEYS, problem
+from bundle.plain_errors import plain_cause
 from bundle.text import escape_logs
 from bundle.workflows.checks import (
     UNSET,
@@ -284,10 +285,7 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        cause = error
-        # ValueError and OSError are what components say to users; their own causes are details
-        while cause.__cause__ is not None and not isinstance(cause, ValueError | OSError):
-            cause = cause.__cause__
+        cause = plain_cause(error)
         if cause is error:
             raise
         raise cause from None
