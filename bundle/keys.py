@@ -206,6 +206,7 @@ KEYS: dict[str, Key] = {
     "copy_augmentation": Key(Nothing(), "random transforms of the conditions that images are drawn on"),
     "generation_batch_size": Key(_BATCH, "conditions that G sees at once"),
     # scores
+    "metric_channels": Key(Fields(), "metrics of several channels that are scored apart: names of the channels"),
     "metric_units": Key(ByName(Text(), 100), "units of the scores, by name of the score"),
     "case_groups": Key(Fields(), "held-out cases that are also scored apart; by name, an expression each"),
     "marker_threshold": Key(_SHARE, "markers are where 1 - the probability of the interior is below"),
