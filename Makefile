@@ -6,23 +6,27 @@ VENV_BUNDLES := .venv-bundles
 OF_BUNDLES := ^(monai|torch|numpy|scipy|pytorch-ignite|nibabel|scikit-image|fire|PyYAML|tensorboard|pillow)==
 DEMO := runs/demo
 DEMO_NUCLEI := runs/demo-nuclei
+DEMO_FEDERATION := runs/demo-federation
 VENV_LABEL := .venv-monailabel
 LABEL := runs/monailabel
 SEGMENTER := seed_0/asyndgan/segmenter/segmenter.pt
 
-.PHONY: setup setup-monailabel api demo demo-nuclei test test-federation test-bundles monailabel benchmark lint clean
+# an environment may be a link to where there is room; venv itself refuses links
+make_venv = $(PYTHON) -m venv "$$($(PYTHON) -c 'import os, sys; print(os.path.realpath(sys.argv[1]))' $(1))"
+
+.PHONY: setup setup-monailabel api demo demo-nuclei demo-federation test fuzz test-federation test-bundles monailabel benchmark gpu gpu-pack lint clean
 
 # the mark comes last: an interrupted installation must not look like a finished one
 $(VENV)/.installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed; name one by: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m venv $(VENV)
+	$(call make_venv,$(VENV))
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
 # 8 GB: MONAI Label wants older packages than this project, so it has an environment of its own
 $(VENV_LABEL)/.installed: requirements-monailabel.txt
 	@$(PYTHON) -c 'import sys; sys.exit("MONAI Label needs Python 3.11; name one by: make PYTHON=python3.11" if sys.version_info[:2] != (3, 11) else 0)'
-	$(PYTHON) -m venv $(VENV_LABEL)
+	$(call make_venv,$(VENV_LABEL))
 	$(VENV_LABEL)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-monailabel.txt
 	touch $@
 
@@ -44,8 +48,21 @@ demo-nuclei: $(VENV)/.installed
 	$(BIN)/python scripts/run_experiments.py --task multi_organ --dataset_dir $(DEMO_NUCLEI)/data --profile demo \
 		--run_dir $(DEMO_NUCLEI)
 
+# two hospitals and a server as processes of this machine, with certificates of their own and TLS between them
+demo-federation: $(VENV)/.installed
+	$(BIN)/python scripts/make_phantoms.py brains $(DEMO_FEDERATION)/phantoms --sites A B --cases_per_site 4 \
+		--test_cases_per_site 0 --size 64 64 12
+	$(BIN)/python scripts/prepare_data.py brats $(DEMO_FEDERATION)/phantoms --output $(DEMO_FEDERATION)/data --sites table \
+		--table $(DEMO_FEDERATION)/phantoms/cases.csv --modalities flair --name "brain phantoms"
+	$(BIN)/python scripts/federate.py poc --config_file "['train.yaml','brats.yaml','demo.yaml']" \
+		--dataset_dir $(DEMO_FEDERATION)/data --run_dir $(DEMO_FEDERATION) --num_threads 1 --device cpu --set num_steps=200
+
 test: lint
 	$(BIN)/python -m pytest
+
+# mutated messages, for the server and for a site; `make test` takes 2,000 each
+fuzz: $(VENV)/.installed
+	FUZZ_MESSAGES=100000 $(BIN)/python -m pytest tests/federation/test_fuzz.py
 
 test-federation: $(VENV)/.installed
 	$(BIN)/python -m pytest -m federation
@@ -67,7 +84,7 @@ monailabel: $(VENV)/.installed $(VENV_LABEL)/.installed $(DEMO)/$(SEGMENTER) $(D
 
 # what bundles are tested in has what their metadata name and what MONAI exports ONNX with, and nothing of this repository
 $(VENV_BUNDLES)/.installed: requirements.txt requirements-onnx.txt
-	$(PYTHON) -m venv $(VENV_BUNDLES)
+	$(call make_venv,$(VENV_BUNDLES))
 	grep -E '$(OF_BUNDLES)' requirements.txt | $(VENV_BUNDLES)/bin/python -m pip install --quiet --disable-pip-version-check \
 		-r /dev/stdin -r requirements-onnx.txt
 	touch $@
@@ -85,5 +102,12 @@ api: $(VENV)/.installed
 benchmark: $(VENV)/.installed
 	$(BIN)/python scripts/benchmark.py step
 
+# with a GPU, on a machine that has PyTorch and what gpu-pack carries there; without one, see scripts/gpu.py --smoke
+gpu:
+	$(PYTHON) scripts/gpu.py run --output build/gpu-results $(if $(wildcard build/gpu/data),--dataset_dir build/gpu/data)
+
+gpu-pack: $(VENV)/.installed
+	$(BIN)/python scripts/gpu.py pack build/gpu $(if $(DATA),--dataset_dir $(DATA))
+
 clean:
-	rm -rf $(VENV) $(VENV_BUNDLES) $(VENV_LABEL) $(DEMO) $(DEMO_NUCLEI) $(LABEL)
+	rm -rf $(VENV) $(VENV_BUNDLES) $(VENV_LABEL) $(DEMO) $(DEMO_NUCLEI) $(DEMO_FEDERATION) $(LABEL)

@@ -14,7 +14,17 @@ from typing import Any
 
 import psutil
 
-__all__ = ["atomic_folder", "atomic_path", "digest", "require_file", "save_torch", "write_json", "write_text"]
+__all__ = [
+    "atomic_folder",
+    "atomic_path",
+    "below",
+    "digest",
+    "require_file",
+    "save_torch",
+    "write_json",
+    "write_text",
+    "write_torch",
+]
 
 
 @contextmanager
@@ -90,10 +100,16 @@ def write_json(path: str | os.PathLike, content: Any) -> None:
 
 
 def save_torch(path: str | os.PathLike, content: Any) -> None:
+    with atomic_path(path) as temporary:
+        write_torch(temporary, content)
+
+
+def write_torch(path: str | os.PathLike, content: Any) -> None:
+    """Write in place, for who sees to the rest: a file that :func:`atomic_path` gave."""
     import torch  # here only: reports and command lines that need no torch start ten times as fast
 
     # to an open file: to a path, torch writes the path's name into the file, and equal contents get different bytes
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+    with open(path, "wb") as file:
         try:
             torch.save(content, file)
         except RuntimeError as error:
@@ -101,6 +117,19 @@ def save_torch(path: str | os.PathLike, content: Any) -> None:
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
             raise
+
+
+def below(folder: str | os.PathLike, *parts: str) -> str:
+    """
+    ``folder`` joined with names and relative paths that must not lead out of it, whoever said them.
+
+    Raises:
+        ValueError: when one is empty, absolute, or holds ``..``.
+    """
+    for part in parts:
+        if not part or "\0" in part or os.path.isabs(part) or ".." in Path(part).parts:
+            raise ValueError(f"{part!r:.80} cannot be a part of a path below {folder}: expected a name")
+    return os.path.join(folder, *parts)
 
 
 def digest(path: str | os.PathLike) -> str:

@@ -44,7 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
         module.add_arguments(part)
     options = parser.parse_args(arguments)
     warnings.filterwarnings("ignore")
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    from bundle.text import console
+
+    logging.basicConfig(level=logging.INFO, handlers=[console()])
     logging.getLogger("monai.bundle.workflows").setLevel(logging.WARNING)
     # to read a ledger takes nothing heavier
     from bundle.privacy import LedgerError, ReleaseRefused

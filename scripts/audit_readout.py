@@ -126,7 +126,7 @@ def _keep_state(site: Any, folder: Path) -> None:
     from bundle.federation import SiteStore
 
     site.store = SiteStore(folder / site.name, interval=10**9)
-    site.store.save(site.trained, site.state_dict() | {"site": site.name, "seed": site.seed})
+    site.store.save(site.trained, site.run, site.state_dict(), {"site": site.name, "seed": site.seed})
 
 
 def _losses(loss: Any, perceptual_weight: float, options: argparse.Namespace, folder: Path) -> dict[str, Any]:

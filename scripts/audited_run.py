@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -161,6 +162,9 @@ def audited(options: argparse.Namespace) -> Audited:
             **(given | overrides(options.set) | {"release_dir": ledgers}),
         )
         workflow.initialize()
+        # but label maps are deformed as they were in the run
+        for secret in Path(workflow.make("output_dir"), "gan/releases").glob("*.secret"):
+            shutil.copy(secret, ledgers)
         sites = {site.name: site for site in workflow.make("sites")}
         for site in sites.values():
             renew_gate(site, workflow.make("num_steps"))
@@ -199,8 +203,6 @@ def _load(found: Audited, path: Path) -> None:
     state = read_weights(require_file(path, "a training writes it"), "expected a checkpoint of a training")
     try:
         found.generator.load_state_dict(state["average"])
-        for site in state["federation"]["sites"].values():
-            site.setdefault("secret", 0)  # what deforms conditions; trainings from before release policies have none
         found.workflow.make("federation_def").load_state_dict(state["federation"])
     except (KeyError, ValueError, RuntimeError) as error:
         what = "--task, --profile, --config_file and --set"

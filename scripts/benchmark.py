@@ -1,14 +1,17 @@
 #!/usr/bin/env python
 """Speed and memory; ratios are measured side by side. Run it on quiet cores.
 
-`step`: the median step in float32 and in bfloat16, their ratio, where the time goes, its floating-point operations, and
-the peak memory of the command `train`, as JSON. `federation`: a step behind FLARE's simulator against one with all
-sites in one process, and the share that is not computing. `scale`: both, and memory, as sites become more. These two
-write results.json as they go, print a table in Markdown, and go on where they were ended.
+`step`: the median step by mode, beside a plain PyTorch one (scripts/textbook_step.py), where the time goes, its
+floating-point operations, and peak memory, as JSON. A mode is a precision (float32, tf32, bfloat16) and what is
+added to it: bfloat16+channels_last+compile, or float32+autotune (cuDNN chooses algorithms by their speed, and bits
+differ from run to run). `federation`: a step behind FLARE's simulator against one with all sites in one process, and
+the share that is not computing. `scale`: both, and memory, as sites become more. These two write results.json as they
+go, print a table in Markdown, and go on where they were ended.
 
 Examples:
     python scripts/benchmark.py step
     python scripts/benchmark.py step --dataset_dir data/lgg --profile paper --repeats 7
+    python scripts/benchmark.py step --config published --sites 10 --modes textbook tf32 bfloat16 bfloat16+compile
     python scripts/benchmark.py federation --dataset_dir data/lgg
     python scripts/benchmark.py scale --sites 4 8 16
 """
@@ -19,6 +22,7 @@ import argparse
 import contextlib
 import json
 import os
+import platform
 import statistics
 import subprocess
 import sys
@@ -26,6 +30,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +39,44 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from scripts import benchmark_federation
 
 ROOT = Path(__file__).resolve().parents[1]
+PARTS = ("G", "D", "data", "everything else")
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How a step is computed: ``textbook``, or a precision of the project's own step and what is added to it."""
+
+    precision: str
+    added: frozenset[str] = frozenset()
+
+    def __str__(self) -> str:
+        return "+".join([self.precision, *sorted(self.added)])
+
+    @contextlib.contextmanager
+    def set(self) -> Iterator[None]:
+        """What torch keeps for the whole process: TF32 in float32's products, and the algorithms of cuDNN."""
+        import torch
+
+        cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+        before = cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic, cudnn.benchmark
+        cudnn.allow_tf32 = matmul.allow_tf32 = self.precision == "tf32"
+        # as monai.utils.set_determinism has it in a training
+        cudnn.benchmark = "autotune" in self.added
+        cudnn.deterministic = not cudnn.benchmark
+        try:
+            yield
+        finally:
+            cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic, cudnn.benchmark = before
+
+
+def parse_mode(text: str) -> Mode:
+    precision, *added = text.split("+")
+    options = () if precision == "textbook" else ("channels_last", "compile", "autotune")
+    if precision not in ("textbook", "float32", "tf32", "bfloat16") or not set(added) <= set(options):
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected textbook, float32, tf32 or bfloat16, and +channels_last, +compile, +autotune"
+        )
+    return Mode(precision, frozenset(added))
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -45,8 +88,23 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     step.add_argument("--dataset_dir", help="folder of datalist.json (default: phantoms of four sites)")
     step.add_argument("--task", default="brats", help="configs/TASK.yaml (default brats)")
     step.add_argument("--profile", default="paper", help="configs/PROFILE.yaml (default paper)")
-    step.add_argument("--repeats", type=int, default=5, help="timed steps of each precision (default 5)")
+    step.add_argument(
+        "--config", nargs="+", default=[], metavar="NAME", help="further configs/NAME.yaml, such as published"
+    )
+    step.add_argument("--sites", type=int, default=4, help="number of sites of the phantoms (default 4)")
+    step.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
+    step.add_argument("--repeats", type=int, default=5, help="timed steps of each mode (default 5)")
+    step.add_argument(
+        "--modes",
+        nargs="+",
+        type=parse_mode,
+        default=[Mode("textbook"), Mode("float32"), Mode("bfloat16")],
+        help="what to measure (default: textbook float32 bfloat16); see above",
+    )
     step.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="config keys, such as batch_size=2")
+    step.add_argument(
+        "--no_memory", action="store_true", help="leave out the trainings that peak memory is measured with"
+    )
     step.add_argument("--output", type=Path, help="also write the JSON to this file")
     benchmark_federation.add_arguments(
         parts.add_parser("federation", help="FLARE's simulator against one process", allow_abbrev=False),
@@ -64,14 +122,18 @@ def synchronize() -> None:
 
 
 class Stopwatch:
-    """Time by part; a part that runs inside another is taken off it."""
+    """Time by part; a part that runs inside another is taken off it. Off at first: it makes an accelerator wait."""
 
     def __init__(self) -> None:
+        self.on = False
         self.seconds: dict[str, float] = {}
         self._inner: list[float] = []
 
     @contextlib.contextmanager
     def part(self, name: str) -> Iterator[None]:
+        if not self.on:
+            yield
+            return
         self._inner.append(0.0)
         synchronize()
         start = time.perf_counter()
@@ -96,90 +158,185 @@ class Stopwatch:
         object.__setattr__(owner, method, timed)
 
 
-def phantoms(folder: Path) -> str:
+def phantoms(folder: Path, num_sites: int) -> str:
     from bundle.data.brain_phantoms import write_brats_phantoms
     from bundle.data.preparation import PrepareOptions, prepare
 
-    table = write_brats_phantoms(folder / "phantoms", cases_per_site=2, test_cases_per_site=0)
+    names = [f"S{number:02d}" for number in range(num_sites)]
+    table = write_brats_phantoms(folder / "phantoms", names, cases_per_site=2, test_cases_per_site=0)
     options = {"layout": "brats", "source": folder / "phantoms", "output": folder / "data"}
     prepare(PrepareOptions(**options, sites="table", table=table, modalities=("flair",)))
     return str(folder / "data")
 
 
-def make_trainer(options: argparse.Namespace, dataset_dir: str, run_dir: str, amp: bool) -> Any:
-    """The trainer of the configs without its handlers: a step, and nothing that happens only at intervals."""
+def make_workflow(options: argparse.Namespace, dataset_dir: str, run_dir: str, amp: bool) -> Any:
+    """The training of the configs without its handlers: a step, and nothing that happens only at intervals."""
     import yaml
 
     from bundle.workflows import DistributedGANWorkflow
 
     given = {key: yaml.safe_load(value) for key, value in (pair.split("=", 1) for pair in options.set)}
+    if options.device:
+        given["device"] = options.device
+    names = ("train", options.task, options.profile, *options.config)
     workflow = DistributedGANWorkflow(
-        config_file=[str(ROOT / "configs" / f"{name}.yaml") for name in ("train", options.task, options.profile)],
+        config_file=[str(ROOT / "configs" / f"{name}.yaml") for name in names],
         logging_file=False,
         **{"dataset_dir": dataset_dir, "run_dir": run_dir, "amp": amp, "num_steps": 100, "epoch_length": 100} | given,
     )
     workflow.parser["train"]["handlers"] = []
     workflow.initialize()
-    return workflow.trainer
+    return workflow
 
 
 def sites_of(trainer: Any) -> list[Any]:
     return [trainer.federation.site(name) for name in trainer.federation.sites]
 
 
-def time_steps(options: argparse.Namespace, dataset_dir: str, run_dir: str) -> dict:
-    """Steps in float32 and bfloat16 in turn, after one of each to warm up."""
-    import torch
+class ProjectStep:
+    """The project's step in one mode."""
 
-    trainers = {
-        name: make_trainer(options, dataset_dir, run_dir, name == "bfloat16") for name in ("float32", "bfloat16")
-    }
-    watches = {name: Stopwatch() for name in trainers}
-    for name, trainer in trainers.items():
-        watch = watches[name]
+    def __init__(self, mode: Mode, options: argparse.Namespace, dataset_dir: str, run_dir: str) -> None:
+        import torch
+
+        self.workflow = make_workflow(options, dataset_dir, run_dir, mode.precision == "bfloat16")
+        self.trainer = self.workflow.trainer
+        self.watch = Stopwatch()
+        networks = [self.trainer.generator, *(site.discriminator for site in sites_of(self.trainer))]
+        for network in networks:
+            if "channels_last" in mode.added:
+                network.to(memory_format=torch.channels_last)
+            if "compile" in mode.added:
+                network.compile()
+        self._watch()
+
+    def _watch(self) -> None:
+        trainer, watch = self.trainer, self.watch
         watch.watch(trainer, "_iteration", "everything else")
         watch.watch(trainer, "_generate", "G")
         watch.watch(trainer.optimizer, "step", "G")
-        codec = trainer.federation.codec
-        watch.watch(codec, "encode", "everything else")
-        watch.watch(codec, "decode", "everything else")
+        watch.watch(trainer.federation.codec, "encode", "everything else")
+        watch.watch(trainer.federation.codec, "decode", "everything else")
         for site in sites_of(trainer):
             watch.watch(site, "step", "D")
             watch.watch(site, "_draw", "data")
-    backward = torch.autograd.backward
-    durations: dict[str, list[float]] = {name: [] for name in trainers}
-    for repeat in range(options.repeats + 1):
-        for name, trainer in trainers.items():
-            watch = watches[name]
-            depth = len(watch._inner)
 
-            def timed_backward(*args: Any, watch: Stopwatch = watch, depth: int = depth, **kwargs: Any) -> Any:
-                # the discriminator's backward runs inside its site's step, the generator's directly in the trainer's
-                with watch.part("G" if len(watch._inner) == depth + 1 else "D"):
-                    return backward(*args, **kwargs)
+    def __call__(self) -> None:
+        import torch
 
-            torch.autograd.backward = timed_backward
-            trainer.state.iteration += 1
-            if repeat == 1:
-                watch.seconds.clear()
-            start = time.perf_counter()
-            trainer._iteration(trainer, None)
-            synchronize()
-            if repeat:
-                durations[name].append(time.perf_counter() - start)
-    torch.autograd.backward = backward
-    report: dict[str, Any] = {"images per step": sum(site.batch_size for site in sites_of(trainers["float32"]))}
-    for name, seconds in durations.items():
-        spent = watches[name].seconds
-        shares = {part: round(spent[part] / sum(spent.values()), 4) for part in ("G", "D", "data", "everything else")}
-        report[name] = {
-            "seconds_per_step": round(statistics.median(seconds), 4),
-            "each": [round(value, 4) for value in seconds],
-            "share": shares,
-            "data and everything else": round(shares["data"] + shares["everything else"], 4),
-        }
-    ratio = report["bfloat16"]["seconds_per_step"] / report["float32"]["seconds_per_step"]
-    return report | {"bfloat16 / float32": round(ratio, 4), "TFLOP per step": count_operations(trainers["float32"])}
+        backward, watch = torch.autograd.backward, self.watch
+        depth = len(watch._inner)
+
+        def timed_backward(*args: Any, **kwargs: Any) -> Any:
+            # the discriminator's backward runs inside its site's step, the generator's directly in the trainer's
+            with watch.part("G" if len(watch._inner) == depth + 1 else "D"):
+                return backward(*args, **kwargs)
+
+        torch.autograd.backward = timed_backward
+        try:
+            self.trainer.state.iteration += 1
+            self.trainer._iteration(self.trainer, None)
+        finally:
+            torch.autograd.backward = backward
+
+
+class PlainStep:
+    """The textbook's step at the sizes of the same configs, on the images that the sites draw first."""
+
+    def __init__(self, mode: Mode, options: argparse.Namespace, dataset_dir: str, run_dir: str) -> None:
+        from scripts.textbook_step import TextbookStep, patch_discriminator, resnet_generator
+
+        workflow = make_workflow(options, dataset_dir, run_dir, False)
+        sites, device = sites_of(workflow.trainer), workflow.trainer.state.device
+        said = workflow.parser.get_parsed_content
+        conditions, channels = said("condition_channels"), said("image_channels")
+        critic = conditions + channels, said("discriminator_channels"), said("discriminator_layers")
+        generator = resnet_generator(conditions, channels, said("generator_channels"), said("generator_blocks"))
+        total = sum(len(site.samples) for site in sites)
+        self.step = TextbookStep(
+            generator.to(device),
+            [patch_discriminator(*critic).to(device) for _ in sites],
+            [len(site.samples) / total for site in sites],
+        )
+        drawn = [site._draw(1) for site in sites]
+        self.batches = [(batch["condition"].float().to(device), batch["image"].to(device)) for batch in drawn]
+
+    def __call__(self) -> None:
+        self.step(self.batches)
+
+
+def time_steps(options: argparse.Namespace, dataset_dir: str, run_dir: str) -> dict:
+    """Steps of every mode in turn, after two of each to warm up; then some whose parts are timed."""
+    steps: dict[Mode, ProjectStep | PlainStep] = {}
+    seconds: dict[Mode, list[float]] = {mode: [] for mode in options.modes}
+    memory = {}
+    for mode in options.modes:
+        make = PlainStep if mode.precision == "textbook" else ProjectStep
+        with mode.set(), device_memory() as used:
+            steps[mode] = make(mode, options, dataset_dir, f"{run_dir}/{mode}")
+            for _ in range(2):
+                seconds[mode].append(timed(steps[mode]))
+        memory[mode] = used
+    for _ in range(options.repeats):
+        for mode, step in steps.items():
+            with mode.set():
+                seconds[mode].append(timed(step))
+    own = [step for step in steps.values() if isinstance(step, ProjectStep)]
+    report: dict[str, Any] = {"TFLOP per step": count_operations(own[0].trainer)} if own else {}
+    if own:
+        report["images per step"] = sum(site.batch_size for site in sites_of(own[0].trainer))
+    for mode, step in steps.items():
+        median = statistics.median(seconds[mode][2:])
+        about = {"seconds_per_step": round(median, 4), "each": [round(value, 4) for value in seconds[mode][2:]]}
+        about["first step"] = round(seconds[mode][0], 2)
+        if own:
+            about["TFLOP/s"] = round(report["TFLOP per step"] / median, 2)
+        if memory[mode]:
+            about["peak device memory (GiB)"] = memory[mode]["GiB"]
+        if isinstance(step, ProjectStep):
+            with mode.set():
+                about["share"] = time_parts(step, max(1, options.repeats // 2))
+            shares = about["share"]["data"] + about["share"]["everything else"]
+            about["data and everything else"] = round(shares, 4)
+        report[str(mode)] = about
+    first = next(iter(steps))
+    for mode in list(steps)[1:]:
+        ratio = report[str(mode)]["seconds_per_step"] / report[str(first)]["seconds_per_step"]
+        report[f"{mode} / {first}"] = round(ratio, 4)
+    return report
+
+
+def timed(step: Callable[[], None]) -> float:
+    synchronize()
+    start = time.perf_counter()
+    step()
+    synchronize()
+    return time.perf_counter() - start
+
+
+def time_parts(step: ProjectStep, repeats: int) -> dict[str, float]:
+    """The share of every part in some steps. An accelerator waits after each part, so that it counts there."""
+    step.watch.on = True
+    for _ in range(repeats):
+        step()
+    step.watch.on = False
+    spent = step.watch.seconds
+    return {part: round(spent[part] / sum(spent.values()), 4) for part in PARTS}
+
+
+@contextlib.contextmanager
+def device_memory() -> Iterator[dict[str, float]]:
+    """Fills in what a block takes of a GPU's memory at the most, beyond what is taken before it; nothing on a CPU."""
+    import torch
+
+    used: dict[str, float] = {}
+    if not torch.cuda.is_available():
+        yield used
+        return
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    yield used
+    used["GiB"] = round((torch.cuda.max_memory_allocated() - before) / 2**30, 2)
 
 
 def count_operations(trainer: Any) -> float:
@@ -194,7 +351,7 @@ def count_operations(trainer: Any) -> float:
 
 def peak_memory(options: argparse.Namespace, dataset_dir: str, run_dir: str, amp: bool) -> float:
     """Peak resident memory in GiB of three steps of the command `train`."""
-    files = [f"configs/{name}.yaml" for name in ("train", options.task, options.profile)]
+    files = [f"configs/{name}.yaml" for name in ("train", options.task, options.profile, *options.config)]
     command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run"]
     command += ["--workflow_name", "bundle.workflows.DistributedGANWorkflow", "--config_file", str(files)]
     command += ["--dataset_dir", os.path.abspath(dataset_dir), "--run_dir", run_dir, "--amp", str(amp)]
@@ -208,24 +365,41 @@ def peak_memory(options: argparse.Namespace, dataset_dir: str, run_dir: str, amp
     return round(usage.ru_maxrss / 2**20, 2)
 
 
+def processor() -> str:
+    """The CPU by name, and whether it has what bfloat16 is fast with."""
+    try:
+        about = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor() or "cpu"
+    lines = dict(line.split(":", 1) for line in about.splitlines() if ":" in line)
+    found = {key.strip(): value.strip() for key, value in lines.items()}
+    flags = found.get("flags", "").split()
+    has = [name for name, flag in {"AMX": "amx_bf16", "AVX-512 bfloat16": "avx512_bf16"}.items() if flag in flags]
+    return f"{found.get('model name', 'cpu')} ({', '.join(has) or 'no bfloat16'})"
+
+
 def step(options: argparse.Namespace) -> int:
     import torch
 
     with tempfile.TemporaryDirectory() as folder:
-        dataset_dir = options.dataset_dir or phantoms(Path(folder))
-        # first: Linux counts what the parent holds when it starts a process as the process's own
-        memory = {
-            name: peak_memory(options, dataset_dir, f"{folder}/{name}", name == "bfloat16")
-            for name in ("bfloat16", "float32")
-        }
-        report = {
+        dataset_dir = options.dataset_dir or phantoms(Path(folder), options.sites)
+        device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        report: dict[str, Any] = {
+            "device": torch.cuda.get_device_name() if device == "cuda" else processor(),
             "profile": options.profile,
+            "config": options.config,
             "set": options.set,
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
-            **time_steps(options, dataset_dir, folder + "/steps"),
-            "peak memory of train (GiB)": memory,
         }
+        if device == "cpu" and not options.no_memory:
+            # first: Linux counts what the parent holds when it starts a process as the process's own
+            report["peak memory of train (GiB)"] = {
+                str(mode): peak_memory(options, dataset_dir, f"{folder}/{mode}", mode.precision == "bfloat16")
+                for mode in options.modes
+                if not mode.added and mode.precision in ("float32", "bfloat16")
+            }
+        report |= time_steps(options, dataset_dir, folder + "/steps")
     text = json.dumps(report, indent=1)
     print(text)
     if options.output:

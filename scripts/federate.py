@@ -4,6 +4,7 @@
 Examples:
     python scripts/federate.py simulate --config_file "['train.yaml','brats.yaml','small.yaml']" --dataset_dir DIR
     python scripts/federate.py poc --config_file "['train.yaml','brats.yaml','small.yaml']" --dataset_dir DIR
+    python scripts/federate.py check --startup_kit KIT
     python scripts/federate.py submit --startup_kit KIT --config_file "['train.yaml','brats.yaml','small.yaml']"
     python scripts/federate.py status --startup_kit KIT
 """
@@ -12,9 +13,9 @@ from __future__ import annotations
 
 import argparse
 import ast
-import json
 import logging
 import os
+import re
 import shutil
 import signal
 import sys
@@ -48,6 +49,13 @@ def config_names(text: str) -> list[str]:
     return [*(file.name for file in files if file.name != "flare.yaml"), "flare.yaml"]
 
 
+def job_name(text: str) -> str:
+    """The name of a job: it becomes that of a folder, and a part of FLARE's command lines."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text):
+        raise argparse.ArgumentTypeError(f"{text!r}, expected 1 to 64 letters A to Z, digits, '-' and '_'")
+    return text
+
+
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
@@ -59,11 +67,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
     simulate = command("simulate", "FLARE's simulator: one process per site, on this machine")
     poc = command("poc", "server and sites as they would run apart, on this machine: own certificates, TLS, sockets")
+    check = command("check", "whether a site's or the server's startup kit is ready to be started")
     submit = command("submit", "have a running FLARE server train")
+    export = command("export", "write the job that submit would submit, for `nvflare job submit`")
     status = command("status", "which sites are there, which jobs, and how far they are")
     stop = command("stop", "end a job at its next checkpoint")
     collect = command("collect", "get the generator and the record of a finished job")
-    for one in (simulate, poc, submit):
+    for one in (simulate, poc, submit, export):
         one.add_argument("--config_file", type=config_names, required=True, help="configs of configs/, as for MONAI")
         one.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="config keys, plain values")
     for one in (simulate, poc):
@@ -75,16 +85,22 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         one.add_argument("--release_policy", help="of each site, as in a site.yaml (default guarded)")
         one.add_argument("--public_conditions", type=Path, help="for sites that let none out, as in a server.yaml")
     poc.add_argument("--no_revive", action="store_true", help="leave a participant that died alone")
-    submit.add_argument("--name", default="training", help="of the job (default training)")
+    for one in (submit, export):
+        one.add_argument("--name", type=job_name, default="training", help="of the job (default training)")
     submit.add_argument("--sites", nargs="+", help="all sites of the run (default: those that are there)")
+    export.add_argument("--sites", nargs="+", required=True, help="all sites of the run")
+    check.add_argument("--startup_kit", type=Path, required=True, help="the startup kit of a site or the server")
+    check.add_argument("--deep", action="store_true", help="decode all images and labels of a site, as training does")
     for one in (submit, status, stop, collect):
         one.add_argument("--startup_kit", type=Path, required=True, help="the administrator's startup kit")
     for one in (stop, collect):
         one.add_argument("--job", required=True, help="the job's id; status shows it")
     stop.add_argument("--now", action="store_true", help="do not wait for the checkpoint")
-    collect.add_argument("--output", type=Path, required=True, help="folder to write to")
-    for one in (poc, submit):
+    for one in (collect, export):
+        one.add_argument("--output", type=Path, required=True, help="folder to write to")
+    for one in (poc, submit, export):
         one.add_argument("--min_sites", type=int, help="sites without which nothing goes on (default: the configs')")
+    for one in (poc, submit):
         one.add_argument(
             "--supervise",
             action=argparse.BooleanOptionalAction,
@@ -98,145 +114,63 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def write_participants(options: argparse.Namespace, run_dir: Path, overrides: dict) -> tuple[Path, list[str]]:
-    """
-    The own files of server and sites that share this machine; returns their folder and the names of the sites. All are
-    those of whoever makes the job, and let it override what it does.
-    """
-    import yaml
-
-    from bundle.data import load_datalist, write_site_lists
-    from bundle.federation.job import PRIVATE_OVERRIDES
-    from bundle.files import write_text
-    from bundle.privacy import DEFAULT, ReleasePolicy
-
-    def given(threads: int | None) -> dict:
-        own = {"num_threads": threads, "device": options.device}
-        return {key: value for key, value in own.items() if value is not None}
-
-    policy = None if options.release_policy is None else yaml.safe_load(options.release_policy)
-    ReleasePolicy.make(DEFAULT if policy is None else policy)
-    folder = run_dir / "participants"
-    lists = write_site_lists(load_datalist(options.dataset_dir), folder)
-    for site, path in lists.items():
-        own = {"dataset_dir": str(path.parent), "checkpoint_dir": str(folder / site / "checkpoints")}
-        if policy is not None:
-            own |= {"release_policy": policy, "allowed_overrides": sorted({*overrides, *PRIVATE_OVERRIDES})}
-        write_text(folder / site / "site.yaml", yaml.safe_dump(given(options.num_threads) | own))
-    (folder / "server").mkdir(parents=True, exist_ok=True)
-    server = {"run_dir": str(run_dir)} | given(options.server_threads or options.num_threads)
-    server |= {"public_conditions": str(options.public_conditions.resolve())} if options.public_conditions else {}
-    write_text(folder / "server" / "server.yaml", yaml.safe_dump(server))
-    return folder, sorted(lists)
-
-
-def make_job(options: argparse.Namespace, overrides: dict):
-    from bundle import __version__
-    from bundle.federation.job import Job
-    from bundle.installation import config_dir
-
-    return Job.make(options.config_file, overrides, config_dir(), __version__)
-
-
-def make_federated_job(options: argparse.Namespace, overrides: dict, sites: list[str]):
-    """The job for these sites, and without how many of them nothing goes on: more than there are means all."""
-    from bundle.installation import config_dir
-
-    given = {} if options.min_sites is None else {"min_sites": options.min_sites}
-    job = make_job(options, given | {"site_names": sites} | overrides)
-    number = job.value("min_sites", config_dir())
-    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-        raise ValueError(f"min_sites: expected a whole number of at least 1, got {number!r}")
-    return job, min(number, len(sites))
-
-
-def local_run(options: argparse.Namespace, overrides: dict) -> tuple[Path, Path]:
-    """Folders of a run on this machine, and of the setting's outputs in it."""
-    run_dir = (options.run_dir or ROOT / "runs" / "federation").resolve()
-    return run_dir, run_dir / f"seed_{overrides.get('seed', 0)}" / overrides.get("setting", "asyndgan") / "gan"
-
-
 def simulate(options: argparse.Namespace, overrides: dict) -> int:
-    from bundle.federation.flare import LOCAL_FILES, run_simulation
+    from scripts.federation_trial import simulate
 
-    job = make_job(options, overrides)
-    run_dir, outputs = local_run(options, overrides)
-    folder, sites = write_participants(options, run_dir, overrides)
-    os.environ[LOCAL_FILES] = str(folder)
-    run_simulation(job, sites, run_dir / "flare")
-    if not (outputs / "record.json").is_file():
-        raise RuntimeError(f"the training did not finish: {run_dir / 'flare'} holds the logs")
-    show(outputs, run_dir / "flare")
-    return 0
+    return simulate(options, overrides)
 
 
 def poc(options: argparse.Namespace, overrides: dict) -> int:
-    from bundle.federation.flare import (
-        ADMINISTRATOR,
-        LOCAL_FILES,
-        SERVER,
-        Administrator,
-        Participants,
-        export_job,
-        prepare_kit,
-        provision,
-    )
+    from scripts.federation_trial import poc
 
-    run_dir, outputs = local_run(options, overrides)
-    folder, sites = write_participants(options, run_dir, overrides)
-    job, min_sites = make_federated_job(options, overrides, sites)
-    if (outputs / "record.json").is_file():
-        logger.info("finished before")
-        show(outputs, run_dir / "flare")
-        return 0
-    flare = run_dir / "flare"
-    # keys and certificates last as long as the trial
-    with tempfile.TemporaryDirectory(prefix="kits_", dir=make_folder(flare)) as place:
-        kits = provision(Path(place), sites, free_port())
-        environment = os.environ | {
-            LOCAL_FILES: str(folder),
-            "NVFLARE_CLIENT_OUTCOME_WAIT_TIMEOUT": "10",
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
-        }
-        for name in (SERVER, *sites):
-            prepare_kit(kits[name])
-        processes = {name: kits[name] for name in (SERVER, *sites)}
-        administrator = Administrator(kits[ADMINISTRATOR])
-        participants = Participants(
-            processes, flare, environment, shown=[SERVER], revive=None if options.no_revive else 5.0
-        )
-        try:
-            with participants:
-                logger.info("server and %d sites are started; their logs are in %s", len(sites), flare)
-                job_folder = export_job(job, "training", Path(place) / "job", min_sites)
-                make_supervisor(options, administrator, job_folder, sites, min_sites, outputs, participants.look).run()
-        finally:
-            administrator.close()
-            keep_logs(processes, flare)
-    show(outputs, flare)
-    return 0
+    return poc(options, overrides)
+
+
+def check(options: argparse.Namespace) -> int:
+    from bundle.federation.flare import check_kit
+
+    return 0 if check_kit(options.startup_kit, options.deep) else 2
 
 
 def submit(options: argparse.Namespace, overrides: dict) -> int:
-    from bundle.federation.flare import Administrator, export_job
+    from bundle.federation.flare import Administrator
+    from scripts.federation_jobs import make_supervisor, write_job
 
     administrator = Administrator(options.startup_kit)
     try:
-        sites = sorted(options.sites or sites_of_active_job(administrator) or administrator.sites())
+        # asked in any case: a kit that gets no answer is no use to a supervisor, which would wait for one
+        there = administrator.sites()
+        sites = sorted(options.sites or sites_of_active_job(administrator) or there)
         if not sites:
             raise ValueError("no site is there; status shows them")
-        job, min_sites = make_federated_job(options, overrides, sites)
         with tempfile.TemporaryDirectory() as place:
-            # by its name a job that is active is known to be of this training
-            folder = export_job(job, f"{options.name}-{job.identity}", Path(place), min_sites)
+            folder, min_sites = write_job(options, overrides, sites, Path(place))
             supervisor = make_supervisor(options, administrator, folder, sites, min_sites)
             if not options.supervise:
                 print(f"job: {supervisor.start()}")
                 return 0
-            finished = supervisor.run()
+            try:
+                finished = supervisor.run()
+            except KeyboardInterrupt:
+                print(f"\n{not_watched(supervisor.jobs)}", file=sys.stderr)
+                raise
     finally:
         administrator.close()
     print(f"\nfinished: job {finished}; collect --job {finished} gets the generator")
+    return 0
+
+
+def not_watched(jobs: list[str]) -> str:
+    """What becomes of a training whose supervisor was interrupted."""
+    again = "the same command watches over the training again"
+    return f"job {jobs[-1]} goes on, and nobody watches it: {again}, stop --job {jobs[-1]} ends it" if jobs else again
+
+
+def export(options: argparse.Namespace, overrides: dict) -> int:
+    from scripts.federation_jobs import write_job
+
+    folder, _ = write_job(options, overrides, sorted(options.sites), options.output)
+    print(f"{folder}\nnvflare job submit -j {folder} --startup-kit KIT")
     return 0
 
 
@@ -244,26 +178,6 @@ def sites_of_active_job(administrator) -> list[str]:
     """All sites of the training that runs, those that are away too; none when there is none or it does not say."""
     abouts = (administrator.progress(job) for job in administrator.running())
     return next((list(about["sites"]) for about in abouts if about is not None), [])
-
-
-def make_supervisor(
-    options, administrator, folder: Path, sites: list[str], min_sites: int, outputs: Path | None = None, look=None
-):
-    from bundle.federation.flare import Policy, Supervisor
-
-    interval = 2.0 if outputs else 5.0
-    policy = Policy(
-        max_restarts=options.max_restarts if options.supervise else 0, interval=interval, patience=options.patience
-    )
-    return Supervisor(
-        administrator,
-        folder,
-        sites,
-        min_sites,
-        policy,
-        None if outputs is None else (outputs / "record.json").is_file,
-        look,
-    )
 
 
 def status(options: argparse.Namespace) -> int:
@@ -338,53 +252,26 @@ def collect(options: argparse.Namespace) -> int:
     return 0
 
 
-def make_folder(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def free_port() -> int:
-    from nvflare.fuel.utils.network_utils import get_open_ports
-
-    return get_open_ports(1)[0]
-
-
-def keep_logs(kits: dict[str, Path], folder: Path) -> None:
-    """FLARE's own logs of every participant and job: the kits go, with their keys."""
-    for name, kit in kits.items():
-        for path in sorted(kit.rglob("*log*.txt")) + sorted(kit.rglob("audit*.log")):
-            kept = folder / name / path.relative_to(kit)
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, kept)
-
-
-def show(outputs: Path, logs: Path) -> None:
-    record = json.loads((outputs / "record.json").read_text(encoding="utf-8"))
-    for site, about in record.get("sites", {}).items():
-        print(f"{site}: {', '.join(f'{key} {value}' for key, value in about.items())}")
-    wire = record["wire"]
-    print(f"{wire['bytes_to_sites'] / 1e6:.1f} MB to and {wire['bytes_from_sites'] / 1e6:.1f} MB from the sites")
-    print(f"generator: {outputs / 'generator.pt'}\nrecord:    {outputs / 'record.json'}\nlogs:      {logs}")
-
-
 def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
     warnings.filterwarnings("ignore")
+    from bundle.text import console
+
     logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S"
+        level=logging.INFO, handlers=[console("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S")]
     )
     logging.getLogger("nvflare").setLevel(logging.CRITICAL)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     from bundle.data import DataError
-    from bundle.federation.flare import GivenUp
+    from bundle.federation.flare import GivenUp, NotAllowed
     from bundle.federation.job import JobError
     from scripts.run_experiments import overrides
 
     try:
-        if options.command in ("simulate", "poc", "submit"):
+        if options.command in ("simulate", "poc", "submit", "export"):
             return globals()[options.command](options, overrides(options.set))
         return globals()[options.command](options)
-    except (DataError, JobError, GivenUp, OSError, ValueError) as error:
+    except (DataError, JobError, GivenUp, NotAllowed, OSError, ValueError) as error:
         print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

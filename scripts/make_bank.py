@@ -68,7 +68,9 @@ def make_bank(files: list[str], dataset_dir: str, output: Path, overrides: dict)
 def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
     warnings.filterwarnings("ignore")
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    from bundle.text import console
+
+    logging.basicConfig(level=logging.INFO, handlers=[console()])
     logging.getLogger("monai.bundle.workflows").setLevel(logging.WARNING)
     from bundle.data import DataError
     from bundle.workflows import ConfigError

@@ -19,6 +19,7 @@ from bundle.data.brain_phantoms import STYLES, write_brats_phantoms
 from bundle.data.errors import DataError
 from bundle.data.nuclei_phantoms import TILE_STYLES, write_nuclei_phantoms
 from bundle.data.toy import MIXTURE, SPREADS, Component, write_mixture
+from bundle.text import console
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -77,7 +78,7 @@ def _add_common(parser: argparse.ArgumentParser, sites: list[str], cases_per_sit
 def main(arguments: list[str] | None = None) -> int:
     """Run; returns the exit status: 0, or 2 for options out of range."""
     options = build_parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.INFO, handlers=[console()])
     for key, value in vars(options).items():
         print(f"{key}: {value}")
     settings = {key: value for key, value in vars(options).items() if key not in ("kind", "output", "size")}

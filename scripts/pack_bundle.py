@@ -19,6 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bundle.sharing import KINDS, OPTIONS, PackError, PackOptions, pack_bundle
+from bundle.text import console
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -48,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run; returns the exit status: 0, or 2 for bad files or options."""
     options = vars(parse_arguments(arguments))
     warnings.filterwarnings("ignore")
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, handlers=[console()])
     logging.getLogger("monai.bundle.scripts").setLevel(logging.WARNING)
     files = {name: options.pop(name) for name in OPTIONS}
     try:

@@ -24,6 +24,7 @@ from bundle.data.layouts import LAYOUTS
 from bundle.data.one_grid import TRUST
 from bundle.data.preparation import PrepareOptions, Summary, prepare
 from bundle.data.splits import RULES
+from bundle.text import console
 
 
 def parse_arguments(arguments: list[str] | None = None) -> PrepareOptions:
@@ -102,7 +103,7 @@ def print_summary(options: PrepareOptions, summary: Summary) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run; returns the exit status: 0, or 2 for bad data."""
     options = parse_arguments(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.INFO, handlers=[console()])
     try:
         summary = prepare(options)
     except (DataError, OSError) as error:

@@ -14,10 +14,12 @@ import argparse
 import logging
 import shlex
 import sys
-import traceback
+import time
 import warnings
 from pathlib import Path
 
+# here: everything that takes long to import comes later, and belongs to the run
+STARTED = time.monotonic()
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
@@ -60,33 +62,38 @@ def overrides(pairs: list[str]) -> dict:
     """KEY=VALUE to a mapping, the values as YAML reads them; ``@name``, which YAML refuses, refers to another key."""
     import yaml
 
+    from bundle.workflows import ConfigError
+
     parsed = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not key or not equals:
-            raise ValueError(f"--set {pair}: expected KEY=VALUE, such as num_steps=3000")
+            raise ConfigError(f"--set {pair}: expected KEY=VALUE, such as num_steps=3000")
         try:
             parsed[key] = value if value.startswith("@") else yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise ValueError(f"--set {pair}: the value cannot be read as YAML ({error})") from error
+            raise ConfigError(f"--set {pair}: the value cannot be read as YAML ({error})") from error
     return parsed
 
 
 def main(arguments: list[str] | None = None) -> int:
+    started = STARTED if arguments is None else time.monotonic()
     options = parse_arguments(arguments)
     # MONAI warns at every config that configs are code, and at its own deprecations
     warnings.filterwarnings("ignore")
+    from bundle.text import console
+
     logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S"
+        level=logging.INFO, handlers=[console("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S")]
     )
     # every stage reads the same logging.conf, and MONAI says so each time
     logging.getLogger("monai.bundle.workflows").setLevel(logging.WARNING)
-    from bundle.data import DataError
+    from bundle.plain_errors import is_refusal, name_errors_once
     from bundle.report import text_table
-    from bundle.workflows import ConfigError
     from bundle.workflows.evidence import make_report
     from bundle.workflows.experiment import Experiment
 
+    name_errors_once()
     command = "python scripts/run_experiments.py " + shlex.join(sys.argv[1:] if arguments is None else arguments)
     try:
         experiment = Experiment(
@@ -100,13 +107,14 @@ def main(arguments: list[str] | None = None) -> int:
             overrides=overrides(options.set),
             config_dir=str(ROOT / "configs"),
             command=command,
+            started=started,
         )
         results = experiment.run()
         page = make_report(experiment, results)
     except (ValueError, OSError) as error:
-        if not isinstance(error, DataError | ConfigError | OSError):
-            traceback.print_exc()  # not a refusal of ours alone: where it came from helps
-        print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
+        if not is_refusal(error):
+            raise
+        print(f"\nerror: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on from here", file=sys.stderr)

@@ -1,5 +1,7 @@
 """Small sites for tests: random images, a discriminator of two layers."""
 
+import copy
+
 import torch
 
 from bundle.federation import LocalFederation, make_sites
@@ -14,6 +16,17 @@ class Drawn:
     def batch(self, seed, name, first, count):
         chosen = [self[draw(seed, name, first + place, len(self))] for place in range(count)]
         return {key: torch.stack([sample[key] for sample in chosen]) for key in ("condition", "image")}
+
+    def origin(self, index):
+        return ("patient", index)
+
+    def changed(self, change):
+        """As a data set does it, for samples that lie in two tensors."""
+        other = copy.copy(self)
+        pairs = [change(i, {"condition": self.condition[i], "image": self.image[i]}) for i in range(len(self))]
+        for key in ("condition", "image"):
+            setattr(other, key, torch.stack([pair[key] for pair in pairs]))
+        return other
 
 
 class RandomSamples(Drawn):

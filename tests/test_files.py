@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from bundle.files import atomic_folder, atomic_path, digest, require_file, save_torch, write_json
+from bundle.files import atomic_folder, atomic_path, below, digest, require_file, save_torch, write_json
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
@@ -120,3 +120,15 @@ def test_the_former_folder_is_never_seen_half_removed(tmp_path, monkeypatch):
     with atomic_folder(target) as folder:
         (folder / "b").write_text("new")
     assert [p.name for p in target.iterdir()] == ["b"]
+
+
+@pytest.mark.parametrize("part", ["", "/x", "..", "../x", "a/../../x", "a/..", "a\0b"])
+def test_nothing_leads_out_of_the_folder_that_it_is_joined_to(tmp_path, part):
+    for parts in ([part], ["seed_0", part], [part, "x"]):
+        with pytest.raises(ValueError, match="cannot be a part of a path below"):
+            below(tmp_path, *parts)
+
+
+def test_names_and_relative_paths_are_joined(tmp_path):
+    assert below(tmp_path, "seed_0", "real_subset/St. Mary") == str(tmp_path / "seed_0" / "real_subset" / "St. Mary")
+    assert below("a#b", "..c") == os.path.join("a#b", "..c")

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import yaml
 
-from bundle.federation import Codec
+from bundle.federation import Codec, Limits
 from bundle.federation.flare import FlareFederation, FlareSite, federation, participant, server, site, watch
 
 _context = contextvars.ContextVar("collab")
@@ -76,8 +76,9 @@ def see(monkeypatch, collab):
         monkeypatch.setattr(module, "collab", collab)
 
 
-def federate(monkeypatch, answers, **kwargs):
+def federate(monkeypatch, answers, max_message_bytes=2**28, **kwargs):
     """A FlareFederation whose sites are functions from bytes to bytes; also its proxies by name."""
+    kwargs = {"limits": Limits(max_message_bytes=max_message_bytes)} | kwargs
     proxies = {name: Proxy(name, answer) for name, answer in answers.items()}
     collab = Collab()
     collab.clients = tuple(proxies.values())
@@ -85,15 +86,15 @@ def federate(monkeypatch, answers, **kwargs):
     return FlareFederation(**kwargs), proxies
 
 
-def flare_site(member, codec=None):
+def flare_site(member, codec=None, limits=None):
     """A FlareSite around a site that is there already."""
     end = FlareSite({})
-    end._max_message_bytes = 2**28
+    end._limits = (Limits() if limits is None else limits).requests(member.batch_size)
     end._name, end._site, end._codec = member.name, member, Codec() if codec is None else codec
     return end
 
 
-def ends(members, codec=None):
+def ends(members, codec=None, limits=None):
     """What the proxies of these sites do with bytes."""
 
     def answer(end):
@@ -103,7 +104,7 @@ def ends(members, codec=None):
 
         return receive
 
-    return {member.name: answer(flare_site(member, codec)) for member in members}
+    return {member.name: answer(flare_site(member, codec, limits)) for member in members}
 
 
 def write_local(folder, name, file, **content):

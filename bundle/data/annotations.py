@@ -1,36 +1,59 @@
 """Annotations of nuclei, whatever they come as, to instance maps.
 
-=============================  =========================================================
-``.xml``                       outlines, see :mod:`bundle.data.imagescope`
-``.png``, ``.tif``, ``.tiff``  one channel: a mask or an instance map
-``.npy``                       2-D whole numbers: a mask or an instance map
-``.mat``                       the variable ``inst_map``, or the only 2-D numeric one
-=============================  =========================================================
+=============================  ===================================================================
+``.xml``                       outlines: :mod:`bundle.data.imagescope`, :mod:`bundle.data.asap`
+``.geojson``, ``.json``        outlines: :mod:`bundle.data.geojson`
+all others                     a mask or an instance map: :mod:`bundle.data.label_maps`
+=============================  ===================================================================
 
 A map with one value besides 0 is a mask: its connected pieces become the objects. With more values each of them is
 one object, in one piece or a few.
+
+Another format of outlines: a function (path) → regions in :data:`OUTLINE_READERS`, or, for XML, a
+:class:`bundle.data.markup.MarkupReader` in :data:`MARKUP`. Another one of maps: a function (path) → array in
+:data:`bundle.data.label_maps.MAP_READERS`.
 """
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import scipy.io
 from skimage.measure import label
 
-from bundle.data.convert import has_suffix
+from bundle.data.asap import Asap
 from bundle.data.errors import DataError
-from bundle.data.imagescope import Region, RegionCounts, fill_regions, number_instances, read_regions
-from bundle.data.tiles import TILE_SUFFIXES, read_pixels
+from bundle.data.geojson import read_geojson
+from bundle.data.imagescope import ImageScope
+from bundle.data.label_maps import MAP_READERS
+from bundle.data.markup import MarkupReader, read_markup
+from bundle.data.outlines import Region, RegionCounts, fill_regions, number_instances
 
-ANNOTATION_SUFFIXES = (".xml", *TILE_SUFFIXES, ".npy", ".mat")
+MARKUP: tuple[type[MarkupReader], ...] = (ImageScope, Asap)
+OUTLINE_READERS: dict[str, Callable[[Path], list[Region]]] = {
+    ".xml": functools.partial(read_markup, formats=MARKUP),
+    ".geojson": read_geojson,
+    ".json": read_geojson,
+}
+ANNOTATION_SUFFIXES = (*OUTLINE_READERS, *MAP_READERS)
+# What is not read, and what to do.
+FOREIGN_ANNOTATIONS = {
+    **dict.fromkeys((".jpg", ".jpeg"), "a JPEG file, which changes values: save the mask as PNG"),
+    **dict.fromkeys((".bmp", ".gif", ".webp"), "an image in a format that is not read: save the mask as PNG"),
+    **dict.fromkeys((".zip", ".roi"), "ImageJ's regions of interest: save an instance map as TIFF (ImageJ's ROI map)"),
+    **dict.fromkeys((".qpdata", ".ndpa"), "of a viewer: export the outlines as GeoJSON from QuPath"),
+    **dict.fromkeys((".h5", ".hdf5"), "an HDF5 file: save the instance map as .npy"),
+    **dict.fromkeys((".csv", ".txt"), "a table, expected outlines or an instance map"),
+}
 # Share of the regions that may lie wholly outside of the tile; 0 in all 30 tiles of Kumar et al. 2017. Nuclei that the
 # edge cuts through reach into the tile, however small it is.
 MAX_OUTSIDE = 0.05
+# Share of the regions that may vanish below later ones; 0 in all 30 tiles. Nuclei that were outlined twice give a half.
+MAX_VANISHED = 0.5
 # Pieces that the pixels of one value may lie in, on average: 1.0 in the tiles of Kumar et al., and two at times where
 # nuclei overlap others. In masks with soft edges and in maps of kinds of nuclei a value lies in dozens.
 MAX_PIECES = 3
@@ -60,17 +83,22 @@ def read_annotation(path: str | os.PathLike, shape: tuple[int, int], image: str 
         image: the file of the tile, for messages.
 
     Raises:
-        DataError: unreadable, of another size than the tile, outlines beyond it, values that number no objects, more
-            than 65535 objects, or none.
+        DataError: unreadable, of another size than the tile, outlines beyond it or around each other, values that
+            number no objects, more than 65535 objects, or none.
     """
     path, shape = Path(path), tuple(shape)
-    if has_suffix(path, (".xml",)):
-        regions = read_regions(path)
+    suffix = path.suffix.lower()
+    if suffix in OUTLINE_READERS:
+        regions = OUTLINE_READERS[suffix](path)
         _check_extent(regions, shape, path, image)
-        instances, counts = fill_regions(regions, shape, path)
-        annotation = Annotation(instances, counts)
+        annotation = Annotation(*fill_regions(regions, shape, path))
+        _check_counts(annotation.counts, path)
+    elif suffix not in MAP_READERS:
+        raise DataError(f"{path}: of unknown kind, expected an annotation in {', '.join(ANNOTATION_SUFFIXES)}")
+    elif not path.is_file():
+        raise DataError(f"{path}: no such file")
     else:
-        values = _whole(_read_map(path), path)
+        values = _whole(MAP_READERS[suffix](path), path)
         if values.shape != shape:
             raise DataError(
                 f"{path}: has {_size(values.shape)}, image {image} has {_size(shape)}; expected the same size"
@@ -79,6 +107,17 @@ def read_annotation(path: str | os.PathLike, shape: tuple[int, int], image: str 
     if not annotation.instances.any():
         raise DataError(f"{path}: holds no nucleus, expected at least one")
     return annotation
+
+
+def _check_counts(counts: RegionCounts, path: Path) -> None:
+    """Some regions may be left out, or go to others; most of them may not."""
+    if counts.frames and not counts.instances:
+        raise DataError(f"{path}: holds {counts.frames} rectangles or frames and no nucleus, expected outlines")
+    if counts.vanished > MAX_VANISHED * counts.regions:
+        raise DataError(
+            f"{path}: {counts.vanished} of {counts.regions} regions vanish below later ones, expected an outline "
+            "for each nucleus and none around several"
+        )
 
 
 def _check_extent(regions: Sequence[Region], shape: tuple[int, int], path: Path, image: str | os.PathLike) -> None:
@@ -93,52 +132,6 @@ def _check_extent(regions: Sequence[Region], shape: tuple[int, int], path: Path,
             f"{path}: {outside.sum()} of {len(outlines)} regions lie outside of image {image}: x runs from {left:g} to "
             f"{right:g} and y from {top:g} to {bottom:g}, expected {_size(shape)}; the annotation of another tile?"
         )
-
-
-def _read_map(path: Path) -> np.ndarray:
-    if has_suffix(path, TILE_SUFFIXES):
-        return _one_channel(read_pixels(path), path)
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    if has_suffix(path, (".npy",)):
-        try:
-            return np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise DataError(f"{path}: unreadable or truncated, expected an array of numbers ({error})") from error
-    if has_suffix(path, (".mat",)):
-        return _read_mat(path)
-    raise DataError(f"{path}: of unknown kind, expected an annotation in {', '.join(ANNOTATION_SUFFIXES)}")
-
-
-def _one_channel(pixels: np.ndarray, path: Path) -> np.ndarray:
-    # ITK gives TIFF files of one bit, and tiled ones, as grey colours with an opaque fourth channel.
-    if pixels.ndim == 3 and pixels.shape[2] == 4 and (pixels[..., 3] == 255).all():
-        pixels = pixels[..., :3]
-        if (pixels == pixels[..., :1]).all():
-            return pixels[..., 0]
-    if pixels.ndim != 2:
-        raise DataError(
-            f"{path}: has shape {pixels.shape}, expected one channel: a mask, or a number for each nucleus (colours, "
-            "also those of a palette, number nothing)"
-        )
-    return pixels
-
-
-def _read_mat(path: Path) -> np.ndarray:
-    try:
-        content = scipy.io.loadmat(path)
-    except Exception as error:  # damaged files raise a dozen types; version 7.3 is HDF5 and is refused by scipy
-        raise DataError(f"{path}: unreadable, expected a MATLAB file up to version 7 ({error})") from error
-    maps = {
-        name: value
-        for name, value in content.items()
-        if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and value.ndim == 2 and min(value.shape) > 1
-    }
-    if "inst_map" not in maps and len(maps) != 1:
-        raise DataError(
-            f"{path}: holds the 2-D variables {', '.join(sorted(maps)) or '(none)'}, expected inst_map or a single one"
-        )
-    return maps["inst_map"] if "inst_map" in maps else next(iter(maps.values()))
 
 
 def _whole(values: np.ndarray, path: Path) -> np.ndarray:

@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from bundle.data.convert import write_nifti
 from bundle.data.geometry import correct_bias, isotropic_grid, resample
 from bundle.data.layouts.base import SEG, CaseFiles
+from bundle.data.missing_slices import check_label_inside
 from bundle.data.one_grid import (
     IMAGE_HEADER,
     LABEL_ARRAY,
@@ -69,8 +70,8 @@ def convert_case(
         Whether anything was converted.
 
     Raises:
-        DataError: an unreadable source, headers that disagree while `options` does not say which is right, or a label
-            that is lost on another grid.
+        DataError: an unreadable source, a label that goes on where the image ends, headers that disagree while
+            `options` does not say which is right, or a label that is lost on another grid.
     """
     record = {"options": dataclasses.asdict(options), "modalities": list(modalities), "sources": _fingerprint(case)}
     marker = output / "conversion.json"
@@ -81,7 +82,9 @@ def convert_case(
                 return False
         except ValueError:
             pass  # damaged: convert again
-    volumes = _on_one_grid({name: read(case, name) for name in (*modalities, SEG)}, options)
+    volumes = {name: read(case, name) for name in (*modalities, SEG)}
+    check_label_inside(volumes, SEG)
+    volumes = _on_one_grid(volumes, options)
     with atomic_folder(output) as folder:
         for name, volume in volumes.items():
             corrected = correct_bias(volume, options.n4_shrink) if options.n4 and name != SEG else volume
@@ -112,7 +115,7 @@ def _fingerprint(case: CaseFiles) -> str:
     """Digest of names, sizes and times of a case's sources: names alone could hold those of patients."""
     digest = hashlib.sha256()
     for path in (*case.images.values(), case.label):
-        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
             stat = file.stat()
             digest.update(f"{file.name}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
     return digest.hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import struct
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +14,8 @@ import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 
-from bundle.data.convert import ITK_SUFFIXES, VOLUME_SUFFIXES, has_suffix, read_array
+from bundle.data.bounds import NIFTI_SUFFIXES, check_file, check_nifti, check_size, has_suffix, unpack_nifti
+from bundle.data.convert import VOLUME_SUFFIXES, read_array
 from bundle.data.errors import DataError
 from bundle.data.geometry import image_affine
 from bundle.data.one_grid import REMEDY, grid_problem
@@ -23,7 +23,6 @@ from bundle.data.progress import progress
 from bundle.data.tiles import TILE_SUFFIXES, read_pixels
 from bundle.data.voxels import channels_of, check_finite, check_labels, check_varied, copies, digest_of
 
-NIFTI_SUFFIXES = (".nii", ".nii.gz")
 # Decoded volumes of four modalities take some hundred MB a case, so more threads cost more than they bring.
 MAX_THREADS = 4
 
@@ -101,9 +100,13 @@ def decode_nifti(path: str | os.PathLike) -> np.ndarray:
     path = Path(path)
     try:
         if not has_suffix(path, (".nii.gz",)):
+            check_nifti(path)
             return np.asanyarray(nib.load(path).dataobj)
         # nibabel stops reading before the checksum at the end of a .gz file: decompress it whole.
-        return np.asanyarray(type(nib.load(path)).from_bytes(gzip.decompress(path.read_bytes())).dataobj)
+        content = unpack_nifti(path)
+        return np.asanyarray(type(nib.load(path)).from_bytes(content).dataobj)
+    except DataError:
+        raise
     except Exception as error:  # nibabel, gzip and zlib raise a dozen types for damaged files
         raise DataError(f"{path}: unreadable or truncated, expected a whole NIfTI file ({_reason(error)})") from error
 
@@ -125,6 +128,7 @@ def _check_item(item: Mapping[str, Any], modality: Sequence[str], labels: list[i
     for number, (field, path) in enumerate([*(("image", path) for path in images), ("label", label)]):
         expected = channels if field == "image" else 1
         try:
+            check_file(path)
             headers[path] = _header(path, expected, field)
             array = _decode(path) if deep else None
         except DataError as error:
@@ -173,8 +177,6 @@ def _header(path: str, channels: int, field: str) -> _Header | None:
     """From the header of a file; None for formats that are read only while decoding."""
     if has_suffix(path, TILE_SUFFIXES):
         return _Header(_picture_shape(path, channels, field))
-    if not os.path.isfile(path):
-        raise DataError(f"{path}: no such file")
     if not has_suffix(path, VOLUME_SUFFIXES):
         return None
     header = _nifti_header(path) if has_suffix(path, NIFTI_SUFFIXES) else _itk_header(path)
@@ -224,14 +226,13 @@ def _check_dimensions(shape: tuple[int, ...], path: str, channels: int) -> None:
 
 def _picture_shape(path: str, channels: int, field: str) -> tuple[int, ...]:
     """Columns and rows of a PNG or TIFF file, from its header."""
-    if not os.path.isfile(path):
-        raise DataError(f"{path}: no such file")
     reader = sitk.ImageFileReader()
     reader.SetFileName(path)
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
         raise DataError(f"{path}: unreadable or truncated, expected a PNG or TIFF header ({_reason(error)})") from error
+    check_size(reader.GetSize(), path)
     if reader.GetNumberOfComponents() != channels:
         raise DataError(f"{path}: has {reader.GetNumberOfComponents()} channels, expected {channels}")
     if field == "image" and reader.GetPixelID() not in (sitk.sitkUInt8, sitk.sitkVectorUInt8):
@@ -251,12 +252,12 @@ def _stored_size(path: str) -> int:
         return struct.unpack("<I", file.read(4))[0]
 
 
-def _decode(path: str) -> np.ndarray | None:
+def _decode(path: str) -> np.ndarray:
     if has_suffix(path, NIFTI_SUFFIXES):
         return decode_nifti(path)
     if has_suffix(path, TILE_SUFFIXES):
         return read_pixels(path)
-    return read_array(path) if has_suffix(path, ITK_SUFFIXES) else None
+    return read_array(path)
 
 
 def _reason(error: Exception) -> str:

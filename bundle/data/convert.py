@@ -1,31 +1,25 @@
 """Reading volumes of any format, writing them as NIfTI. SimpleITK images are the currency between the two.
 
-NIfTI goes through SimpleITK; DICOM series, NRRD, MetaImage and the published ``.tif`` slices through ITK.
+DICOM goes through :mod:`bundle.data.dicom`, everything else through SimpleITK.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 
+from bundle.data.bounds import META_SUFFIXES, NIFTI_SUFFIXES, NRRD_SUFFIXES, check_file, check_size, has_suffix
+from bundle.data.dicom import DICOM_SUFFIXES, read_dicom
 from bundle.data.errors import DataError
 from bundle.data.geometry import MAX_SHEAR, right_angles, set_affine
 from bundle.files import atomic_path
 from bundle.transforms.whole_numbers import whole_numbers
 
-NIFTI_SUFFIXES = (".nii.gz", ".nii")
-ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd", ".tif", ".tiff", ".png")
-VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", ".nhdr", ".mha", ".mhd")
-
-
-def has_suffix(path: str | os.PathLike, suffixes: Sequence[str]) -> bool:
-    """Whether the file name ends in one of `suffixes`, whatever the case of its letters."""
-    return os.fspath(path).lower().endswith(tuple(suffixes))
+VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, *NRRD_SUFFIXES, *META_SUFFIXES, *DICOM_SUFFIXES)
 
 
 def read_volume(path: str | os.PathLike) -> sitk.Image:
@@ -34,18 +28,19 @@ def read_volume(path: str | os.PathLike) -> sitk.Image:
     Header fields beyond the geometry (names, dates, identifiers) are left behind.
 
     Raises:
-        DataError: unreadable, or not a 3-D scalar volume.
+        DataError: unreadable, beyond the bounds of :mod:`bundle.data.bounds`, or not a 3-D scalar volume.
     """
     path = Path(path)
-    if path.is_dir():
-        image = read_dicom_series(path)
-    elif has_suffix(path, NIFTI_SUFFIXES):
+    if path.is_dir() or has_suffix(path, DICOM_SUFFIXES):
+        return read_dicom(path)
+    check_file(path)
+    if has_suffix(path, NIFTI_SUFFIXES):
         try:
             image = sitk.ReadImage(os.fspath(path))
         except RuntimeError as error:
             image = _read_sheared(path, error)
     else:
-        image = _from_itk(_itk_read(os.fspath(path), path))
+        image = _read(path)
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise DataError(
             f"{path}: has {image.GetDimension()} dimensions and {image.GetNumberOfComponentsPerPixel()} components, "
@@ -53,9 +48,7 @@ def read_volume(path: str | os.PathLike) -> sitk.Image:
         )
     if image.GetPixelID() in (sitk.sitkComplexFloat32, sitk.sitkComplexFloat64):
         raise DataError(f"{path}: holds complex numbers, expected one real number per voxel (the magnitude of MRI)")
-    for key in image.GetMetaDataKeys():
-        image.EraseMetaData(key)
-    return image
+    return _without_metadata(image, path)
 
 
 def read_channel(path: str | os.PathLike, channel: int) -> sitk.Image:
@@ -64,6 +57,7 @@ def read_channel(path: str | os.PathLike, channel: int) -> sitk.Image:
     Raises:
         DataError: unreadable, not 4-D, or without that channel.
     """
+    check_file(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(os.fspath(path))
     try:
@@ -76,42 +70,18 @@ def read_channel(path: str | os.PathLike, channel: int) -> sitk.Image:
         image = reader.Execute()
     except RuntimeError as error:
         image = _read_sheared(Path(path), error, channel)
-    for key in image.GetMetaDataKeys():
-        image.EraseMetaData(key)
-    return image
-
-
-def read_dicom_series(folder: str | os.PathLike) -> sitk.Image:
-    """The DICOM series in `folder` as a float32 volume in its rescaled units, slices ordered by position.
-
-    Raises:
-        DataError: no series, several, slices that are missing or unevenly spaced, or unreadable files.
-    """
-    import itk
-
-    folder = Path(folder)
-    names = itk.GDCMSeriesFileNames.New()
-    names.SetUseSeriesDetails(True)
-    names.SetDirectory(os.fspath(folder))
-    series = list(names.GetSeriesUIDs())
-    if len(series) != 1:
-        raise DataError(f"{folder}: holds {len(series)} DICOM series, expected exactly one in the folder of a modality")
-    files = list(names.GetFileNames(series[0]))
-    image = _itk_read(files, folder, pixel_type=itk.F, imageio=itk.GDCMImageIO.New())
-    if image.GetImageDimension() == 3 and "ITK_non_uniform_sampling_deviation" in dict(image):
-        raise DataError(f"{folder}: slices of the DICOM series are missing or unevenly spaced, expected even spacing")
-    return _from_itk(image)
+    return _without_metadata(image, path)
 
 
 def read_array(path: str | os.PathLike) -> np.ndarray:
-    """Pixels of any ITK-readable image file, array axes slowest first: (rows, columns[, 3]) for a slice.
+    """Pixels of any image file that ITK reads, array axes slowest first: (rows, columns[, 3]) for a slice.
 
     Raises:
-        DataError: unreadable.
+        DataError: unreadable, or beyond the bounds of :mod:`bundle.data.bounds`.
     """
-    import itk
-
-    return itk.array_from_image(_itk_read(os.fspath(path), Path(path)))
+    path = Path(path)
+    check_file(path)
+    return sitk.GetArrayFromImage(_read(path))
 
 
 def write_nifti(image: sitk.Image, path: str | os.PathLike) -> None:
@@ -147,24 +117,24 @@ def as_label(image: sitk.Image, origin: str | os.PathLike) -> sitk.Image:
     return label
 
 
-def _itk_read(name: str | list[str], origin: Path, **options):
-    import itk
-
+def _read(path: Path) -> sitk.Image:
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(os.fspath(path))
     try:
-        return itk.imread(name, **options)
-    except Exception as error:  # ITK raises RuntimeError, its wrapping also TypeError and KeyError
-        raise DataError(f"{origin}: unreadable, expected an image that ITK can read ({_last(error)})") from error
+        reader.ReadImageInformation()
+        check_size(reader.GetSize(), path)
+        return reader.Execute()
+    except RuntimeError as error:
+        raise DataError(f"{path}: unreadable, expected an image that ITK can read ({_last(error)})") from error
 
 
-def _from_itk(image) -> sitk.Image:
-    """Pixels and geometry only: going through the array is what leaves DICOM header fields behind."""
-    import itk
-
-    result = sitk.GetImageFromArray(itk.array_from_image(image), isVector=image.GetNumberOfComponentsPerPixel() > 1)
-    result.SetSpacing([float(value) for value in image.GetSpacing()])
-    result.SetOrigin([float(value) for value in image.GetOrigin()])
-    result.SetDirection(itk.array_from_matrix(image.GetDirection()).ravel().tolist())
-    return result
+def _without_metadata(image: sitk.Image, path: str | os.PathLike) -> sitk.Image:
+    try:
+        for key in image.GetMetaDataKeys():
+            image.EraseMetaData(key)
+    except TypeError as error:
+        raise DataError(f"{path}: damaged, expected a header whose fields are named in text") from error
+    return image
 
 
 def _read_sheared(path: Path, error: RuntimeError, channel: int | None = None) -> sitk.Image:

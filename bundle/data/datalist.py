@@ -21,7 +21,6 @@ also have ``intensity_range``, what the files store -1 and 1 as, and ``condition
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from typing import Any
 
 from bundle.data.checks import check_files
 from bundle.data.errors import DataError
+from bundle.data.json_files import read_json
 from bundle.data.schema import check_structure
 from bundle.files import write_json
 
@@ -96,7 +96,9 @@ def load_datalist(path: str | os.PathLike, modalities: Sequence[str] | None = No
     """
     path = Path(path)
     path = path / FILE_NAME if path.is_dir() else path
-    content = _read_json(path)
+    if not path.exists():
+        raise DataError(f"{path}: no such data list; scripts/prepare_data.py writes one")
+    content = read_json(path, "a data list")
     head = f"data list {path}"
     problems = check_structure(content)
     if problems:
@@ -220,17 +222,6 @@ def write_site_lists(datalist: DataList, folder: str | os.PathLike) -> dict[str,
         site: write_part(datalist, folder / site, f"{datalist.name}, {site}", datalist.site_items(site))
         for site in datalist.sites
     }
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such data list; scripts/prepare_data.py writes one") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: unreadable, expected a data list in JSON ({error})") from error
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}: corrupt JSON in line {error.lineno}, expected a data list ({error.msg})") from error
 
 
 def _check_modalities(head: str, wanted: tuple[str, ...], declared: tuple[str, ...]) -> None:

@@ -1,221 +1,96 @@
-"""Outlines of nuclei as Aperio ImageScope writes them (XML), and their rasterisation to an instance map.
+"""Outlines of nuclei as Aperio ImageScope writes them (XML).
 
 ::
 
-    <Annotations MicronsPerPixel="0.25"><Annotation Id="1"><Regions>
-      <Region Id="1" NegativeROA="0"><Vertices><Vertex X="253.0" Y="15.5"/>...</Vertices></Region>
+    <Annotations MicronsPerPixel="0.25"><Annotation Id="1" Name=""><Attributes/><Regions>
+      <Region Id="1" Type="0" NegativeROA="0"><Vertices><Vertex X="253.0" Y="15.5"/>...</Vertices></Region>
     </Regions></Annotation></Annotations>
 
 X runs to the right and Y down, in pixels of the tile; a pixel's centre has whole coordinates. This is how outlines lie
 in the data of Kumar et al. 2017 (https://doi.org/10.1109/TMI.2017.2677499).
+
+``Type`` says which tool drew a region: 0 freehand, 1 rectangle, 2 ellipse (two corners of its extent), 3 arrow. No
+document of Aperio's says so; the values are those that users report. MoNuSAC names its layers in
+``<Attributes><Attribute Name="Epithelial"/></Attributes>``, areas that are no good among them ``Ambiguous``.
 """
 
 from __future__ import annotations
 
-import os
+import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from xml.parsers import expat
 
 import numpy as np
-from skimage.draw import polygon
 
 from bundle.data.errors import DataError
+from bundle.data.markup import MarkupReader
+from bundle.data.outlines import Region, is_ambiguous
 
-MAX_INSTANCES = np.iinfo(np.uint16).max
-# Whole slides have some 100,000 pixels a side. Beyond this a coordinate is no position, and the fill would overflow.
-MAX_COORDINATE = 1e7
-
-
-@dataclass(frozen=True)
-class Region:
-    """One outline.
-
-    Attributes:
-        name: its ``Id``, or its number in the file where it has none.
-        vertices: float64, N×2 (x, y), in the order of the file; N may be 0.
-        negative: ``NegativeROA="1"``: its inside belongs to no object.
-    """
-
-    name: str
-    vertices: np.ndarray
-    negative: bool = False
+RECTANGLE, ELLIPSE = "1", "2"
+# Other products whose root element has the same name but for case, by what stands in it.
+_FOREIGN = {"image": "CVAT", "ndpviewstate": "NDP.view"}
+_ANGLES = np.linspace(0, 2 * np.pi, 64, endpoint=False)
 
 
-@dataclass(frozen=True)
-class RegionCounts:
-    """What became of the regions of a file.
+class ImageScope(MarkupReader):
+    """All regions of an ImageScope file, those of every layer (``Annotation``), in the order of the file."""
 
-    Attributes:
-        regions: all regions that were read, also those counted below.
-        skipped: with fewer than three vertices: they have no inside.
-        clipped: that reach beyond the edge of the tile; what is inside was filled.
-        empty: that cover the centre of no pixel of the tile.
-        overlapping: that share a pixel with another region. The later one of the file has it.
-        vanished: that covered pixels, all of which went to other regions or were cut out.
-        negative: that were cut out of the others (``NegativeROA="1"``).
-        instances: objects in the map.
-    """
+    root = "annotations"
+    product = "ImageScope"
 
-    regions: int
-    skipped: int
-    clipped: int
-    empty: int
-    overlapping: int
-    vanished: int
-    negative: int
-    instances: int
-
-
-def read_regions(path: str | os.PathLike) -> list[Region]:
-    """All regions of an ImageScope file, those of every layer (``Annotation``), in the order of the file.
-
-    The file is parsed as a stream, and a document type is refused: with it an entity could expand without bound or
-    name another file.
-
-    Raises:
-        DataError: unreadable or no ImageScope XML, a document type or entity, a coordinate that is missing, no
-            number, or out of range (names the region).
-    """
-    reader = _Reader(Path(path))
-    parser = expat.ParserCreate()
-    parser.buffer_text = True
-    parser.StartElementHandler = reader.start
-    parser.EndElementHandler = reader.end
-    parser.StartDoctypeDeclHandler = reader.refuse
-    parser.EntityDeclHandler = reader.refuse
-    try:
-        with open(path, "rb") as file:
-            parser.ParseFile(file)
-    except OSError as error:
-        raise DataError(f"{path}: unreadable, expected ImageScope XML ({error})") from error
-    except (expat.ExpatError, LookupError) as error:  # LookupError: an encoding that nobody knows
-        raise DataError(f"{path}: corrupt XML, expected the annotations of ImageScope ({error})") from error
-    return reader.regions
-
-
-def fill_regions(
-    regions: Sequence[Region], shape: tuple[int, int], origin: str | os.PathLike
-) -> tuple[np.ndarray, RegionCounts]:
-    """Fill outlines: a pixel belongs to a region if its centre lies inside.
-
-    Regions are filled in their order, so that overlaps go to the later one. Negative regions are cut out at the end,
-    wherever in the file they stand.
-
-    Args:
-        regions: from :func:`read_regions`.
-        shape: rows and columns of the tile.
-        origin: where the regions came from, for the message.
-
-    Returns:
-        Instance map, uint16, of `shape`: 0 is background, 1 to n the objects in the order of the regions, without
-        gaps; and what became of the regions.
-
-    Raises:
-        DataError: more than 65535 objects.
-    """
-    canvas = np.zeros(shape, np.int32)
-    skipped = clipped = empty = 0
-    overlapping, drawn = set(), set()
-    for number, region in enumerate(regions, start=1):
-        if len(region.vertices) < 3:
-            skipped += 1
-            continue
-        x, y = region.vertices.T
-        # Pixels reach half a pixel beyond their centres.
-        clipped += bool(min(x.min(), y.min()) < -0.5 or x.max() > shape[1] - 0.5 or y.max() > shape[0] - 0.5)
-        inside = polygon(y, x, shape)
-        if not len(inside[0]):
-            empty += 1
-        elif not region.negative:
-            covered = np.unique(canvas[inside])
-            covered = covered[covered > 0].tolist()
-            overlapping.update(covered, [number] if covered else [])
-            canvas[inside] = number
-            drawn.add(number)
-    for region in regions:
-        if region.negative and len(region.vertices) >= 3:
-            canvas[polygon(region.vertices[:, 1], region.vertices[:, 0], shape)] = 0
-    instances = number_instances(canvas, origin)
-    left = int(instances.max(initial=0))
-    return instances, RegionCounts(
-        regions=len(regions),
-        skipped=skipped,
-        clipped=clipped,
-        empty=empty,
-        overlapping=len(overlapping),
-        vanished=len(drawn) - left,
-        negative=sum(region.negative for region in regions),
-        instances=left,
-    )
-
-
-def number_instances(values: np.ndarray, origin: str | os.PathLike) -> np.ndarray:
-    """Number objects 1 to n in the order of their values; 0 stays 0.
-
-    Args:
-        values: whole numbers from 0.
-        origin: where they came from, for the message.
-
-    Returns:
-        uint16, of the same shape.
-
-    Raises:
-        DataError: more than 65535 objects.
-    """
-    present, inverse = np.unique(values, return_inverse=True)
-    if present[0] != 0:
-        inverse = inverse + 1
-    count = int((present != 0).sum())
-    if count > MAX_INSTANCES:
-        raise DataError(f"{origin}: holds {count} objects, expected at most {MAX_INSTANCES}")
-    return inverse.reshape(values.shape).astype(np.uint16)
-
-
-class _Reader:
-    """Handlers of the parser: a stack of open elements, and the regions so far."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.regions: list[Region] = []
-        self._open: list[str] = []
-        self._attributes: dict[str, str] = {}
+    def __init__(self, path: Path):
+        super().__init__(path)
+        self._attributes: Mapping[str, str] = {}
         self._vertices: list[tuple[float, float]] = []
+        self._layer: list[str] = []
+        self._first = 0
 
-    def start(self, element: str, attributes: dict[str, str]) -> None:
-        if not self._open and element != "Annotations":
-            raise DataError(f"{self.path}: the root element is {element}, expected Annotations (ImageScope XML)")
-        # Other elements, as headers of attributes, are not looked at; Region and Vertex mean what they say only here.
-        if element == "Region" and self._open[-1] == "Regions":
+    def start(self, parents: Sequence[str], element: str, attributes: Mapping[str, str]) -> None:
+        """Headers of attributes are not looked at; Region and Vertex mean what they say only at their place."""
+        if len(parents) == 1 and element in _FOREIGN:
+            raise DataError(f"{self.path}: is XML of {_FOREIGN[element]}, which is not read; export it as GeoJSON")
+        if element == "annotation":
+            self._layer, self._first = [attributes.get("name", "")], len(self.regions)
+        elif element == "attribute" and parents[-2:] == ["annotation", "attributes"]:
+            self._layer += [attributes.get("name", ""), attributes.get("value", "")]
+        elif element == "region" and parents[-1] == "regions":
             self._attributes, self._vertices = attributes, []
-        elif element == "Vertex" and self._open[-2:] == ["Region", "Vertices"]:
-            self._vertices.append((self._number(attributes, "X"), self._number(attributes, "Y")))
-        self._open.append(element)
+        elif element == "vertex" and parents[-2:] == ["region", "vertices"]:
+            where = f"region {self._name()}, vertex {len(self._vertices) + 1}"
+            self._vertices.append((self.number(attributes, "x", where), self.number(attributes, "y", where)))
 
-    def end(self, element: str) -> None:
-        self._open.pop()
-        if element == "Region" and self._open[-1] == "Regions":
-            vertices = np.array(self._vertices, np.float64).reshape(-1, 2)
-            negative = self._attributes.get("NegativeROA", "0").strip() not in ("", "0")
-            self.regions.append(Region(self._name(), vertices, negative))
+    def end(self, parents: Sequence[str], element: str) -> None:
+        if element == "region" and parents[-1] == "regions":
+            self.regions.append(self._region())
+        elif element == "annotation" and is_ambiguous(*self._layer):
+            layer = self.regions[self._first :]
+            self.regions[self._first :] = [dataclasses.replace(region, ambiguous=True) for region in layer]
 
-    def refuse(self, name: str, *_) -> None:
-        raise DataError(f"{self.path}: declares a document type or entity {name!r}, expected ImageScope XML without")
+    def _region(self) -> Region:
+        vertices = np.array(self._vertices, np.float64).reshape(-1, 2)
+        tool = self._attributes.get("type", "").strip()
+        if tool == ELLIPSE and 2 <= len(vertices) <= 4:
+            vertices = _ellipse(vertices)
+        return Region(
+            self._name(),
+            vertices,
+            negative=self._attributes.get("negativeroa", "0").strip() not in ("", "0"),
+            rectangle=tool == RECTANGLE and is_rectangle(vertices),
+            ambiguous=is_ambiguous(self._attributes.get("text", "")),
+        )
 
     def _name(self) -> str:
-        return self._attributes.get("Id") or f"number {len(self.regions) + 1}"
+        return self._attributes.get("id", "")[:40] or f"number {len(self.regions) + 1}"
 
-    def _number(self, attributes: Mapping[str, str], key: str) -> float:
-        text = attributes.get(key)
-        try:
-            value = float(text)
-        except (TypeError, ValueError):
-            value = np.nan
-        if not abs(value) <= MAX_COORDINATE:
-            found = "missing" if text is None else repr(text)
-            raise DataError(
-                f"{self.path}: region {self._name()}, vertex {len(self._vertices) + 1}: {key} is {found}, expected a "
-                "pixel coordinate"
-            )
-        return value
+
+def is_rectangle(vertices: np.ndarray) -> bool:
+    """Whether four vertices (five, if the first is said twice) are corners, with sides along the axes."""
+    if not 4 <= len(vertices) <= 5:
+        return False
+    corners = (np.abs(vertices - vertices.min(axis=0)) < 0.5) | (np.abs(vertices - vertices.max(axis=0)) < 0.5)
+    return bool(corners.all())
+
+
+def _ellipse(corners: np.ndarray) -> np.ndarray:
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    return (low + high) / 2 + (high - low) / 2 * np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)

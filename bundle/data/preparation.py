@@ -38,7 +38,7 @@ class PrepareOptions:
         test_fraction: share of the patients that test in a random split; None is 0.2.
         num_sites, alpha, seed: of the site rule; `seed` also of the random split.
         modalities: which, in this order; None takes the layout's. Not for tiles.
-        labels: names by label value; None takes the layout's. Not for tiles.
+        labels: names by label value; None takes those of the cases' release, or the layout's. Not for tiles.
         skip_incomplete: leave out cases that lack a file, or hold a copy of another modality in its place, with a
             warning, instead of stopping.
         convert: what happens to the voxels. Not for tiles.
@@ -102,8 +102,8 @@ def prepare(options: PrepareOptions) -> Summary:
     _check_options(options, layout)
     warnings: list[str] = []
     modalities = tuple(options.modalities or layout.modalities)
-    labels = dict(options.labels or layout.labels)
     cases = _discover(layout, options, modalities, warnings)
+    labels = dict(options.labels or _labels(cases, layout))
     matched = _match(cases, options, warnings)
     cases = [dataclasses.replace(c, patient=matched[c.case].patient or c.patient) if matched else c for c in cases]
     split, origin = _known_split(cases, matched, options, warnings)
@@ -215,6 +215,18 @@ def _discover(layout: Layout, options: PrepareOptions, modalities: Sequence[str]
     if doubles:
         raise DataError(f"{options.source}: cases found more than once, expected once: {_names(doubles)}")
     return cases
+
+
+def _labels(cases: Sequence[CaseFiles], layout: Layout) -> Mapping[int, str]:
+    """What the cases' files tell of their labels, else the layout's."""
+    first, *others = [(case.labels or layout.labels, case.case) for case in cases]
+    for labels, case in others:
+        if labels != first[0]:
+            raise DataError(
+                f"cases {first[1]} and {case} number their labels in two ways, {dict(first[0])} and {dict(labels)}; "
+                "expected one: prepare them apart, or bring them to one numbering and name it with --labels"
+            )
+    return first[0]
 
 
 def _match(cases: list[CaseFiles], options: PrepareOptions, warnings: list[str]) -> dict[str, Row]:

@@ -6,6 +6,7 @@ A *sample* is a dictionary of arrays of one training example (``image`` C×H×W 
 
 from __future__ import annotations
 
+import copy
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -171,6 +172,8 @@ class SampleDataset(Dataset):
         self.name = name
         self._folder: tempfile.TemporaryDirectory | None = None
         self._samples: list[dict] = []
+        self._patients = {item["case"]: item.get("patient", item["case"]) for item in self.data if "case" in item}
+        self._change: Callable[[int, dict], dict] | None = None
         in_memory = round(cache_rate * len(self.data))
         for number, item in enumerate(
             tqdm(self.data, desc=f"preparing {name}", unit="case", disable=None, leave=False)
@@ -208,11 +211,33 @@ class SampleDataset(Dataset):
     def __len__(self) -> int:
         return len(self._samples)
 
+    def origin(self, index: int) -> tuple[str | int, ...]:
+        """
+        What a sample was taken from: patient, case and, of a volume, the slice. It is the same whatever the samples'
+        size, number and augmentation are.
+        """
+        sample = self._samples[index]
+        case = sample.get("case", "")
+        return self._patients.get(case, case), case, *((sample["slice"],) if "slice" in sample else ())
+
+    def changed(self, change: Callable[[int, dict], dict]) -> SampleDataset:
+        """
+        The same samples, each changed before anything random happens to it.
+
+        Args:
+            change: from the index of a sample and the sample to the changed one.
+        """
+        changed = copy.copy(self)
+        changed._change = change
+        return changed
+
     def __getitem__(self, key: int | Draw) -> dict:
         """The sample as it is for an index, or randomly transformed for a :class:`bundle.seeding.Draw`."""
         index, seed = key if isinstance(key, tuple) else (key, None)
         # copied: samples may be read-only memory maps, and a transform may work in place
         sample = {k: torch.from_numpy(np.array(v)) if k in self.keys else v for k, v in self._samples[index].items()}
+        if self._change is not None:
+            sample = self._change(index, sample)
         if seed is not None and self.augmentation is not None:
             sample = self.augmentation.set_random_state(seed=seed)(sample)
             sample = {k: v.as_tensor() if hasattr(v, "as_tensor") else v for k, v in sample.items()}
@@ -223,7 +248,7 @@ class SampleDataset(Dataset):
         The arrays of ``count`` draws (:func:`bundle.seeding.draw`) from position ``first`` on, stacked: what drawing
         them one by one gives. Without an augmentation it is much faster for small samples such as the toy's.
         """
-        if self.augmentation is None:
+        if self.augmentation is None and self._change is None:
             chosen = [self._samples[i] for i in drawn_indices(seed, name, first, count, len(self))]
             return {key: torch.from_numpy(np.stack([sample[key] for sample in chosen])) for key in self.keys}
         chosen = [self[draw(seed, name, first + i, len(self))] for i in range(count)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ LABEL_TYPES = ("classes", "instances")
 DESCRIPTIVE = {"description": str, "reference": str, "licence": str, "license": str, "release": str}
 ITEM_REQUIRED = ("image", "label", "case", "site")
 ITEM_KEYS = (*ITEM_REQUIRED, "patient", "intensity_range", "condition_source")
+# Label maps are stored in 8 or 16 bits, and every named value is looked for in every voxel.
+MAX_NAMED, MAX_VALUE = 256, 65535
 # Cases and sites name folders and participants of a federation.
 NAME = re.compile(r"\w[\w.\- ]*")
 
@@ -63,14 +66,17 @@ def _check_fields(content: Mapping[str, Any]) -> list[str]:
 
 
 def _check_numbered(field: str, names: Mapping[str, Any], consecutive: bool) -> list[str]:
-    valid = bool(names) and all(re.fullmatch(r"0|[1-9]\d*", key) for key in names)
+    if len(names) > MAX_NAMED:
+        return [f"field {field} has {len(names)} entries, expected at most {MAX_NAMED}"]
+    valid = bool(names) and all(re.fullmatch(r"0|[1-9][0-9]{0,4}", key) and int(key) <= MAX_VALUE for key in names)
     valid = valid and all(isinstance(value, str) and value for value in names.values())
     if consecutive:
         valid = valid and sorted(map(int, names)) == list(range(len(names))) and len(set(names.values())) == len(names)
         expected = '"0", "1", ... with different names'
     else:
-        valid, expected = valid and "0" in names, '"0" for the background and a name for every other value'
-    return [] if valid else [f"field {field} is {dict(names)}, expected {expected}"]
+        valid = valid and "0" in names
+        expected = f'"0" for the background and a name for every other value, at most {MAX_VALUE}'
+    return [] if valid else [f"field {field} is {str(names)[:200]}, expected {expected}"]
 
 
 def _check_item(where: str, item: Any, channels: int, split: str) -> list[str]:
@@ -90,11 +96,18 @@ def _check_item(where: str, item: Any, channels: int, split: str) -> list[str]:
     for key in ("case", "patient"):
         if not is_name(item.get(key, item["case"])):
             problems.append(f"{where}: {key} is {item[key]!r}, expected a name of letters, digits, '_', '-', '.', ' '")
+    if not _is_range(item.get("intensity_range", [-1, 1])):
+        problems.append(f"{where}: intensity_range is {item['intensity_range']!r}, expected two rising numbers")
     if not isinstance(item.get("condition_source", ""), str):
         problems.append(f"{where}: condition_source is {item['condition_source']!r}, expected a text")
     if not is_name(item["site"]) and not (split == "test" and item["site"] is None):
         problems.append(f"{where}: site is {item['site']!r}, expected a name of letters, digits, '_', '-', '.', ' '")
     return problems
+
+
+def _is_range(value: Any) -> bool:
+    numbers = isinstance(value, (list, tuple)) and [v for v in value if type(v) in (int, float) and math.isfinite(v)]
+    return bool(numbers) and len(numbers) == len(value) == 2 and numbers[0] < numbers[1]
 
 
 def _check_membership(content: Mapping[str, Any]) -> list[str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bundle.data.errors import DataError
+from bundle.data.json_files import read_json
 from bundle.data.layouts.base import CaseFiles
 from bundle.data.schema import is_name
 
@@ -91,20 +91,17 @@ def match_table(rows: Mapping[str, Row], cases: Sequence[CaseFiles], path: str |
 
 
 def _read_records(path: Path) -> list[dict[str, str]]:
-    try:
-        # Spreadsheets put a byte-order mark in front of the header.
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"table {path}: unreadable, expected CSV or JSON in UTF-8 ({error})") from error
     if path.suffix.lower() != ".json":
+        try:
+            # Spreadsheets put a byte-order mark in front of the header.
+            text = path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"table {path}: unreadable, expected CSV or JSON in UTF-8 ({error})") from error
         reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
         if "case" not in (reader.fieldnames or []):
             raise DataError(f"table {path}: header is {reader.fieldnames}, expected the columns case and site")
         return [{key: (value or "").strip() for key, value in row.items() if isinstance(key, str)} for row in reader]
-    try:
-        records = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(f"table {path}: corrupt JSON in line {error.lineno} ({error.msg})") from error
+    records = read_json(path, "a table, a list of records with case and site")
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
         raise DataError(f"table {path}: expected a JSON list of records with case and site")
     return [{key: value for key, value in record.items() if isinstance(value, str)} for record in records]

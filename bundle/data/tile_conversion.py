@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # layouts import this module
 
 IMAGE, INSTANCES, MARKER = "image.png", "instances.png", "conversion.json"
 # Counts up when the same files would be converted to others than before.
-VERSION = 1
+VERSION = 2
 
 
 def convert_tile(case: CaseFiles, output: Path, accept_mismatch: bool = False) -> dict[str, Any]:

@@ -1,14 +1,10 @@
 """Training and evaluation as Ignite engines, and the handlers that go with them."""
 
 from bundle.engines.average import WeightsAverage
-from bundle.engines.handlers import (
-    AtomicCheckpointSaver,
-    CaseMetricsSaver,
-    Progress,
-    Resume,
-    TrainingRecord,
-    WeightsSaver,
-)
+from bundle.engines.checkpoint_handlers import AtomicCheckpointSaver, Resume
+from bundle.engines.each_file import run_each_file
+from bundle.engines.grid_writer import GridNiftiWriter
+from bundle.engines.handlers import CaseMetricsSaver, Progress, TrainingRecord, WeightsSaver
 from bundle.engines.images import write_nifti_slice, write_nifti_volume, write_png
 from bundle.engines.inferer import AutocastInferer, PaddedInferer, SeededBatch, SeededInferer
 from bundle.engines.lr import LinearDecay, num_epochs, share_of_batch
@@ -26,6 +22,7 @@ __all__ = [
     "AutocastInferer",
     "CaseMetricsSaver",
     "DistributedGanTrainer",
+    "GridNiftiWriter",
     "LinearDecay",
     "PaddedInferer",
     "Progress",
@@ -41,6 +38,7 @@ __all__ = [
     "mean_losses",
     "mixture_weights",
     "num_epochs",
+    "run_each_file",
     "share_of_batch",
     "write_nifti_slice",
     "write_nifti_volume",

@@ -7,99 +7,17 @@ import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import ProgressBar
-from ignite.handlers.checkpoint import BaseSaveHandler
-from monai.handlers import CheckpointLoader, CheckpointSaver
 from torch.nn.parallel import DistributedDataParallel
 
-from bundle.federation.roster import TooFewSites, policies_said
+from bundle.federation.roster import policies_said
 from bundle.files import save_torch, write_json
 
-__all__ = ["AtomicCheckpointSaver", "CaseMetricsSaver", "Progress", "Resume", "TrainingRecord", "WeightsSaver"]
-
-
-class _Latest(BaseSaveHandler):
-    """Save handler that replaces one file, whole."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __call__(self, checkpoint: Mapping, filename: str, metadata: Mapping | None = None) -> None:
-        save_torch(self.path, checkpoint)
-
-    def remove(self, filename: str) -> None:
-        """The file that is to be removed has been replaced."""
-
-
-class AtomicCheckpointSaver(CheckpointSaver):
-    """
-    MONAI's CheckpointSaver, keeping the latest checkpoint under one name that always is a whole file.
-
-    MONAI's writes in place and deletes the old file before the new one is there: a process killed in between has none.
-
-    A run that ends with :class:`bundle.federation.roster.TooFewSites` is saved as well, where it stopped. One that ends
-    with another error is not: what that left half done is not known. Ignite takes an error for handled when a handler
-    saw it and raised none, so this one raises all of them again.
-
-    ``engine.state.saved`` is the number of the last iteration that a checkpoint holds, 0 for none.
-
-    Args:
-        save_dir: folder of the checkpoint.
-        save_dict: objects with ``state_dict``, by name.
-        save_interval: epochs between two checkpoints.
-        filename: name of the file.
-    """
-
-    def __init__(self, save_dir: str, save_dict: dict, save_interval: int = 1, filename: str = "latest.pt") -> None:
-        super().__init__(save_dir=save_dir, save_dict=dict(save_dict), save_interval=save_interval, n_saved=1)
-        self._interval_checkpoint.save_handler = _Latest(Path(save_dir) / filename)
-
-    def attach(self, engine: Engine) -> None:
-        # a config cannot name the engine here: the engine's own arguments name this handler
-        self._interval_checkpoint.to_save["trainer"] = engine
-        engine.state.saved = 0
-        super().attach(engine)
-        engine.add_event_handler(Events.EXCEPTION_RAISED, self._stopped)
-
-    def interval_completed(self, engine: Engine) -> None:
-        super().interval_completed(engine)
-        engine.state.saved = engine.state.iteration
-
-    def _stopped(self, engine: Engine, error: BaseException) -> None:
-        # an error passes here twice, on its way out of the epoch and of the run; the epoch's checkpoint is written once
-        if isinstance(error, TooFewSites):
-            self._interval_checkpoint(engine)
-            engine.state.saved = engine.state.iteration
-        raise error
-
-
-class Resume(CheckpointLoader):
-    """
-    MONAI's CheckpointLoader for the engine it is attached to as well, and only if there is a checkpoint.
-    ``engine.state.saved`` is the iteration that it holds then (:class:`AtomicCheckpointSaver`).
-
-    Args:
-        load_path: file of an :class:`AtomicCheckpointSaver`.
-        load_dict: the objects of its ``save_dict``.
-        map_location: device for the tensors.
-    """
-
-    def __init__(self, load_path: str, load_dict: dict, map_location: Any = None) -> None:
-        super().__init__(load_path=load_path, load_dict=dict(load_dict), map_location=map_location)
-
-    def attach(self, engine: Engine) -> None:
-        self.load_dict["trainer"] = engine
-        super().attach(engine)
-
-    def __call__(self, engine: Engine) -> None:
-        if Path(self.load_path).exists():
-            super().__call__(engine)
-            engine.state.saved = engine.state.iteration
+__all__ = ["CaseMetricsSaver", "Progress", "TrainingRecord", "WeightsSaver", "called"]
 
 
 class WeightsSaver:
@@ -168,7 +86,7 @@ class TrainingRecord:
         if hasattr(engine.state, "sites"):
             about["sites"] = engine.state.sites
             about["policy"] = policies_said(engine.state.sites)
-        write_json(self.path, about | {k: v() if callable(v) else v for k, v in self.content.items()})
+        write_json(self.path, about | called(self.content))
 
 
 class Progress:
@@ -235,15 +153,16 @@ class CaseMetricsSaver:
     """
     Writes the metrics of an evaluation as JSON, per case and as a mean over cases.
 
-    The metrics' handlers need ``save_details=True``. Values of several channels are averaged per case. A metric that a
-    case does not have (the sensitivity where there is nothing to find) is NaN there: it is written as null, and left
-    out of the mean.
+    The metrics' handlers need ``save_details=True``. Values of several channels are averaged per case, unless the
+    channels have names. A metric that a case does not have (the sensitivity where there is nothing to find) is NaN
+    there: it is written as null, and left out of the mean.
 
     Args:
         path: file to write.
         metrics: names of the metrics to write; None for all.
         groups: cases that are also averaged apart, by name of the group: whether an item of the batch belongs to it.
             Every metric is then written as ``METRIC/GROUP`` as well, unless the group is empty.
+        channels: by name of a metric, how its channels are called: it is written as several metrics of those names.
         content: what else to write.
     """
 
@@ -252,10 +171,12 @@ class CaseMetricsSaver:
         path: str,
         metrics: Sequence[str] | None = None,
         groups: Mapping[str, Callable[[Mapping], bool]] | None = None,
+        channels: Mapping[str, Sequence[str]] | None = None,
         content: Mapping[str, Any] | None = None,
     ) -> None:
         self.path = path
         self.metrics = metrics
+        self.channels = {} if channels is None else dict(channels)
         self.groups = {} if groups is None else dict(groups)
         self.content = {} if content is None else dict(content)
         self._cases: list[str] = []
@@ -280,13 +201,16 @@ class CaseMetricsSaver:
     def __call__(self, engine: Engine) -> None:
         written, grouped = {}, {}
         for name in self.metrics or engine.state.metrics:
-            details = torch.as_tensor(engine.state.metric_details[name]).float()
-            values = details.reshape(len(self._cases), -1).mean(dim=1).tolist()
-            scores = dict(zip(self._cases, values, strict=True))
-            written[name] = _summary(scores)
-            for group, cases in self._members.items():
-                if cases:
-                    grouped[f"{name}/{group}"] = _summary({case: scores[case] for case in scores if case in cases})
+            details = torch.as_tensor(engine.state.metric_details[name]).float().reshape(len(self._cases), -1)
+            named = self.channels.get(name)
+            columns = details.T if named else [details.mean(dim=1)]
+            for label, values in zip(named or [name], columns, strict=True):
+                scores = dict(zip(self._cases, values.tolist(), strict=True))
+                written[label] = _summary(scores)
+                for group, cases in self._members.items():
+                    if cases:
+                        of_group = {case: score for case, score in scores.items() if case in cases}
+                        grouped[f"{label}/{group}"] = _summary(of_group)
         write_json(self.path, self.content | {"metrics": written | grouped})
 
 
@@ -296,3 +220,8 @@ def _summary(scores: Mapping[str, float]) -> dict:
         "mean": sum(finite) / len(finite) if finite else None,
         "per_case": {case: value if math.isfinite(value) else None for case, value in scores.items()},
     }
+
+
+def called(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values as they are, those of callables where they are such."""
+    return {key: value() if callable(value) else value for key, value in content.items()}

@@ -15,7 +15,7 @@ from monai.inferers import Inferer, SimpleInferer
 
 from bundle.federation.base import Federation, Outcome
 from bundle.federation.conditions import PublicConditions
-from bundle.federation.guards import LateReply, Violation, check_info, check_reply
+from bundle.federation.guards import MAX_BATCH, LateReply, Violation, check_info, check_reply
 from bundle.federation.messages import SiteInfo, SiteReply, SyntheticBatch
 from bundle.federation.roster import ReleasesEnded, Roster, TooFewSites
 from bundle.seeding import derive_seed, forked_rng
@@ -86,7 +86,9 @@ class DistributedGanTrainer(Trainer):
         rejoin_interval: steps after which a site that failed is asked to open again.
         max_strikes: answers that do not pass the checks after which a site is left out for the rest of the run.
         max_gradient_norm: what the L2 norm of ∂L_j/∂ŷ_j of one image may be at most; None for no bound.
-        condition_channels: X; None for that of most sites.
+        condition_channels: X of all sites' conditions; None for that of most.
+        condition_size: H×W of them, likewise.
+        max_batch_size: largest B of a site.
         public_conditions: the server's own, for sites that issue none; without them such a site cannot take part.
         train_data_loader: nothing by default: the server holds no data. MONAI's bundle properties require the key.
         train_handlers: MONAI or Ignite handlers.
@@ -124,6 +126,8 @@ class DistributedGanTrainer(Trainer):
         max_strikes: int = 3,
         max_gradient_norm: float | None = None,
         condition_channels: int | None = None,
+        condition_size: Sequence[int] | None = None,
+        max_batch_size: int = MAX_BATCH,
         public_conditions: PublicConditions | None = None,
         train_data_loader: Iterable | None = None,
         train_handlers: Sequence | None = None,
@@ -140,6 +144,8 @@ class DistributedGanTrainer(Trainer):
         self.roster = Roster(federation.sites, min_sites, rejoin_interval, max_strikes)
         self.max_gradient_norm = max_gradient_norm
         self.condition_channels = condition_channels
+        self.condition_size = condition_size
+        self.max_batch_size = max_batch_size
         self.public_conditions = public_conditions
         self._participants: dict[str, _Participant] = {}  # by site; empty until the run has begun
         self._laps = Laps()
@@ -153,6 +159,16 @@ class DistributedGanTrainer(Trainer):
         )
         self.state.sites = self.roster.record
         self.state_dict_user_keys.append("sites")
+
+    def strike(self, site: str, reason: str) -> None:
+        """Count what no site can have said, to a handler and before the first step of a run (:class:`Roster`)."""
+        self._begin(self.state.iteration + 1)
+        self.roster.struck(site, self.state.iteration + 1, reason)
+
+    def _begin(self, step: int) -> None:
+        # not when it is made: a checkpoint may have been loaded in between
+        self.roster.start(step, self.state.sites)
+        self.state.sites = self.roster.record
 
     def _iteration(self, engine: DistributedGanTrainer, batchdata: Any) -> list[dict[str, Any]]:
         # batch statistics, if there are any: the generator's only state that changes before the replies are there
@@ -218,39 +234,41 @@ class DistributedGanTrainer(Trainer):
     def _open(self, step: int) -> None:
         """Ask the sites that do not take part to do so from this step on: at first all, then those that are due."""
         if not self._participants:
-            # here and not at the start of the run: a checkpoint may have been loaded in between
-            self.roster.start(step, self.state.sites)
-            self.state.sites = self.roster.record
+            self._begin(step)
         due = self.roster.due(step)
         if due:
             outcome = self.federation.open(step, due)
             self.roster.dropped(outcome.late)
             infos: dict[str, SiteInfo] = {}
             for site in due:
+                asked = site, step, (), self.max_batch_size
                 if site not in outcome.messages:
                     self._missing(site, step, outcome)
-                elif self._passes(site, step, check_info, outcome.messages[site], site, step):
+                elif self._passes(site, step, check_info, outcome.messages[site], *asked):
                     infos[site] = outcome.messages[site]
-            channels = self._channels(infos)
+            expected = self._condition_shape(infos), self.max_batch_size
             for site, info in infos.items():
                 issuing = info.conditions.numel() > 0
                 if not issuing and self.public_conditions is None:
                     reason = "it issues no conditions, and there are no public_conditions of the server's own"
                     self.roster.failed(site, step, reason)
-                elif self._passes(site, step, check_info, info, site, step, channels):
+                elif self._passes(site, step, check_info, info, site, step, *expected):
                     self.roster.opened(site, step, info.trained, info.policy)
                     about = _Participant(info.num_samples, info.batch_size, info.nonce, issuing, info.conditions)
                     self._participants[site] = self._continued(site, about, step, info)
         self.roster.require(step)
 
-    def _channels(self, infos: Mapping[str, SiteInfo]) -> int | None:
-        """Channels of the conditions: as configured, or else of those who take part, or of most who want to."""
-        if self.condition_channels is not None:
-            return self.condition_channels
+    def _condition_shape(self, infos: Mapping[str, SiteInfo]) -> Sequence[int | None]:
+        """X×H×W of the conditions: as configured, or else of those who take part, or of most who want to."""
         issued = {site: info.conditions for site, info in infos.items() if info.conditions.numel()}
         known = {site: about.conditions for site, about in self._participants.items()} or issued
-        counted = Counter(conditions.shape[1] for conditions in known.values())
-        return counted.most_common(1)[0][0] if counted else None
+        shapes = [conditions.shape[1:] for conditions in known.values()]
+        shapes = [shape for shape in shapes if self.condition_channels in (None, shape[0])]
+        # of as many of either shape the smaller
+        counted = Counter(sorted(shapes, key=torch.Size.numel)).most_common(1)
+        most = counted[0][0] if counted else (None, None, None)
+        channels = most[0] if self.condition_channels is None else self.condition_channels
+        return channels, *(most[1:] if self.condition_size is None else self.condition_size)
 
     def _exchange(self, batches: Mapping[str, SyntheticBatch]) -> dict[str, SiteReply]:
         """The replies that passed, of at least ``min_sites`` sites."""
@@ -270,6 +288,7 @@ class DistributedGanTrainer(Trainer):
 
     def _missing(self, site: str, step: int, outcome: Outcome) -> None:
         told = self.roster.ended if site in outcome.ended else self.roster.failed
+        told = self.roster.struck if site in outcome.broken else told
         told(site, step, outcome.failures.get(site, "no answer"))
 
     def _passes(self, site: str, step: int, check: Callable[..., None], *message: Any) -> bool:

@@ -9,6 +9,7 @@ from bundle.federation.conditions import (
     read_conditions,
     write_conditions,
 )
+from bundle.federation.limits import Limits
 from bundle.federation.local import LocalFederation
 from bundle.federation.roster import TooFewSites
 from bundle.federation.site import Site, make_sites
@@ -19,6 +20,7 @@ __all__ = [
     "ConditionBank",
     "ConditionCollector",
     "Federation",
+    "Limits",
     "LocalFederation",
     "Outcome",
     "PublicConditions",

@@ -32,12 +32,15 @@ class Outcome:
         late: by site, how many of its answers came after they had been waited for and were dropped, since the outcome
             before.
         ended: the sites among ``failures`` that will release nothing more in this training: their budget is spent.
+        broken: the sites among ``failures`` that did answer, with what is no message, or one that is larger than any
+            could be: no site that does what it should can have sent it.
     """
 
     messages: dict[str, Message] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     late: Mapping[str, int] = field(default_factory=dict)
     ended: Collection[str] = frozenset()
+    broken: Collection[str] = frozenset()
 
 
 class Federation(ABC):
@@ -92,6 +95,7 @@ class Federation(ABC):
 
         Raises:
             SiteUnreachable: when the site does not answer, or does not let its conditions be kept.
+            Violation: when it answered with what is no message.
         """
 
     @abstractmethod

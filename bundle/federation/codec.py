@@ -8,8 +8,7 @@ the header says so; where the whole is compressed, it is a Zstandard frame (RFC 
 from __future__ import annotations
 
 import json
-import types
-import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -19,14 +18,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from bundle.federation.ledger import WireLedger
-from bundle.federation.messages import MESSAGES, Message
+from bundle.federation.messages import MESSAGES, Message, check_fields
 from bundle.federation.quantization import PRECISIONS, pack_mask, quantize, restore, restored_size
 from bundle.seeding import derive_seed
+from bundle.text import shown
 
-__all__ = ["MAX_BYTES", "MAX_HEADER_BYTES", "Codec", "WireLedger", "check_limit"]
+__all__ = ["MAX_BYTES", "MAX_HEADER_BYTES", "Codec", "WireLedger"]
 
 MAX_BYTES = 2**27
-"""What a compressed message may grow to unless its receiver says otherwise: 500 float32 images of 256×256."""
+"""What a compressed message may grow to where its sender is trusted: 500 float32 images of 256×256."""
 
 MAX_HEADER_BYTES = 2**16
 """Names, numbers and shapes of a message: JSON takes many times its length in memory."""
@@ -47,6 +47,7 @@ class Codec:
     Floats are stored in the precision of their direction (:func:`bundle.federation.quantization.quantize` says what
     each costs), uint8 that is 0 and 1 only as bits, other uint8 as it is; strings, integers and losses stay exact. A
     message and the codec determine the bytes: what is random is drawn from (seed, message, site, step, field).
+    Strings are :func:`bundle.text.is_text`, whoever sends them.
 
     Args:
         to_sites: precision of images: "float32" (exact), "float16" or "int8".
@@ -89,12 +90,14 @@ class Codec:
 
         Raises:
             TypeError: for any other object or tensor.
-            ValueError: when all but the tensors takes more than ``MAX_HEADER_BYTES``.
+            ValueError: when a field has a value of another type, or text that may not cross; when all but the tensors
+                takes more than ``MAX_HEADER_BYTES``.
         """
         kind = type(message).__name__
         if MESSAGES.get(kind) is not type(message):
             raise TypeError(f"only messages cross between server and sites ({', '.join(MESSAGES)}), not {kind}")
         values = {field.name: getattr(message, field.name) for field in fields(message)}
+        check_fields(type(message), values)
         tensors, encodings, size = {}, {}, 0
         for name in [name for name, value in values.items() if isinstance(value, torch.Tensor)]:
             array = _to_numpy(values.pop(name), f"{kind}.{name}")
@@ -115,47 +118,43 @@ class Codec:
             data = min(zstandard.ZstdCompressor(level=self.level, write_checksum=True).compress(data), data, key=len)
         return data
 
-    def decode(self, data: bytes, max_bytes: int | None = None) -> Message:
+    def decode(self, data: bytes, limits: Mapping[str, int] | None = None) -> Message:
         """
         The message, whatever codec encoded it; float32 and uint8 tensors. Nothing in ``data`` is believed before it is
-        checked, and no more memory is asked for than a few times the limit.
+        checked, and no more memory is asked for than a few times the largest limit.
 
         Args:
             data: what :meth:`encode` returned, or anything else.
-            max_bytes: the limit on the received bytes, on the decompressed ones and on the tensors: those of the
-                largest message expected, and ``MAX_HEADER_BYTES``. None, where the sender is trusted with
-                ``MAX_BYTES``: that, or what as many bytes can hold without compression.
+            limits: the types of message that may come, by name, with the bytes that the tensors of each may take when
+                they are decoded (:class:`bundle.federation.Limits`). None where the sender is trusted: any type, and
+                as much as ``MAX_BYTES`` or as so many bytes can hold without compression.
 
         Raises:
-            ValueError: when ``data`` is not a message or larger than the limit: unknown type, missing or additional
-                fields, values of another type, not safetensors.
+            ValueError: when ``data`` is not a message or larger than its limit: another type, missing or additional
+                fields, values of another type, a name twice, not safetensors. The text is on one line, and short.
         """
-        limit = max(MAX_BYTES, _LARGEST_GROWTH * len(data)) if max_bytes is None else max_bytes
-        if len(data) > limit:
-            raise ValueError(f"expected a message of at most {limit} bytes, got {len(data)}")
+        if limits is None:
+            limits = dict.fromkeys(MESSAGES, max(MAX_BYTES, _LARGEST_GROWTH * len(data)))
+        most = max(limits.values()) + MAX_HEADER_BYTES
+        if len(data) > most:
+            raise ValueError(f"expected a message of at most {most} bytes, got {len(data)}")
         try:
             if data[: len(_ZSTD)] == _ZSTD:
-                data = _decompress(data, limit)
-            if _header_length(data) > MAX_HEADER_BYTES:
-                raise ValueError(f"a header of {_header_length(data)} bytes, expected at most {MAX_HEADER_BYTES}")
-            # load() leaves the metadata out; the header is JSON behind its length
-            header = json.loads(data[8 : 8 + _header_length(data)])
-            values = json.loads(header["__metadata__"]["message"])
-            cls = MESSAGES[values.pop("kind")]
-            encodings = values.pop("encodings", {})
+                data = _decompress(data, most)
+            cls, values, encodings = _read_header(data, limits)
             stored = {name: tensor.numpy() for name, tensor in load(data).items()}
             unknown = set(encodings) - set(stored)
             if unknown or set(values) & set(stored):
                 raise ValueError(f"the encoding of no tensor, or a field twice, among {sorted([*encodings, *values])}")
             size = sum(restored_size(array, encodings.get(name)) for name, array in stored.items())
-            if size > limit:
-                raise ValueError(f"tensors of {size} bytes, expected at most {limit}")
+            if size > limits[cls.__name__]:
+                raise ValueError(f"tensors of {size} bytes, expected at most {limits[cls.__name__]}")
             values |= {name: torch.from_numpy(restore(a, encodings.get(name))) for name, a in stored.items()}
-            _check_fields(cls, values)
+            check_fields(cls, values)
         # what json, safetensors and zstandard raise for bytes that are none of theirs; RuntimeError: nesting, shapes
         except (SafetensorError, zstandard.ZstdError, *_UNREADABLE) as error:
             # quoted and cut: the sender may have a say in its text, which ends in a log
-            raise ValueError(f"not a message between server and site: {error!r:.300}") from error
+            raise ValueError(f"not a message between server and site: {shown(repr(error))}") from None
         return cls(**values)
 
     def _store(self, array: np.ndarray, message: Message, field: str) -> tuple[np.ndarray, dict | None]:
@@ -165,22 +164,6 @@ class Codec:
         place = getattr(message, "step", getattr(message, "start", 0))
         precision = self.to_sites if kind in _TO_SITES else self.from_sites
         return quantize(array, precision, lambda: derive_seed(self.seed, "codec", kind, message.site, place, field))
-
-
-def check_limit(max_message_bytes: int) -> int:
-    """
-    Returns:
-        ``max_message_bytes``, what a participant takes at most, for :meth:`Codec.decode`.
-
-    Raises:
-        ValueError: when it is not a whole number of at least ``MAX_HEADER_BYTES``.
-    """
-    value = max_message_bytes
-    if not isinstance(value, int) or isinstance(value, bool) or value < MAX_HEADER_BYTES:
-        raise ValueError(
-            f"max_message_bytes: expected a whole number of at least {MAX_HEADER_BYTES}, got {value!r:.40}"
-        )
-    return value
 
 
 def _to_numpy(tensor: torch.Tensor, name: str) -> np.ndarray:
@@ -195,32 +178,31 @@ def _header_length(data: bytes) -> int:
     return int.from_bytes(data[:8], "little")
 
 
+def _read_header(data: bytes, limits: Mapping[str, int]) -> tuple[type[Message], dict, dict]:
+    """The type of the message, its values but for the tensors, and the encodings of those."""
+    length = _header_length(data)
+    if length > MAX_HEADER_BYTES:
+        raise ValueError(f"a header of {length} bytes, expected at most {MAX_HEADER_BYTES}")
+    # load() leaves the metadata out; the header is JSON behind its length
+    header = json.loads(data[8 : 8 + length], object_pairs_hook=_once)
+    values = json.loads(header["__metadata__"]["message"], object_pairs_hook=_once)
+    kind = values.pop("kind")
+    if kind not in limits:
+        raise ValueError(f"expected {' or '.join(sorted(limits))}, got another type of message")
+    return MESSAGES[kind], values, values.pop("encodings", {})
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Of a name that stands twice, two readers may take different ones."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name that stands twice")
+    return found
+
+
 def _decompress(data: bytes, limit: int) -> bytes:
     size = zstandard.frame_content_size(data)
     # -1 is a frame that does not say; what says too little ends with an error, for its size is all the room it gets
     if not 0 < size <= limit:
         raise ValueError(f"a compressed message of {size} bytes, expected 1 to {limit}")
     return zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)
-
-
-def _check_fields(cls: type[Message], values: dict) -> None:
-    expected = typing.get_type_hints(cls)
-    if set(values) != set(expected):
-        raise ValueError(f"{cls.__name__} has the fields {sorted(expected)}, not {sorted(values)}")
-    for name, hint in expected.items():
-        if not _fits(values[name], hint):
-            raise ValueError(f"{cls.__name__}.{name}: expected {hint}, got {type(values[name]).__name__}")
-
-
-def _fits(value: object, hint: object) -> bool:
-    if isinstance(hint, types.UnionType):
-        return any(_fits(value, part) for part in typing.get_args(hint))
-    if typing.get_origin(hint) is dict:
-        key, item = typing.get_args(hint)
-        return isinstance(value, dict) and all(_fits(k, key) and _fits(v, item) for k, v in value.items())
-    if hint is int:
-        # seeds and counters take 64 bits
-        return type(value) is int and abs(value) < 2**63
-    if hint is float:
-        return type(value) in (int, float)
-    return isinstance(value, hint)

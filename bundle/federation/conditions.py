@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import zipfile
 import zlib
 from collections import Counter
@@ -30,6 +31,12 @@ logger = logging.getLogger(__name__)
 MAX_CONDITIONS = 2**20
 """Of one site; one that released more and more would keep the server for ever."""
 
+MAX_CONDITION_BYTES = 2**26
+"""Of one condition, unpacked: 64 channels of 1024×1024."""
+
+MAX_FILE_BYTES = 2**32
+"""Of all conditions of a file, unpacked, as a training keeps them: 20,000 of 3×256×256."""
+
 BANK = "bank"
 """In the place of a site's name, for conditions of the server's own."""
 
@@ -39,19 +46,22 @@ class ConditionCollector:
     Ignite handler: before a training, asks every site for the conditions it releases for generation, and keeps them.
 
     Generation then needs the generator and this file, and no site: they may be out of reach by then. A site that does
-    not let its conditions be kept, is out of reach now, or releases what are no conditions, is left out of it, with a
-    warning, and takes part in the training all the same. Where that leaves nothing, no file is written.
+    not let its conditions be kept, or is out of reach now, is left out of it, with a warning, and takes part in the
+    training all the same. One that releases what are no conditions, or too many, gets a strike for it. Where that
+    leaves nothing, no file is written.
 
     Args:
         federation: the sites.
         path: file to write, see :func:`write_conditions`. Nothing is asked for when it is there.
         chunk: conditions per request.
+        max_bytes: what the conditions of one site may take in memory, a byte a pixel; None for no bound.
     """
 
-    def __init__(self, federation: Federation, path: str, chunk: int = 64) -> None:
+    def __init__(self, federation: Federation, path: str, chunk: int = 64, max_bytes: int | None = 2**28) -> None:
         self.federation = federation
         self.path = Path(path)
         self.chunk = chunk
+        self.max_bytes = math.inf if max_bytes is None else max_bytes
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self)
@@ -63,9 +73,11 @@ class ConditionCollector:
         for site in self.federation.sites:
             try:
                 conditions[site] = self._collect(site)
-            except (SiteUnreachable, Violation) as error:
+            except SiteUnreachable as error:
                 # the training can do without, and so can the others' conditions
                 logger.warning("no conditions for generation from site %s: %s", site, error)
+            except Violation as error:
+                engine.strike(site, f"conditions for generation: {error}")
         if not any(conditions.values()):
             logger.warning("no site released conditions for generation: it will need a bank of the server's own")
             return
@@ -74,12 +86,16 @@ class ConditionCollector:
 
     def _collect(self, site: str) -> list[np.ndarray]:
         found: list[np.ndarray] = []
+        size = 0
         while True:
             request = ConditionRequest(site, len(found), len(found) + self.chunk)
             batch = self.federation.conditions(request)
             check_released(batch, request)
             if not len(batch.conditions):
                 return found
+            size += batch.conditions.numel()
+            if size > self.max_bytes:
+                raise Violation(f"they take more than {self.max_bytes} bytes (max_kept_bytes)")
             found += list(batch.conditions.numpy())
             if len(found) > MAX_CONDITIONS:
                 raise Violation(f"more than {MAX_CONDITIONS} conditions")
@@ -106,24 +122,38 @@ def read_conditions(path: str | PathLike) -> dict[str, list[np.ndarray]]:
 
     Raises:
         FileNotFoundError: without the file.
-        ValueError: when it holds anything else.
+        ValueError: when it holds anything else, or by its headers more than :data:`MAX_CONDITION_BYTES` or
+            :data:`MAX_FILE_BYTES`; nothing is unpacked then.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no conditions at {path}: train.yaml writes them at the start of a training")
     conditions: dict[str, list[np.ndarray]] = {}
     try:
         with np.load(path, allow_pickle=False) as stored:
+            if sum(_unpacked_size(stored, name) for name in stored.files) > MAX_FILE_BYTES:
+                raise ValueError(f"more than {MAX_FILE_BYTES} bytes when unpacked")
             names = ((site, number, name) for name in stored.files for site, _, number in [name.rpartition("/")])
             for site, _, name in sorted((site, int(number), name) for site, number, name in names):
                 condition = stored[name]
-                if condition.ndim != 3 or condition.dtype != np.uint8 or not condition.size or condition.max() > 1:
-                    raise ValueError(f"{name} is {condition.dtype} {condition.shape}")
+                if condition.max() > 1:
+                    raise ValueError(f"{name} has values up to {condition.max()}")
                 conditions.setdefault(site, []).append(condition)
     except (ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(
             f"{path}: expected NumPy's .npz of arrays NAME/NUMBER, each X×H×W uint8 of 0 and 1 ({error})"
         ) from error
     return conditions
+
+
+def _unpacked_size(stored: np.lib.npyio.NpzFile, name: str) -> int:
+    """Bytes of a condition by its header, which NumPy would otherwise believe."""
+    with stored.zip.open(f"{name}.npy") as member:
+        version = np.lib.format.read_magic(member)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(member)
+    if len(shape) != 3 or dtype != np.uint8 or not 0 < math.prod(shape) <= MAX_CONDITION_BYTES:
+        raise ValueError(f"{name} is {dtype} {shape}")
+    return math.prod(shape)
 
 
 class PublicConditions:

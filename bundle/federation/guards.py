@@ -17,6 +17,7 @@ from bundle.federation.messages import (
     ConditionBatch,
     ConditionRequest,
     Message,
+    OpenRequest,
     SiteInfo,
     SiteReply,
     SyntheticBatch,
@@ -25,10 +26,12 @@ from bundle.federation.messages import (
 __all__ = [
     "LateReply",
     "Violation",
+    "by",
     "check_addressee",
     "check_info",
     "check_released",
     "check_reply",
+    "check_request",
     "check_synthetic",
 ]
 
@@ -36,6 +39,7 @@ MAX_LOSSES = 32
 LOSS_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # becomes a part of TensorBoard's tags
 WORD = re.compile(r"[A-Za-z0-9_.,()+ -]{0,300}")  # a nonce; a policy in words, which becomes a part of a table
 MAX_BATCH = 2**16
+MAX_REQUEST = 1024  # conditions for generation of one request
 MAX_LOSS = 1e30  # below what a float holds: weighted and summed it stays finite
 TOLERANCE = 1e-3  # of the range [-1, 1]: a codec may round
 
@@ -48,7 +52,9 @@ class LateReply(Violation):
     """A reply to an earlier step: nothing is wrong with it but its time."""
 
 
-def check_info(info: Message, site: str, step: int, channels: int | None = None) -> None:
+def check_info(
+    info: Message, site: str, step: int, shape: Sequence[int | None] = (), max_batch_size: int = MAX_BATCH
+) -> None:
     """
     Check what a site said when it was asked to take part.
 
@@ -56,11 +62,12 @@ def check_info(info: Message, site: str, step: int, channels: int | None = None)
         info: the message.
         site: the site that was asked.
         step: the step that it was asked for.
-        channels: X of the conditions that the generator takes; None for any.
+        shape: X×H×W of the conditions that the generator takes, None for any length; empty for any shape.
+        max_batch_size: largest B.
 
     Raises:
         Violation: when it is not a :class:`SiteInfo` of this site and step, with n_j >= 1 samples, trained to a step
-            >= 0, a batch size B >= 1, and conditions B×X×H×W uint8 of 0 and 1, or none.
+            >= 0, a batch size B >= 1 and not too large, and conditions B×X×H×W uint8 of 0 and 1, or none.
     """
     _check_origin(info, SiteInfo, site)
     _check_whole(info.num_samples, "num_samples", 1)
@@ -69,8 +76,8 @@ def check_info(info: Message, site: str, step: int, channels: int | None = None)
     if info.step != step:
         raise Violation(f"it is for step {info.step}, not {step}")
     _check_whole(info.batch_size, "batch_size", 1)
-    if info.batch_size > MAX_BATCH:
-        raise Violation(f"batch_size is {info.batch_size}, expected at most {MAX_BATCH}")
+    if info.batch_size > max_batch_size:
+        raise Violation(f"batch_size is {info.batch_size}, expected at most {max_batch_size}")
     for what in ("nonce", "policy"):
         _check_word(getattr(info, what), what)
     if _is_empty(info.conditions):
@@ -78,8 +85,9 @@ def check_info(info: Message, site: str, step: int, channels: int | None = None)
     _check_conditions(info.conditions)
     if len(info.conditions) != info.batch_size:
         raise Violation(f"{len(info.conditions)} conditions for a batch_size of {info.batch_size}")
-    if channels is not None and info.conditions.shape[1] != channels:
-        raise Violation(f"conditions of {info.conditions.shape[1]} channels, not {channels}")
+    found = info.conditions.shape[1:]
+    if any(expected not in (None, length) for expected, length in zip(shape, found, strict=False)):
+        raise Violation(f"conditions of shape {by(found)}, expected {by(shape)}")
 
 
 def check_reply(
@@ -148,6 +156,28 @@ def check_released(batch: Message, request: ConditionRequest) -> None:
     _check_conditions(conditions)
 
 
+def check_request(request: Message, site: str) -> None:
+    """
+    Check what the server asks a site for, as far as that needs none of the site's data.
+
+    Raises:
+        Violation: when it is no :class:`OpenRequest`, :class:`SyntheticBatch` or :class:`ConditionRequest` for this
+            site; when its step is below 1; when it asks for conditions that cannot be, for none, or for more than
+            ``MAX_REQUEST``.
+    """
+    if isinstance(request, ConditionRequest):
+        _check_origin(request, ConditionRequest, site, "is for")
+        _check_whole(request.start, "start", 0)
+        _check_whole(request.stop, "stop", request.start + 1)
+        if request.stop - request.start > MAX_REQUEST:
+            raise Violation(f"{request.stop - request.start} conditions at once, expected at most {MAX_REQUEST}")
+    elif isinstance(request, OpenRequest):
+        _check_origin(request, OpenRequest, site, "is for")
+        _check_whole(request.step, "step", 1)
+    else:
+        check_addressee(request, site)
+
+
 def check_addressee(batch: Message, site: str) -> None:
     """
     The part of :func:`check_synthetic` that needs none of the site's data.
@@ -184,6 +214,14 @@ def check_synthetic(batch: Message, site: str, shape: Sequence[int], public: Seq
         _check_conditions(batch.conditions, public)
     elif not _is_empty(batch.conditions):
         raise Violation(f"step {batch.step}: it has conditions of its own, and the site issued some")
+
+
+def by(shape: Sequence[int | None]) -> str:
+    """
+    >>> by((2, 64, None))
+    '2×64×any'
+    """
+    return "×".join("any" if length is None else str(length) for length in shape)
 
 
 def _check_origin(message: Any, expected: type[Message], site: str, verb: str = "is of") -> None:

@@ -10,12 +10,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 from monai.bundle import ConfigParser
+
+from bundle.keys import KEYS, PARTICIPANT_KEYS, PATH_KEYS, problem
+from bundle.kinds import Fields, ListOf, Matching, shown
 
 __all__ = ["CONDUCT_KEYS", "SERVER_KEYS", "SITE_KEYS", "Job", "JobError", "read_local"]
 
@@ -37,7 +40,9 @@ SITE_KEYS = frozenset(
     }
 )
 """Keys that a site, and nobody else, sets."""
-SERVER_KEYS = frozenset({"device", "max_message_bytes", "num_threads", "public_conditions", "run_dir"})
+SERVER_KEYS = frozenset(
+    {"device", "max_kept_bytes", "max_message_bytes", "num_threads", "public_conditions", "run_dir"}
+)
 """Keys that the server sets for itself; runs of the same job may differ in them."""
 CONDUCT_KEYS = frozenset(
     {"max_gradient_norm", "max_strikes", "min_sites", "open_timeout", "rejoin_interval", "step_timeout"}
@@ -61,6 +66,14 @@ nothing that chooses among the site's data, for whether a site can take part wou
 _GIVEN_KEYS = frozenset({"bundle_root", "site_name"})
 # what ConfigParser would evaluate, look up or replace
 _MARKS = ("$", "@", "%")
+# comes last in every job: it puts the sites behind the wall
+_LAST = "flare.yaml"
+_MAX_OVERRIDES = len(KEYS)
+_FORM = Fields(
+    config_files=ListOf(Matching(r"[A-Za-z0-9_-]+\.yaml", "the name of a config"), 1, 16),
+    version=Matching(r"[A-Za-z0-9.+_-]+", "a version"),
+    digest=Matching(r"[0-9a-f]{64}", "64 hexadecimal digits"),
+)
 
 
 class JobError(ValueError):
@@ -97,17 +110,28 @@ class Job:
         Raises:
             JobError: a config that is not in the folder, an override that is no plain value or not the job's to make.
         """
-        job = cls(tuple(config_files), dict(overrides), version, _digest(config_files, folder))
+        digest = _digest(config_files, folder)
+        job = cls.from_dict(asdict(cls(tuple(config_files), dict(overrides), version, digest)))
         job.check(folder, version)
         return job
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Job:
-        """The inverse of :meth:`to_dict`."""
-        try:
-            return cls(**{**content, "config_files": tuple(content["config_files"])})
-        except (KeyError, TypeError) as error:
-            raise JobError(f"not a job: expected config_files, overrides, version and digest ({error})") from error
+    def from_dict(cls, content: Any) -> Job:
+        """
+        The inverse of :meth:`to_dict`, for content from anywhere.
+
+        Raises:
+            JobError: it has not the form of a job. The message repeats nothing of it.
+        """
+        if not isinstance(content, Mapping) or content.keys() != {field.name for field in fields(cls)}:
+            raise JobError("not a job: expected config_files, overrides, version and digest")
+        overrides = content["overrides"]
+        if not isinstance(overrides, Mapping) or len(overrides) > _MAX_OVERRIDES:
+            raise JobError(f"not a job, overrides: expected a mapping of at most {_MAX_OVERRIDES} keys")
+        for name, kind in _FORM.kinds.items():
+            if not kind.accepts(content[name]):
+                raise JobError(f"not a job, {name}: expected {kind}")
+        return cls(tuple(content["config_files"]), dict(overrides), content["version"], content["digest"])
 
     def to_dict(self) -> dict[str, Any]:
         """Nothing but what JSON knows."""
@@ -130,21 +154,22 @@ class Job:
             version: of this participant's package.
 
         Raises:
-            JobError: another version, other configs, or overrides that a job must not make.
+            JobError: another version, other configs or in another order, or overrides that a job must not make.
         """
         if self.version != version:
-            raise JobError(f"the job is for version {self.version!r} of this package, here is {version!r}")
+            raise JobError(f"the job is for version {shown(self.version)} of this package, here is {version!r}")
         if _digest(self.config_files, folder) != self.digest:
             raise JobError(f"the configs {', '.join(self.config_files)} are not those that the job was made with")
-        declared = self._plain(folder).keys() - _GIVEN_KEYS
+        _check_order(self.config_files, folder)
+        declared = self._plain(folder).keys() & KEYS.keys() - _GIVEN_KEYS - PATH_KEYS
         for key, value in self.overrides.items():
             if key in SITE_KEYS | SERVER_KEYS:
                 raise JobError(f"override {key}: each participant sets it in its own file, a job cannot")
             # parts of components are none: sites::batch_size and samples_def::cache_dir are a site's own as well
             if key not in declared:
-                raise JobError(f"override {key}: expected a key of the configs that holds a plain value")
-            if not _is_plain(value):
-                raise JobError(f"override {key}: expected a plain value, nothing that is evaluated, got {value!r}")
+                raise JobError(f"override {shown(key)}: expected a key of the configs that holds a plain value")
+            if wrong := problem(key, value):
+                raise JobError(f"override {wrong}")
 
     def files(self, folder: Path) -> list[str]:
         return [str(folder / name) for name in self.config_files]
@@ -168,7 +193,7 @@ def read_local(path: Path, keys: frozenset[str]) -> dict[str, Any]:
         keys: that it may hold: :data:`SITE_KEYS` or :data:`SERVER_KEYS`.
 
     Raises:
-        JobError: no such file, no mapping, or other keys.
+        JobError: no such file, no mapping, other keys, or values that are none of their key's kind.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
@@ -179,7 +204,22 @@ def read_local(path: Path, keys: frozenset[str]) -> dict[str, Any]:
     unknown = sorted(str(key) for key in content.keys() - keys)
     if unknown:
         raise JobError(f"{path}: unknown key {', '.join(unknown)}, expected some of {', '.join(sorted(keys))}")
+    for key, value in content.items():
+        if wrong := problem(key, value, KEYS | PARTICIPANT_KEYS):
+            raise JobError(f"{path}: {wrong}")
     return content
+
+
+def _check_order(names: Sequence[str], folder: Path) -> None:
+    """The stage that trains the generator, its task, then what overrides them, and at last what puts up the wall."""
+    right = "expected train.yaml, a task, further configs if any, and flare.yaml, each once"
+    configs = [ConfigParser.load_config_file(folder / name) for name in names]
+    if names[-1] != _LAST or len(set(names)) != len(names):
+        raise JobError(f"configs: {right}, got {', '.join(names)}")
+    if [place for place, config in enumerate(configs) if "run" in config] != [0] or "federation_def" not in configs[0]:
+        raise JobError(f"configs: {right}, got {', '.join(names)}")
+    if [place for place, config in enumerate(configs) if "task" in config] != [1]:
+        raise JobError(f"configs: {right}, got {', '.join(names)}")
 
 
 def _digest(names: Sequence[str], folder: Path) -> str:

@@ -9,6 +9,7 @@ from bundle.federation.codec import Codec, WireLedger
 from bundle.federation.messages import ConditionBatch, ConditionRequest, Message, Refusal, SyntheticBatch
 from bundle.federation.site import Site
 from bundle.privacy import ReleaseRefused
+from bundle.text import shown
 
 __all__ = ["LocalFederation"]
 
@@ -87,7 +88,7 @@ class LocalFederation(Federation):
 
     def _refusal(self, site: str, error: ReleaseRefused) -> Refusal:
         """As it arrives: it costs the bytes that it costs behind a network, and says the same."""
-        return self._from(Refusal(site, str(error), error.final))
+        return self._from(Refusal(site, shown(error), error.final))
 
     def _to(self, message: Message) -> Message:
         data = self.codec.encode(message)

@@ -3,14 +3,21 @@
 Everything that leaves a site, a *release*, is a field of :class:`SiteInfo`, :class:`SiteReply`, :class:`ConditionBatch`
 or :class:`Refusal`; everything that enters one is a field of :class:`OpenRequest`, :class:`SyntheticBatch` or
 :class:`ConditionRequest`.
-A field is a tensor, a string, an integer or a dictionary of numbers by name: nothing that could carry more.
+A field is a tensor, a string, an integer or a dictionary of numbers by name: nothing that could carry more. One rule
+holds for every string, whoever sends it: :func:`bundle.text.is_text`.
 """
 
 from __future__ import annotations
 
+import functools
+import types
+import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
+
+from bundle.text import MAX_TEXT, is_text
 
 __all__ = [
     "MESSAGES",
@@ -22,7 +29,10 @@ __all__ = [
     "SiteInfo",
     "SiteReply",
     "SyntheticBatch",
+    "check_fields",
 ]
+
+_WORDS = {str: f"text of up to {MAX_TEXT} printable characters", int: "a whole number below 2**63"}
 
 
 def _none() -> torch.Tensor:
@@ -91,8 +101,9 @@ class SiteReply(Message):
         step: the step that is answered.
         image_gradient: B×C×H×W float32, ∂L_j/∂ŷ.
         losses: scalar losses of this step by name, ``adversarial`` among them; none where the site withholds them.
-        conditions: B×X×H×W uint8, 0 or 1, the conditions of step + 1; empty where the site issues none.
-        nonce: what the synthetic batch of step + 1 has to carry.
+        conditions: B×X×H×W uint8, 0 or 1, the conditions of step + 1, after the last step those of that step again;
+            empty where the site issues none.
+        nonce: what the synthetic batch of step + 1 has to carry; empty after the last step.
     """
 
     step: int
@@ -155,3 +166,36 @@ MESSAGES: dict[str, type[Message]] = {
     cls.__name__: cls
     for cls in (OpenRequest, SiteInfo, SyntheticBatch, SiteReply, ConditionRequest, ConditionBatch, Refusal)
 }
+
+
+def check_fields(cls: type[Message], values: Mapping[str, object]) -> None:
+    """
+    Raises:
+        ValueError: when ``values`` lack a field of this type of message, have another, or one of another type, or text
+            that may not cross.
+    """
+    expected = _hints(cls)
+    if set(values) != set(expected):
+        raise ValueError(f"{cls.__name__} has the fields {sorted(expected)}, not {sorted(values)}")
+    for name, hint in expected.items():
+        value = values[name]
+        if not _fits(value, hint):
+            got = f"{value!r:.80}" if isinstance(value, str | int | float) else f"a {type(value).__name__}"
+            raise ValueError(f"{cls.__name__}.{name}: expected {_WORDS.get(hint, hint)}, got {got}")
+
+
+_hints = functools.cache(typing.get_type_hints)
+
+
+def _fits(value: object, hint: object) -> bool:
+    if isinstance(hint, types.UnionType):
+        return any(_fits(value, part) for part in typing.get_args(hint))
+    if typing.get_origin(hint) is dict:
+        key, item = typing.get_args(hint)
+        return isinstance(value, dict) and all(_fits(k, key) and _fits(v, item) for k, v in value.items())
+    if hint is int:
+        # seeds and counters take 64 bits
+        return type(value) is int and abs(value) < 2**63
+    if hint is float:
+        return type(value) in (int, float)
+    return is_text(value) if hint is str else isinstance(value, hint)

@@ -28,7 +28,7 @@ from monai.fl.client import ClientAlgo
 from monai.fl.utils.constants import ExtraItems, WeightType
 from monai.fl.utils.exchange_object import ExchangeObject
 
-from bundle.federation.messages import MESSAGES, ConditionRequest, Message, SyntheticBatch
+from bundle.federation.messages import MESSAGES, ConditionRequest, Message, SyntheticBatch, check_fields
 from bundle.federation.site import Site
 from bundle.privacy import ReleaseRefused
 
@@ -66,7 +66,7 @@ def to_exchange(message: Message) -> ExchangeObject:
 
 def from_exchange(exchange: Any, kind: type[Message]) -> Message:
     """
-    The inverse of :func:`to_exchange`. Nothing but names is checked: :mod:`bundle.federation.guards` judges what a
+    The inverse of :func:`to_exchange`. Names and types are checked; :mod:`bundle.federation.guards` judges what a
     message says, here as after a codec.
 
     Args:
@@ -74,7 +74,7 @@ def from_exchange(exchange: Any, kind: type[Message]) -> Message:
         kind: type of the message that is expected.
 
     Raises:
-        ValueError: when it is no ExchangeObject, its weights are differences, or it has other fields than ``kind``.
+        ValueError: when it is no ExchangeObject, its weights are differences, or its fields are not those of ``kind``.
     """
     if not isinstance(exchange, ExchangeObject):
         raise ValueError(f"expected an ExchangeObject, got a {type(exchange).__name__}")
@@ -86,9 +86,7 @@ def from_exchange(exchange: Any, kind: type[Message]) -> Message:
         if not isinstance(part, Mapping) or part.keys() & values.keys():
             raise ValueError(f"{kind.__name__}: weights that are no dictionary, or a field twice")
         values |= {name: _plain(value) for name, value in part.items()}
-    expected = {field.name for field in fields(kind)}
-    if values.keys() != expected:
-        raise ValueError(f"{kind.__name__} has the fields {sorted(expected)}, not {sorted(map(str, values))}")
+    check_fields(kind, values)
     return kind(**values)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from os import PathLike
 from typing import Protocol
@@ -36,6 +37,12 @@ class Samples(Protocol):
     def batch(self, seed: int, name: str, first: int, count: int) -> dict[str, torch.Tensor]:
         """``count`` draws (:func:`bundle.seeding.draw`) from position ``first`` on, stacked."""
 
+    def origin(self, index: int) -> tuple[str | int, ...]:
+        """Patient, case and slice that a sample is of: the same whatever a training asks for."""
+
+    def changed(self, change: Callable[[int, dict], dict]) -> Samples:
+        """The same samples, each changed before anything random happens to it."""
+
 
 class Site:
     """
@@ -45,7 +52,8 @@ class Site:
     step ``s - 1`` and the real images that it sets against the answer are drawn from the same place, without a memory
     of what was issued.
 
-    ``trained`` is the number of the last step that the discriminator has seen, 0 for none.
+    ``trained`` is the number of the last step that the discriminator has seen, 0 for none; ``run`` is how many steps up
+    to it were done one after the other.
 
     Whatever leaves the site passes its :class:`bundle.privacy.ReleaseGate`: nothing that its release policy forbids is
     computed into an answer, and every answer is in its ledger before it is returned.
@@ -66,9 +74,10 @@ class Site:
         keep_conditions: whether the server may keep conditions of this site, to generate from them after training. The
             conditions of every step go to it in any case, unless the policy says otherwise.
         gate: the site's release policy and ledger; None for the default policy, without a ledger.
-        deform: random MONAI transforms of ``condition`` and ``image``, which policies with deformed conditions need.
-        num_steps: of the training, from which the gate knows whether its releases are enough; None where that is not
-            known.
+        deform: random MONAI transforms of ``condition`` and ``image``, which policies with deformed conditions need:
+            every sample is deformed in one way, by the site's secret, before anything else happens to it.
+        num_steps: of the training, which ends there, and from which the gate knows whether its releases are enough;
+            None where that is not known.
 
     Raises:
         ValueError: when the batch size is below 1, the site has fewer samples, ``keep_conditions`` is no boolean, or
@@ -106,7 +115,6 @@ class Site:
                 "give it a smaller batch (batch_size: {" + f"{name}: {len(samples)}, ..." + "}) or more cases"
             )
         self.name = name
-        self.samples = samples
         self.discriminator = discriminator.to(device)
         self.optimizer = optimizer
         self.loss = loss.to(device)  # a perceptual term has a network of its own
@@ -124,11 +132,14 @@ class Site:
             raise ValueError(
                 f"site {name}: its release policy deforms conditions, and the task has no condition_deformation"
             )
-        self.deform = deform if self.policy.conditions == "deformed" else None
-        self.gate.plan(num_steps, loss.terms)
-        # the server knows the seed of the run: from it, it could undo what was done to a condition
-        self._secret = secrets.randbits(64)
-        self.trained = 0
+        self.deform = deform
+        self.samples = samples
+        if self.policy.conditions == "deformed":
+            origin = samples.origin
+            self.samples = samples.changed(lambda index, sample: self._deformed(origin(index), sample))
+        issuing = num_steps is not None and self.policy.conditions != "public"
+        self.gate.plan(num_steps, loss.terms, -(-num_steps * batch_size // len(samples)) if issuing else 0)
+        self.trained = self.run = 0
         self._base_rates = [group["lr"] for group in optimizer.param_groups]
         self._batch: tuple[int, dict[str, torch.Tensor]] | None = None
         # gradient, losses and noise of the reply to the step `trained`, to give again when asked again
@@ -144,14 +155,17 @@ class Site:
         Raises:
             ValueError: when the step is below 1, or the newest checkpoint is of another site or seed.
         """
-        if step < 1:
-            raise ValueError(f"site {self.name}: steps are counted from 1, got {step}")
-        if self.trained != step - 1 and not (self.trained == step and self._answer):
-            self._go_to(step - 1)
-        conditions, nonce = self._issue(step)
-        said = self.gate.num_samples(len(self.samples))
-        self.gate.record("open", {"conditions": conditions}, step=step, num_samples=said)
-        return SiteInfo(self.name, said, step, conditions, self.trained, self.batch_size, nonce, self.policy.describe())
+        with self._counted():
+            if step < 1:
+                raise guards.Violation(f"site {self.name}: steps are counted from 1, got {step}")
+            self.gate.check_step(step)
+            if self.trained != step - 1 and not (self.trained == step and self._answer):
+                self._go_to(step - 1)
+            conditions, nonce = self._issue(step)
+            said = self.gate.num_samples(len(self.samples))
+            self.gate.record("open", {"conditions": conditions}, step=step, num_samples=said)
+        policy = self.policy.describe()
+        return SiteInfo(self.name, said, step, conditions, self.trained, self.batch_size, nonce, policy)
 
     def step(self, synthetic: SyntheticBatch) -> SiteReply:
         """
@@ -163,21 +177,25 @@ class Site:
         Raises:
             ValueError: when the batch is not what :func:`bundle.federation.guards.check_synthetic` expects, or of a
                 step before the last one done. D_j is as before then.
-            ReleaseRefused: when the release policy forbids an answer. D_j is as before then.
+            ReleaseRefused: when the release policy forbids an answer, or the training is at its end. D_j is as before
+                then.
         """
+        with self._counted():
+            return self._step(synthetic)
+
+    def _step(self, synthetic: SyntheticBatch) -> SiteReply:
         guards.check_addressee(synthetic, self.name)
         step = synthetic.step
         if step == self.trained and self._answer:
             return self._reply()
         if step <= self.trained:
-            raise ValueError(f"site {self.name} has done step {self.trained}: step {step} is past until it is opened")
+            raise guards.Violation(
+                f"site {self.name} has done step {self.trained}: step {step} is past until it is opened"
+            )
+        self.gate.check_step(step)
         batch = self._draw(step)
         public = batch["condition"].shape if self.policy.conditions == "public" else None
-        try:
-            guards.check_synthetic(synthetic, self.name, batch["image"].shape, public)
-        except guards.Violation as error:
-            self.gate.note_refusal(str(error))
-            raise
+        guards.check_synthetic(synthetic, self.name, batch["image"].shape, public)
         self.gate.redeem(step, synthetic.nonce)
         before = self.trained
         try:
@@ -200,29 +218,37 @@ class Site:
         Raises:
             ReleaseRefused: when they may not be kept, or the release policy lets none out.
         """
+        with self._counted():
+            guards.check_request(request, self.name)
+            return self._conditions(request)
+
+    def _conditions(self, request: ConditionRequest) -> ConditionBatch:
+        why = "label maps that stay at the site"
         if self.policy.conditions == "public":
-            self.gate.refuse(f"its release policy, {self.policy.name}, lets no conditions out")
+            self.gate.refuse(why, f"its release policy, {self.policy.name}, lets no conditions out")
         if not self.keep_conditions:
-            self.gate.refuse("its conditions may not be kept after training (keep_conditions: false)")
-        # no more of them than it says there are
-        count = min(len(self.samples), self.gate.num_samples(len(self.samples)))
-        indices = range(request.start, min(request.stop, count))
-        found = (self._deformed(self.samples[i], "kept", i)["condition"] for i in indices)
+            self.gate.refuse(why, "its conditions may not be kept after training (keep_conditions: false)")
+        # as many of them as it says there are
+        said = self.gate.num_samples(len(self.samples))
+        if said > len(self.samples):
+            self.gate.refuse(why, "it says a number of samples (num_samples) that it has no conditions to show for")
         chosen: list[torch.Tensor] = []
-        for condition in found:
+        for index in range(request.start, min(request.stop, said)):
+            condition = self.samples[index]["condition"]
             if chosen and condition.shape != chosen[0].shape:
                 break
             chosen.append(condition)
         conditions = torch.stack(chosen) if chosen else torch.empty(0, dtype=torch.uint8)
-        self.gate.record("conditions", {"conditions": conditions}, kept_samples=list(indices[: len(chosen)]))
+        self.gate.deliver([self._named(request.start + place) for place in range(len(chosen))])
+        self.gate.record("conditions", {"conditions": conditions})
         return ConditionBatch(self.name, request.start, conditions)
 
     def state_dict(self) -> dict:
-        secret = {} if self.deform is None else {"secret": self._secret}
-        return secret | {
+        return {
             "discriminator": self.discriminator.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "trained": self.trained,
+            "run": self.run,
             "policy": self.policy.to_dict(),
             "answer": self._answer and dict(zip(ANSWER, self._answer, strict=True)),
         }
@@ -230,8 +256,7 @@ class Site:
     def load_state_dict(self, state: dict) -> None:
         self.discriminator.load_state_dict(state["discriminator"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.trained = state["trained"]
-        self._secret = state.get("secret", self._secret)
+        self.trained, self.run = state["trained"], state["run"]
         # an answer that another policy let out is not given again under this one
         answer = state["answer"] if state.get("policy") == self.policy.to_dict() else None
         self._answer = answer and tuple(answer[part] for part in ANSWER)
@@ -248,6 +273,7 @@ class Site:
             pairs = (condition, image), (drawn_from, fake.detach())
             losses = {"discriminator": self._update_discriminator(*pairs, synthetic.step)}
             # from here on the step is done, whatever becomes of its answer
+            self.run = self.run + 1 if synthetic.step == self.trained + 1 else 1
             self.trained, self._answer = synthetic.step, None
             self.discriminator.requires_grad_(False)
             try:
@@ -261,33 +287,61 @@ class Site:
         gradient, noise = self.gate.gradient(gradient)
         return gradient, self.gate.losses(losses), noise
 
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Whatever a request ends in but an answer is a refusal, and counted once."""
+        before = self.gate.refused
+        try:
+            yield
+        except guards.Violation as error:
+            self.gate.note_refusal("a message that says what it cannot", str(error))
+            raise
+        except Exception as error:
+            if self.gate.refused == before:
+                # its text may name cases and files: that is for the log
+                self.gate.note_refusal("an error at the site", type(error).__name__)
+            raise
+
     def _reply(self) -> SiteReply:
         gradient, losses, noise = self._answer
-        conditions, nonce = self._issue(self.trained + 1)
+        conditions, nonce = self._following()
         tensors = {"image gradient": gradient, "conditions": conditions}
         self.gate.record("reply", tensors, losses, noise, step=self.trained)
         return SiteReply(self.name, self.trained, gradient, dict(losses), conditions, nonce)
 
+    def _following(self) -> tuple[torch.Tensor, str]:
+        """The next conditions and their nonce; after the last step those of that step again: there are no others."""
+        if not self.gate.is_past_the_end(self.trained + 1):
+            return self._issue(self.trained + 1)
+        return self._leaving(self.trained), ""
+
     def _issue(self, step: int) -> tuple[torch.Tensor, str]:
         """The conditions of a step as they leave, and their nonce."""
+        leaving = self._leaving(step)
         if self.policy.conditions == "public":
-            return torch.empty(0, dtype=torch.uint8), self.gate.issue(step, [])
-        batch = self._draw(step)
-        if self.deform is None:
-            pairs = zip(batch["condition"], batch["image"], strict=True)
-            # crops and mirror images are told apart: what is asked for again is the same real image
-            samples = [tensor_digest(*pair)[:16] for pair in pairs]
-        else:
-            first = (step - 1) * self.batch_size
-            drawn = drawn_indices(self.seed, self.name, first, self.batch_size, len(self.samples))
-            samples = [str(index) for index in drawn]
-        return batch["condition"], self.gate.issue(step, samples)
+            return leaving, self.gate.issue(step, [])
+        first = (step - 1) * self.batch_size
+        drawn = drawn_indices(self.seed, self.name, first, self.batch_size, len(self.samples))
+        return leaving, self.gate.issue(step, [self._named(int(index)) for index in drawn])
+
+    def _leaving(self, step: int) -> torch.Tensor:
+        if self.policy.conditions == "public":
+            return torch.empty(0, dtype=torch.uint8)
+        return self._draw(step)["condition"]
+
+    def _named(self, index: int) -> str:
+        """A sample by what it is of, in the ledger: no name of a patient, and the same in every training."""
+        return tensor_digest(list(self.samples.origin(index)))[:16]
+
+    @property
+    def _identity(self) -> dict[str, str | int]:
+        return {"site": self.name, "seed": self.seed}
 
     def _keep(self, before: int) -> None:
         if self.store is None or not self.store.due(before, self.trained):
             return
         try:
-            self.store.save(self.trained, self.state_dict() | {"site": self.name, "seed": self.seed})
+            self.store.save(self.trained, self.run, self.state_dict(), self._identity)
         except OSError as error:
             # a full disk costs this site what it would go back to, not everybody the training
             logger.error("site %s could not keep its checkpoint of step %d: %s", self.name, self.trained, error)
@@ -296,14 +350,9 @@ class Site:
         """Take the newest state of at most this step."""
         before = self.trained
         ahead = before > step
-        stored = iter(()) if self.store is None else self.store.load(step, above=-1 if ahead else before)
-        _, state = next(stored, (0, None))
-        if state is not None:
-            if (state["site"], state["seed"]) != (self.name, self.seed):
-                raise ValueError(
-                    f"{self.store.folder} holds checkpoints of site {state['site']!r} with seed {state['seed']}, "
-                    f"not of {self.name!r} with {self.seed}"
-                )
+        above = -1 if ahead else before
+        stored = iter(()) if self.store is None else self.store.load(step, self._identity, above)
+        if state := next(stored, None):
             self.load_state_dict(state)
         elif ahead:
             self.load_state_dict(deepcopy(self._initial))
@@ -344,22 +393,19 @@ class Site:
         if self._batch is None or self._batch[0] != step:
             first = (step - 1) * self.batch_size
             batch = self.samples.batch(self.seed, self.name, first, self.batch_size)
-            if self.deform is not None:
-                keys = ("condition", "image")
-                pairs = ({key: batch[key][place] for key in keys} for place in range(self.batch_size))
-                deformed = [self._deformed(pair, "step", first + place) for place, pair in enumerate(pairs)]
-                batch = {key: torch.stack([pair[key] for pair in deformed]) for key in keys}
             self._batch = step, batch
         return self._batch[1]
 
-    def _deformed(self, sample: dict, what: str, place: int) -> dict:
-        """Condition and image after the deformation of this place, where the policy asks for one."""
-        if self.deform is None:
-            return sample
+    def _deformed(self, origin: tuple[str | int, ...], sample: dict) -> dict:
+        """
+        Condition and image of a sample after its deformation: one for each sample, whatever the training, its seed and
+        its steps are. With several, they could be averaged away.
+        """
         pair = {key: sample[key] for key in ("condition", "image")}
-        deformed = self.deform.set_random_state(seed=derive_seed(self._secret, what, place))(pair)
+        seed = derive_seed(self.gate.secret, "deformation", *origin)
+        deformed = self.deform.set_random_state(seed=seed)(pair)
         plain = {key: torch.as_tensor(value).as_subclass(torch.Tensor) for key, value in deformed.items()}
-        return {key: value.to(pair[key].dtype) for key, value in plain.items()}
+        return sample | {key: value.to(pair[key].dtype) for key, value in plain.items()}
 
 
 def make_sites(

@@ -4,80 +4,112 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
+from typing import Any, NamedTuple
 
-import torch
-
-from bundle.files import save_torch
+from bundle.checkpoints import DamagedCheckpoint, load_checkpoint, save_checkpoint
 
 __all__ = ["SiteStore"]
 
 logger = logging.getLogger(__name__)
 
-NAME = re.compile(r"step_([0-9]+)\.pt")
+NAME = re.compile(r"step_([0-9]+)_run_([0-9]+)\.pt")
+
+
+class _Kept(NamedTuple):
+    step: int
+    run: int
+
+    @property
+    def course(self) -> int:
+        """Steps of one course, done one after the other, have it in common."""
+        return self.step - self.run
+
+    @property
+    def name(self) -> str:
+        return f"step_{self.step:09d}_run_{self.run:09d}.pt"
 
 
 class SiteStore:
     """
-    The last checkpoints of one site in one run, one file each.
+    Checkpoints of one site in one run, one file each.
 
-    A server that was killed goes back to its own last checkpoint, which is older than what its sites have reached. So a
-    site keeps more than its newest state; with the server's interval between checkpoints and ``keep=2``, the one that
-    the server goes back to is among them, also when the server was killed before it wrote its newest.
+    A server that was killed goes back to its own last checkpoint, or to the one before it, which are older than what
+    its sites have reached. So a site keeps more than its newest state; with the server's interval between checkpoints
+    and ``keep=3``, the one that the server goes back to is among them, also when the server was killed before it wrote
+    its newest.
+
+    A server chooses the numbers of the steps, and must not make a site lose what it has learnt by a leap to a far step
+    or back to the first one. So the newest checkpoints of the course that the site is on are kept, and those of the
+    longest one: with the most steps that were done one after the other.
 
     Args:
         folder: folder of the files, of this site and run alone; made when needed.
-        keep: number of checkpoints to keep, at least 2.
+        keep: number of checkpoints to keep of a course, at least 2.
         interval: steps between two checkpoints: that of the server's (``epoch_length`` · ``checkpoint_epochs``).
+        training: names the training among others, in the identity of every checkpoint.
 
     Raises:
         ValueError: for fewer than 2 checkpoints, or an interval below 1.
     """
 
-    def __init__(self, folder: str | PathLike, keep: int = 2, interval: int = 50) -> None:
+    def __init__(self, folder: str | PathLike, keep: int = 3, interval: int = 50, training: str = "") -> None:
         if keep < 2 or interval < 1:
             raise ValueError(f"expected to keep at least 2 checkpoints at an interval >= 1, got {keep} and {interval}")
         self.folder = Path(folder)
         self.keep = keep
         self.interval = interval
+        self.training = training
 
     def due(self, before: int, after: int) -> bool:
         """Whether a checkpoint belongs between these two numbers of steps."""
         return after // self.interval > before // self.interval
 
-    def save(self, step: int, state: dict) -> None:
+    def save(self, step: int, run: int, state: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
         """
-        Write the checkpoint of a step; older ones go, and those of later steps too: the site went back before them.
+        Write the checkpoint of a step.
+
+        Args:
+            step: its number.
+            run: how many steps up to it were done one after the other.
+            state: of the site.
+            identity: whose it is; role and training are added.
 
         Raises:
             OSError: when the file cannot be written; the others are still there then.
         """
-        save_torch(self.folder / f"step_{step:09d}.pt", state)
-        earlier = [number for number in self._steps() if number <= step]
-        for number, path in self._files().items():
-            if number not in earlier[: self.keep]:
-                path.unlink(missing_ok=True)
+        now = _Kept(step, run)
+        save_checkpoint(self.folder / now.name, state, self._identity(identity))
+        there = self._there()
+        own = [kept for kept in there if kept.course == now.course and kept.step <= step]
+        farthest = max(there, key=lambda kept: (kept.run, kept.step))
+        longest = [kept for kept in there if kept.course == farthest.course]
+        for kept in set(there) - {*own[: self.keep], *longest[: self.keep]}:
+            (self.folder / kept.name).unlink(missing_ok=True)
 
-    def load(self, at_most: int, above: int = -1) -> Iterator[tuple[int, dict]]:
+    def load(self, at_most: int, identity: Mapping[str, Any], above: int = -1) -> Iterator[dict[str, Any]]:
         """
-        The checkpoints of steps up to ``at_most`` and after ``above``, newest first; one that cannot be read is logged
-        and passed over. Tensors are on the CPU.
+        The states of steps up to ``at_most`` and after ``above``, newest first; a damaged one is logged and passed
+        over. Tensors are on the CPU.
+
+        Raises:
+            CheckpointError: at a checkpoint of something else.
         """
-        for step in self._steps():
-            if above < step <= at_most:
-                path = self._files()[step]
+        for kept in self._there():
+            if above < kept.step <= at_most:
                 try:
-                    state = torch.load(path, map_location="cpu", weights_only=True)
-                except Exception as error:  # of whatever kind: torch raises half a dozen for a damaged file
-                    logger.error("the checkpoint %s cannot be read, an older one has to do: %r", path, error)
+                    state = load_checkpoint(self.folder / kept.name, self._identity(identity))
+                except DamagedCheckpoint as error:
+                    logger.error("%s; an older one has to do", error)
                     continue
-                yield step, state
+                yield state
 
-    def _files(self) -> dict[int, Path]:
-        found = ((NAME.fullmatch(path.name), path) for path in self.folder.glob("step_*.pt"))
-        return {int(match[1]): path for match, path in found if match}
+    def _identity(self, identity: Mapping[str, Any]) -> dict[str, Any]:
+        return {"role": "site", "training": self.training} | identity
 
-    def _steps(self) -> list[int]:
-        return sorted(self._files(), reverse=True)
+    def _there(self) -> list[_Kept]:
+        """Newest first, and of one step that of the longest course."""
+        found = (NAME.fullmatch(path.name) for path in self.folder.glob("step_*.pt"))
+        return sorted((_Kept(int(match[1]), int(match[2])) for match in found if match), reverse=True)

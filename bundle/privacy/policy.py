@@ -41,9 +41,9 @@ class ReleasePolicy:
             own.
         nonces: whether a synthetic batch has to carry the nonce of the conditions that it was made for, and every nonce
             is answered once.
-        max_issues: how often the condition of one real image may be issued, in all trainings that the ledger knows of:
-            of an image as it is drawn, other crops and mirror images apart; where it is deformed, of the sample. None
-            for no bound.
+        max_issues: how often the condition of one sample (a slice or a tile of a patient's case) may be issued, in all
+            trainings that the ledger knows of: in steps and for generation, in whatever size, crop or bend. None for no
+            bound.
         max_releases: how many image gradients (of a batch each) may be returned, in all trainings that the ledger knows
             of; None for no bound.
         secret_weights: whether the discriminator's initial weights are drawn from a secret of the site. Those that are
@@ -143,6 +143,30 @@ class ReleasePolicy:
     def forbidden(self, terms: Collection[str]) -> list[str]:
         """Which of these terms of a training's loss must not be returned."""
         return sorted(set(terms) - set(self.terms))
+
+    def objection(self, steps: int | None, terms: Collection[str], issues: int = 0) -> str:
+        """
+        Why a training is not possible under this policy, in words that may be sent; empty where it is.
+
+        Args:
+            steps: of the training; None where that is not known.
+            terms: of its loss.
+            issues: how often it issues the sample that it issues most often.
+        """
+        if forbidden := self.forbidden(terms):
+            keys = ", ".join(f"{term}_weight" for term in forbidden)
+            return (
+                f"its release policy, {self.name}, returns no gradient of {', '.join(forbidden)}, and the training's "
+                f"loss has it: set {keys} to 0, or have the site's owner choose another policy (docs/privacy.md)"
+            )
+        if steps is not None and self.max_releases is not None and steps > self.max_releases:
+            return f"{steps} steps, its release policy allows {self.max_releases} (max_releases)"
+        if self.max_issues is not None and issues > self.max_issues:
+            return (
+                f"{steps} steps issue conditions more often than its release policy allows, {self.max_issues} times a "
+                "sample (max_issues): take fewer steps, or have the site's owner allow more"
+            )
+        return ""
 
     def to_dict(self) -> dict[str, Any]:
         """Nothing but what JSON knows; an infinite ε is the text ``"inf"``."""

@@ -41,7 +41,7 @@ RULES = {
     "num_samples": "sample count",
     "nonces": "one answer per issue",
     "secret_weights": "secret weights",
-    "max_issues": "issues of an image, at most",
+    "max_issues": "issues of a sample, at most",
     "max_releases": "answers, at most",
     "clip_norm": "gradients clipped to",
     "epsilon": "epsilon, at most",
@@ -106,6 +106,11 @@ def _file(path: str | os.PathLike, state: Verification, found: Tally) -> Iterato
     yield f"Site: {_few(found.sites) if len(found.sites) > 1 else ''.join(found.sites) or 'none, no entries'}"
     if state.first and state.last:
         yield f"Period: {_time(state.first)} to {_time(state.last)} (UTC)"
+    if found.clock:
+        yield (
+            f"The clock went back {_count(len(found.clock), 'time')}, by {max(found.clock):,} s at most: order and "
+            "number of entries hold, their times do not."
+        )
 
 
 def _policies(found: Tally) -> Iterator[str]:

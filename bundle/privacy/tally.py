@@ -42,6 +42,7 @@ class Tally:
             whose ε is below the one before.
         refusals: number by reason.
         sites: number of entries by site.
+        clock: by how many seconds the clock went back, each time.
     """
 
     policies: list[Policy] = field(default_factory=list)
@@ -59,15 +60,17 @@ class Tally:
     anew: list[int] = field(default_factory=list)
     refusals: Counter = field(default_factory=Counter)
     sites: Counter = field(default_factory=Counter)
+    clock: list[int] = field(default_factory=list)
 
 
 def tally(entries: Iterable[dict]) -> Tally:
     """
     Add up entries; a field that is missing or of another type than documented counts as not stated.
 
-    Read are, of a ``start``: ``policy`` (text) and ``policy_fields`` (dictionary); of a ``refusal``: ``reason``; of a
-    release: ``samples`` (list of indices whose conditions it issues), ``epsilon`` (so far, ``"inf"`` or None without
-    bound) with ``delta``, and ``parts``, a list of dictionaries with ``what``, ``bytes`` and, by ``what``,
+    Read are, of a ``start``: ``policy`` (text) and ``policy_fields`` (dictionary); of a ``refusal``: ``reason``
+    and ``count``, 1 where it is not stated; of any entry: ``clock_went_back``; of a release: ``samples`` (list of names
+    of those whose conditions it issues), ``epsilon`` (so far, ``"inf"`` or None without bound) with ``delta``, and
+    ``parts``, a list of dictionaries with ``what``, ``bytes`` and, by ``what``,
 
     - ``image gradient``: ``shape`` B×C×H×W and ``dtype``;
     - ``losses``: ``names``;
@@ -82,7 +85,9 @@ def tally(entries: Iterable[dict]) -> Tally:
         if found.policies:
             found.policies[-1].last = entry["time"]
         if kind == "refusal":
-            found.refusals[_text(entry.get("reason"))] += 1
+            found.refusals[_text(entry.get("reason"))] += max(1, _whole(entry.get("count")))
+        if back := _whole(entry.get("clock_went_back")):
+            found.clock.append(back)
         if kind not in NO_RELEASE:
             _release(found, entry)
     return found
@@ -136,6 +141,10 @@ def _part(found: Tally, part: dict) -> None:
 
 def _list(value: Any) -> list:
     return value if isinstance(value, list) else []
+
+
+def _whole(value: Any) -> int:
+    return value if type(value) is int else 0
 
 
 def _text(value: Any) -> str:

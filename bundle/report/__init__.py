@@ -14,6 +14,7 @@ from .segmentations import segmentation_panel
 from .statistics import compute_statistics
 from .synthesis import synthesis_grid
 from .tables import markdown_table, text_table
+from .untrained import summarize_loss
 
 __all__ = [
     "Metric",
@@ -36,6 +37,7 @@ __all__ = [
     "ratio_to_reference",
     "read_scalars",
     "segmentation_panel",
+    "summarize_loss",
     "synthesis_grid",
     "text_table",
     "write_report",

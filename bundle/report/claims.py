@@ -11,6 +11,7 @@ from .formats import as_number, count
 from .names import display_name, get_metric
 from .scores import best_subset, block, mean_and_std, order_settings
 from .tables import format_p
+from .untrained import is_untrained
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ def verdicts(results: Mapping[str, Any]) -> list[Verdict]:
 
 def _judge(results: Mapping[str, Any], claim: Claim) -> Verdict | None:
     other = best_subset(results, claim.metric) if claim.against == "best_subset" else claim.against
+    if any(is_untrained(results, setting) for setting in ("asyndgan", other or "")):
+        return None
     metric = get_metric(claim.metric, results)
     ours, theirs = (mean_and_std(results, s, claim.metric)[0] for s in ("asyndgan", other or ""))
     if not math.isfinite(ours) or not math.isfinite(theirs) or theirs <= 0:

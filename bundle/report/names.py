@@ -47,7 +47,7 @@ class Metric:
 # The order here is the order of columns.
 METRICS: dict[str, Metric] = {
     "dice": Metric("Dice"),
-    "dice_tumor_slices": Metric("Dice, tumour slices"),
+    "dice_tumor_slices": Metric("Dice, labelled slices"),
     "aji": Metric("AJI"),
     "pq": Metric("PQ"),
     "sensitivity": Metric("Sensitivity"),
@@ -95,13 +95,15 @@ def get_metric(name: str, results: Mapping[str, Any] | None = None) -> Metric:
     The registered metric, or for an unknown name one that shows the name and claims no direction.
 
     Args:
-        name: name of the metric, or ``METRIC/GROUP`` for its mean over a group of cases.
+        name: name of the metric, ``METRIC:CLASS`` for that of one class, or ``METRIC/GROUP`` or ``METRIC:CLASS/GROUP``
+            for the mean over a group of cases.
         results: contents of results.json, whose block ``units`` (unit by metric) wins over the registered unit.
     """
     name, _, group = name.partition("/")
+    name, _, of_class = name.partition(":")
     metric = METRICS.get(name, Metric(name, better=""))
-    if group:
-        metric = replace(metric, label=f"{metric.label}, {group}")
+    for part in filter(None, (of_class, group)):
+        metric = replace(metric, label=f"{metric.label}, {part}")
     unit = ((results or {}).get("units") or {}).get(name)
     return metric if unit is None else replace(metric, unit=str(unit))
 

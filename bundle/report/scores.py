@@ -11,6 +11,7 @@ from typing import Any
 
 from .formats import as_number
 from .names import METRICS, SETTINGS, get_metric, natural
+from .untrained import is_untrained
 
 
 def block(results: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -127,9 +128,14 @@ def best_subset(results: Mapping[str, Any], metric: str | None = None) -> str | 
 
 
 def ratio_to_reference(results: Mapping[str, Any], setting: str, metric: str | None = None) -> float:
-    """Mean of ``setting`` divided by that of `reference_setting`; NaN where either is missing, or the latter is 0."""
+    """
+    Mean of ``setting`` divided by that of `reference_setting`; NaN where either is missing or untrained, or the latter
+    is 0.
+    """
     metric = metric or key_metric(results)
     if metric is None:
+        return math.nan
+    if any(is_untrained(results, one) for one in (setting, reference_setting(results))):
         return math.nan
     mean, _ = mean_and_std(results, setting, metric)
     reference, _ = mean_and_std(results, reference_setting(results), metric)

@@ -12,6 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from .attendance import attendance
 from .claims import verdicts
 from .formats import DASH, as_number, count, human_bytes, human_seconds
 from .names import SETTINGS, display_name
@@ -216,6 +217,11 @@ def wire(report: Report) -> str:
     )
 
 
+def who_answered(report: Report) -> str:
+    """Which sites took part in AsynDGAN's training."""
+    return attendance(report.results)
+
+
 def training(report: Report) -> str:
     """Steps and times of the generators."""
     runs = block(report.results, "train")
@@ -267,6 +273,7 @@ SECTIONS: list[Callable[[Report], str]] = [
     quality,
     pictures,
     wire,
+    who_answered,
     training,
     origin,
 ]

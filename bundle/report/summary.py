@@ -21,6 +21,7 @@ from .scores import (
     seed_count,
     sites,
 )
+from .untrained import is_untrained, untrained_settings, warning
 
 
 def what_was_done(results: Mapping[str, Any]) -> str:
@@ -55,7 +56,7 @@ def _against_subset(results: Mapping[str, Any], key: str) -> str:
     """AsynDGAN against the best single site, with what the spread over seeds allows to say."""
     subset = best_subset(results, key)
     mean, std = mean_and_std(results, "asyndgan", key)
-    if subset is None:
+    if subset is None or is_untrained(results, subset) or is_untrained(results, "asyndgan"):
         return ""
     metric = get_metric(key, results)
     other, other_std = mean_and_std(results, subset, key)
@@ -103,9 +104,9 @@ def what_it_says(results: Mapping[str, Any]) -> str:
         else:
             text += f", {100 * ratio:.1f} % of {pooled}"
     headline = text + "."
-    text = _against_subset(results, key)
+    text = f"{warning(results)} ".lstrip() + _against_subset(results, key)
     synthetic, _ = mean_and_std(results, "syn_all", key)
-    if not math.isnan(synthetic):
+    if not math.isnan(synthetic) and not untrained_settings(results):
         text += (
             f"Syn-All, whose generator saw all images in one place, reached {metric.format(synthetic)}{unit}: the gap "
             "from Real-All to Syn-All shows what synthesis costs, the gap from Syn-All to AsynDGAN what keeping the "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .formats import DASH, as_number
@@ -22,6 +22,7 @@ from .scores import (
     reference_setting,
     setting_scores,
 )
+from .untrained import is_untrained, warning
 
 _EMPTY = "No results yet."
 
@@ -53,15 +54,21 @@ def score_tables(results: Mapping[str, Any]) -> list[Table]:
     """
     A row per setting, a column per metric: mean ± standard deviation over seeds; the best single site marked.
 
-    Scores of groups of cases have a table of their own.
+    Scores of single classes and of groups of cases have tables of their own.
     """
     names = metric_names(results)
     groups = [name for name in names if "/" in name]
-    tables = [_score_table(results, "", [name for name in names if name not in groups], whole=True)]
-    return [*tables, _score_table(results, "Groups of cases", groups)] if groups else tables
+    classes = [name for name in names if name not in groups and ":" in name]
+    union = [name for name in names if name not in groups + classes]
+    note = ["Any class counts as foreground here; the classes apart are in a table of their own."] if classes else []
+    tables = [_score_table(results, "", union, whole=True, notes=note)]
+    others = [("Classes", classes), ("Groups of cases", groups)]
+    return tables + [_score_table(results, title, listed) for title, listed in others if listed]
 
 
-def _score_table(results: Mapping[str, Any], title: str, names: list[str], whole: bool = False) -> Table:
+def _score_table(
+    results: Mapping[str, Any], title: str, names: list[str], whole: bool = False, notes: Sequence[str] = ()
+) -> Table:
     """``whole``: with the number of training images, if any segmenter was trained, and the ratio to the reference."""
     key, best = key_metric(results), best_subset(results)
     # With a single subset "the best" would say nothing.
@@ -81,8 +88,8 @@ def _score_table(results: Mapping[str, Any], title: str, names: list[str], whole
             cells = [*(_format_count(images) for _ in counted), *cells]
             cells += [DASH if math.isnan(ratio) else f"{ratio:.3f}"] if key else []
         rows.append(_row(setting, cells, best=setting == best))
-    notes = [f"{BEST_MARK} best single site by {get_metric(key).label}."] if best else []
-    notes += _seed_notes(results, key)
+    notes = [*notes, *([f"{BEST_MARK} best single site by {get_metric(key).label}."] if best else [])]
+    notes += [*filter(None, [warning(results)]), *_seed_notes(results, key)]
     return Table(title, ("Setting", *headings), tuple(rows), (*notes, *made_with(results)))
 
 
@@ -101,6 +108,10 @@ def _comparison_table(results: Mapping[str, Any], name: str) -> Table:
         if found is None:
             continue
         to_real, against = found.get("ratio_to_real_all") or {}, found.get("asyndgan") or {}
+        if is_untrained(results, setting) or is_untrained(results, "real_all"):
+            to_real = {}
+        if is_untrained(results, setting) or is_untrained(results, "asyndgan"):
+            against = {}
         interval = found.get("interval")
         rows.append(
             _row(
@@ -128,6 +139,7 @@ def _comparison_table(results: Mapping[str, Any], name: str) -> Table:
             f"over seeds), Holm-corrected for {compared} comparison{'s' * (compared != 1)}."
         )
     title = f"{metric.label}: intervals, and AsynDGAN against each setting"
+    notes += filter(None, [warning(results)])
     return Table(title, headings, tuple(rows), (*notes, *made_with(results)))
 
 

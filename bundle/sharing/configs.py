@@ -10,7 +10,6 @@ from typing import Any
 
 import yaml
 
-from bundle.sharing.code import names_in
 from bundle.sharing.derive import packed_label_groups, resolved, restricted_transforms, split_at_saving
 from bundle.sharing.errors import PackError
 from bundle.workflows.checks import keys_in_use
@@ -149,7 +148,7 @@ def _filled(name: str, config: Mapping[str, Any], **parts: Any) -> str:
     A template with its places ``???PART`` filled.
 
     ``???values`` is replaced by those keys of the configuration that the rest refers to, ``???modalities`` by their
-    names; ``code`` and what it needs go where nothing of this package is declared.
+    names.
 
     Raises:
         PackError: the run's configuration lacks something that the packed one refers to.
@@ -163,12 +162,8 @@ def _filled(name: str, config: Mapping[str, Any], **parts: Any) -> str:
             text,
             flags=re.MULTILINE,
         )
-    content = yaml.safe_load(text.replace("???values", "").replace("???code", "''"))
-    if "code: ???code" in text:
-        if names_in(content):
-            text = text.replace("???code", _CODE)
-        else:
-            text = text.replace("code: ???code\n", "")
+    text = text.replace("???code", _CODE)
+    content = yaml.safe_load(text.replace("???values", ""))
     if "???values" in text:
         used = keys_in_use({**config, **content}, content) - set(content)
         text = text.replace("???values", "\n".join(_block(f"{key}:", config[key]) for key in config if key in used))

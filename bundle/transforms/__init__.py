@@ -9,11 +9,13 @@ from bundle.transforms.condition import ConditionFromLabeld, label_from_conditio
 from bundle.transforms.count_foreground import CountForegroundd
 from bundle.transforms.group_labels import GroupLabelsd
 from bundle.transforms.name_by_case import NameByCased
+from bundle.transforms.named_compose import NamedCompose
 from bundle.transforms.normalize_stains import NormalizeStainsd
 from bundle.transforms.scale_intensity import ScaleIntensityForegroundd
 from bundle.transforms.select_modalities import SelectModalitiesd
 from bundle.transforms.stain_strength import RandStainStrengthd, scale_stains
 from bundle.transforms.ternary_label import TernaryLabeld
+from bundle.transforms.warp import RandWarpd
 from bundle.transforms.watershed_inputs import WatershedInputsd
 
 __all__ = [
@@ -24,8 +26,10 @@ __all__ = [
     "CountForegroundd",
     "GroupLabelsd",
     "NameByCased",
+    "NamedCompose",
     "NormalizeStainsd",
     "RandStainStrengthd",
+    "RandWarpd",
     "ScaleIntensityForegroundd",
     "SelectModalitiesd",
     "TernaryLabeld",

@@ -14,13 +14,20 @@ from monai.bundle import ConfigParser
 from monai.bundle.config_item import ComponentLocator, ConfigComponent
 from monai.bundle.reference_resolver import ReferenceResolver
 
+from bundle.keys import KEYS, PATH_KEYS, problem
+
 __all__ = [
+    "UNSET",
     "ConfigError",
     "check_arguments",
+    "check_merged",
     "check_numbers",
     "check_overrides",
     "check_selections",
+    "check_steps",
     "check_top_level_keys",
+    "check_values",
+    "is_computed",
     "keys_in_use",
 ]
 
@@ -83,18 +90,48 @@ def check_top_level_keys(files: Iterable[str | Path], override_keys: Iterable[st
         ConfigError: naming the key, where it stands, and the nearest key that there is.
     """
     configs = {str(file): ConfigParser.load_config_file(file) for file in files}
-    folder = Path(next(iter(configs))).parent
-    beside = [ConfigParser.load_config_file(f) for f in sorted(folder.glob("*.yaml"))]
-    stages = [config for config in beside if "run" in config]
+    stages = _stages(Path(next(iter(configs))).parent)
     # the run's own files are read for references, and the first of them, its stage, for keys as well
     stages.append(next(iter(configs.values())))
-    known = (STANDARD_KEYS | EXPERIMENT_KEYS).union(*({_top(key) for key in config} for config in stages))
-    known |= set().union(*(_references(config) for config in [*stages, *configs.values()]))
+    known = _known(stages, configs.values())
     for file, keys in [*configs.items(), ("the command line", override_keys)]:
-        for key in keys:
-            name = _top(key)
-            if name not in known:
-                raise ConfigError(f"unknown key {name!r} in {file}: no stage uses it{_suggest(name, known)}")
+        _refuse_unknown(keys, known, file)
+
+
+def check_merged(config: Mapping, folder: Path) -> None:
+    """
+    Check a configuration as far as it can be without its files and overrides apart.
+
+    Args:
+        config: merged of all files and overrides.
+        folder: of its stage, and of others.
+
+    Raises:
+        ConfigError: see :func:`check_top_level_keys`, :func:`check_values` and :func:`check_steps`.
+    """
+    own = {key: value for key, value in config.items() if key != "_meta_"}
+    _refuse_unknown(own, _known(_stages(folder), [own]), "the configuration")
+    check_numbers(own)
+    check_values(own)
+    check_steps(own)
+
+
+def _stages(folder: Path) -> list[dict]:
+    """The stages' configs of a folder."""
+    beside = [ConfigParser.load_config_file(file) for file in sorted(folder.glob("*.yaml"))]
+    return [config for config in beside if "run" in config]
+
+
+def _known(stages: Iterable[Mapping], configs: Iterable[Mapping]) -> set[str]:
+    """Keys that stages have, and those that they or other configs refer to."""
+    known = (STANDARD_KEYS | EXPERIMENT_KEYS).union(*({_top(key) for key in config} for config in stages))
+    return known.union(*(_references(config) for config in [*stages, *configs]))
+
+
+def _refuse_unknown(keys: Iterable[str], known: set[str], where: str) -> None:
+    for name in map(_top, keys):
+        if name not in known:
+            raise ConfigError(f"unknown key {name!r} in {where}: no stage uses it{_suggest(name, known)}")
 
 
 def check_overrides(parser: ConfigParser, overrides: Iterable[str]) -> None:
@@ -157,7 +194,8 @@ def check_numbers(config: Any, path: str = "") -> None:
     """
     if isinstance(config, Mapping):
         for key, value in config.items():
-            check_numbers(value, f"{path}#{key}" if path else str(key))
+            if path or key not in PATH_KEYS:  # a folder may be called so
+                check_numbers(value, f"{path}#{key}" if path else str(key))
     elif isinstance(config, list | tuple):
         for place, value in enumerate(config):
             check_numbers(value, f"{path}#{place}")
@@ -180,6 +218,61 @@ def check_selections(config: Mapping) -> None:
         if found and isinstance(config.get(found[1]), Mapping) and config.get(found[2]) not in config[found[1]]:
             choices = ", ".join(config[found[1]])
             raise ConfigError(f"{found[2]}: expected one of {choices}, got {config.get(found[2])!r}")
+
+
+UNSET = "???"
+"""What a config has where its user must say something."""
+
+
+def check_values(config: Mapping) -> None:
+    """
+    Refuse a plain value of a declared key that is none of its kind: :data:`bundle.keys.KEYS`.
+
+    Raises:
+        ConfigError: naming the key, the value, and what was expected.
+    """
+    for key in config.keys() & KEYS.keys():
+        if not is_computed(config[key]) and (wrong := problem(key, config[key])):
+            raise ConfigError(wrong)
+
+
+_DEPTH = 8
+
+
+def is_computed(value: Any, depth: int = _DEPTH) -> bool:
+    """
+    Whether a config says how to get the value, and not the value: an expression, a reference, a component. What is
+    nested deeper than any plain value does not count.
+    """
+    if depth and isinstance(value, Mapping):
+        return "_target_" in value or any(is_computed(item, depth - 1) for item in value.values())
+    if depth and isinstance(value, list | tuple):
+        return any(is_computed(item, depth - 1) for item in value)
+    return isinstance(value, str) and (value == UNSET or value.startswith(("$", "@", "%")))
+
+
+_STEPS_OF_EPOCHS = {
+    "num_steps": "epoch_length",
+    "segmenter_steps": "segmenter_epoch_length",
+    "feature_steps": "feature_epoch_length",
+}
+
+
+def check_steps(config: Mapping) -> None:
+    """
+    Refuse steps that do not fill epochs: checkpoints are made at the ends of epochs, and schedules end with the steps.
+
+    Raises:
+        ConfigError: naming both keys and steps that would do.
+    """
+    for key, length in _STEPS_OF_EPOCHS.items():
+        steps, epoch = config.get(key), config.get(length)
+        if isinstance(steps, int) and isinstance(epoch, int) and steps % epoch:
+            fitting = max(epoch, round(steps / epoch) * epoch)
+            raise ConfigError(
+                f"{key}: {steps} steps do not fill epochs of {epoch} ({length}); "
+                f"set {key} to {fitting}, or {length} to a number that divides {steps}"
+            )
 
 
 _LOCATOR = ComponentLocator()

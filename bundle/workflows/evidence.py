@@ -101,8 +101,8 @@ def make_report(experiment: Experiment, results: Mapping) -> Path:
         )
         path = add("segmentations.png", "The same cases in all settings", f"{caption} {where}")
         segmentation_panel(shown.of_all_settings(), path, score_name=label)
-        # the points of a group of cases are among those of all
-        for metric in (name for name in metric_names(results) if "/" not in name):
+        # the points of a group of cases are among those of all, and classes have a table
+        for metric in (name for name in metric_names(results) if not {"/", ":"} & set(name)):
             label = get_metric(metric, results).label
             caption = (
                 "A point per held-out case (mean over seeds); the box holds the middle half, its line is the median."
@@ -114,6 +114,8 @@ def make_report(experiment: Experiment, results: Mapping) -> Path:
     }
     if curves:
         loss_curves(curves, add("losses.png", "Losses", f"Per site and term, seed {experiment.seeds[0]}."))
+    # the figures belong to the run: they take minutes
+    results = experiment.with_time_until_now(results)
     return write_report(
         Path(experiment.run_dir) / "report.html", results, figures, configs=resolved_configs(experiment)
     )

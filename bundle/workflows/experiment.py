@@ -10,7 +10,7 @@ import platform
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -21,8 +21,8 @@ import torch
 from monai.bundle import ConfigParser
 
 from bundle.data import check_setting, keep_conditions_by_site, load_datalist, policies_by_site
-from bundle.files import require_file, write_json
-from bundle.report import compute_statistics
+from bundle.files import below, require_file, write_json
+from bundle.report import compute_statistics, read_scalars, summarize_loss
 from bundle.settings import KINDS, all_settings, trains_generator
 from bundle.workflows.checks import EXPERIMENT_KEYS, ConfigError
 from bundle.workflows.workflow import CheckedWorkflow, DistributedGANWorkflow, QualityWorkflow, SegmentationWorkflow
@@ -39,6 +39,10 @@ STAGES: dict[str, type[CheckedWorkflow]] = {
     "features": SegmentationWorkflow,  # once: what it needs is neither a setting's nor a seed's
     "quality": QualityWorkflow,
 }
+
+
+_LATE_NETWORKS = {"segment": "segmenter_def", "features": "feature_network_def"}
+"""Networks that are first used when the generator is trained, by stage."""
 
 
 @dataclass
@@ -59,6 +63,7 @@ class Experiment:
         overrides: values for keys of the configs, as on the command line of ``monai.bundle run``.
         config_dir: folder of the configs.
         command: the command line that reproduces the run, for the report.
+        started: when the command began, by ``time.monotonic()``: what it imports and checks belongs to the run.
     """
 
     task: str
@@ -71,9 +76,9 @@ class Experiment:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     config_dir: str = "configs"
     command: str = ""
+    started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        self._started = time.monotonic()
         declared = self._declared()
         own = declared["profile"]
         if own is None and self.profile is not None:
@@ -124,10 +129,11 @@ class Experiment:
         return workflow
 
     def output_dir(self, setting: str, seed: int) -> Path:
-        return Path(self.run_dir) / f"seed_{seed}" / setting
+        return Path(below(self.run_dir, f"seed_{seed}", setting))
 
     def run(self) -> dict:
         """Run what is not finished; ``results.json`` is written anew after every setting. Returns its content."""
+        self._check_stages()
         self._check_held_out()
         self._check_sites()
         try:
@@ -153,6 +159,13 @@ class Experiment:
                 evaluation = self.workflow("evaluate", setting, seed)
                 if not evaluation.finished:
                     return evaluation.make("dataset").check()
+
+    def _check_stages(self) -> None:
+        """What any stage refuses of its configuration it refuses now, and not after the hours of those before it."""
+        for stage in self.stages:
+            workflow = self.workflow(stage, self.settings[0], self.seeds[0])
+            if stage in _LATE_NETWORKS:
+                _check_network(workflow, _LATE_NETWORKS[stage])
 
     def _check_sites(self) -> None:
         """Make the sites before the hours of training that come first: one without enough samples is refused."""
@@ -242,6 +255,13 @@ class Experiment:
         write_json(Path(self.run_dir) / "results.json", results)
         return results
 
+    def with_time_until_now(self, results: Mapping[str, Any]) -> dict:
+        """The results with the time of the whole run until now, written into ``results.json``."""
+        seconds = self._wall_seconds()
+        updated = dict(results) | ({} if seconds is None else {"wall_seconds": seconds})
+        write_json(Path(self.run_dir) / "results.json", updated)
+        return updated
+
     def _records(self, setting: str, name: str) -> list[dict]:
         paths = [self.output_dir(setting, seed) / name for seed in self.seeds]
         return [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
@@ -266,7 +286,13 @@ class Experiment:
         scores = self._collected(setting, "evaluation/metrics.json")
         if not scores or not segmenters:
             return {}
-        return scores | {"training_images": segmenters[0]["training_images"]}
+        folders = [self.output_dir(setting, seed) / "segmenter" for seed in self.seeds]
+        losses = [
+            segmenter_loss(folder, (folder / "record.json").stat().st_mtime)
+            for folder in folders
+            if (folder / "record.json").exists()
+        ]
+        return scores | {"training_images": segmenters[0]["training_images"], "segmenter_loss": losses}
 
     def _quality(self, setting: str) -> dict:
         return self._collected(setting, "quality/metrics.json")
@@ -297,7 +323,7 @@ class Experiment:
         """
         if self._earlier_seconds is None:
             return None
-        return round(self._earlier_seconds + time.monotonic() - self._started, 1)
+        return round(self._earlier_seconds + time.monotonic() - self.started, 1)
 
     @cached_property
     def _earlier_seconds(self) -> float | None:
@@ -310,6 +336,32 @@ class Experiment:
             r for s in self.settings for part in ("gan", "segmenter") for r in self._records(s, f"{part}/record.json")
         ]
         return round(sum(record["seconds"] for record in trainings), 1)
+
+
+def _check_network(workflow: CheckedWorkflow, key: str) -> None:
+    """
+    Pass an image of the training's size through a network, both without numbers.
+
+    Raises:
+        ConfigError: naming the key and the size.
+    """
+    size, channels = workflow.make("image_size"), workflow.make("image_channels")
+    with torch.device("meta"):
+        network, image = workflow.make(key)(), torch.empty(1, channels, size, size)
+    said = f"image_size: {key} does not take images of {size}x{size} pixels"
+    try:
+        output = network.eval()(image)
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(f"{said} ({str(error).splitlines()[0]})") from error
+    if isinstance(output, torch.Tensor) and output.shape[2:] != image.shape[2:]:
+        raise ConfigError(f"{said}: what it returns is {'x'.join(map(str, output.shape[2:]))}")
+
+
+@cache
+def segmenter_loss(folder: Path, finished: float) -> dict[str, float] | None:
+    """How the loss of a segmenter went that was finished at a time; None where its events are gone."""
+    loss = read_scalars(folder / "events").get("loss") if (folder / "events").is_dir() else None
+    return None if loss is None else summarize_loss(loss[1])
 
 
 def hardware() -> dict:

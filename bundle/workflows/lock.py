@@ -55,7 +55,7 @@ def _open_locked(lock: Path, path: Path) -> int:
         except BlockingIOError:
             os.close(handle)
             raise ConfigError(
-                f"another process is writing what {path} belongs to: wait for it, or choose another output_dir"
+                f"another process is writing what {path} belongs to: wait for it, or choose another run_dir"
             ) from None
         except OSError:  # no locks here, as on some network file systems
             return handle

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -18,18 +20,25 @@ from monai.utils import BundleProperty, BundlePropertyConfig, ensure_tuple
 
 from bundle.federation.job import CONDUCT_KEYS
 from bundle.files import digest, write_text
+from bundle.keys import PATH_KEYS, problem
+from bundle.plain_errors import plain_cause
+from bundle.text import escape_logs
 from bundle.workflows.checks import (
+    UNSET,
     ConfigError,
     check_arguments,
     check_numbers,
     check_overrides,
     check_selections,
+    check_steps,
     check_top_level_keys,
+    check_values,
+    is_computed,
     keys_in_use,
 )
 from bundle.workflows.lock import exclusive
 
-__all__ = ["CheckedWorkflow", "DistributedGANWorkflow", "QualityWorkflow", "SegmentationWorkflow"]
+__all__ = ["CheckedWorkflow", "DistributedGANWorkflow", "QualityWorkflow", "SegmentationWorkflow", "config_digest"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,13 +53,31 @@ INPUT_DIGESTS = "sha256 of inputs"
 _YAML_WORDS = {"true": True, "false": False, "null": None}
 
 
+def config_digest(path: str | os.PathLike) -> str:
+    """
+    Of the configuration that a run keeps, but for what it may change between its start and its resumption.
+
+    Args:
+        path: ``config_path`` of a :class:`CheckedWorkflow`.
+
+    Returns:
+        64 hexadecimal digits; empty without the file, as where MONAI's own workflow runs.
+    """
+    if not Path(path).is_file():
+        return ""
+    kept = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    content = {key: value for key, value in kept.items() if key not in MOVABLE_KEYS}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
 class CheckedWorkflow(ConfigWorkflow):
     """
     A :class:`monai.bundle.ConfigWorkflow` that refuses what MONAI accepts silently, and computes nothing twice.
 
-    When it is made, config files and overrides with keys that nothing uses, and components with arguments that they do
-    not take, raise :class:`bundle.workflows.ConfigError`; when it is initialized, missing properties do. When it runs,
-    three keys of the config count:
+    When it is made, config files and overrides with keys that nothing uses, values that are none of their key's kind
+    (:mod:`bundle.keys`), steps that do not fill epochs, and components with arguments that they do not take, raise
+    :class:`bundle.workflows.ConfigError`; when it is initialized, missing properties do. Places that an override names
+    are taken as they are written, and never evaluated. When it runs, three keys of the config count:
 
     ``config_path``
         where the resolved configuration is kept beside the outputs. A run that would go on with the outputs of another
@@ -78,7 +105,10 @@ class CheckedWorkflow(ConfigWorkflow):
         kwargs = {
             key: _YAML_WORDS.get(value, value) if isinstance(value, str) else value for key, value in kwargs.items()
         }
-        overrides = {key: value for key, value in kwargs.items() if key not in own}
+        overrides = _with_paths({key: value for key, value in kwargs.items() if key not in own})
+        kwargs |= overrides
+        check_numbers(overrides)
+        check_values(overrides)
         files = [str(file) for file in ensure_tuple(config_file)]
         for file in files:
             if not Path(file).is_file():
@@ -93,9 +123,16 @@ class CheckedWorkflow(ConfigWorkflow):
             workflow_type = "train" if "train" in written else "infer"
         tracking = kwargs.pop("tracking", None)
         super().__init__(config_file, workflow_type=workflow_type, **kwargs)
-        check_arguments(self._config())
+        if kwargs.get("logging_file") is not False:
+            escape_logs()
         check_numbers(self._config())
+        check_values(self._config())
         check_selections(self._config())
+        check_steps(self._config())
+        check_arguments(self._config())
+        for key in PATH_KEYS & self.parser.get().keys():
+            if not is_computed(self.parser[key]):
+                self.parser[key] = _as_path(self.parser[key])
         if tracking is not None:
             # whether somebody keeps track of a run is no part of what it computes: it goes on without, and with
             self._untracked = deepcopy(self.parser.get())
@@ -124,7 +161,7 @@ class CheckedWorkflow(ConfigWorkflow):
                 f"{name} (config key {self.properties[name][BundlePropertyConfig.ID]})" for name in problems
             )
             raise ConfigError(f"the configuration lacks required properties: {ids}")
-        unset = [key for key, value in self._config().items() if value == "???"]
+        unset = [key for key, value in self._config().items() if value == UNSET]
         if unset:
             raise ConfigError(f"these keys need a value, by --key VALUE or in a config file: {', '.join(unset)}")
         return super().initialize()
@@ -207,8 +244,39 @@ class CheckedWorkflow(ConfigWorkflow):
             also = "" if kept.is_relative_to(outputs) else f" and {kept}"
             raise ConfigError(
                 f"{kept} keeps another configuration than this one for the outputs in {outputs}; they differ in: "
-                f"{', '.join(changed)}. Choose another output_dir, or delete {outputs}{also} to start over"
+                f"{', '.join(changed)}. Choose another run_dir (behind FLARE: in server.yaml), or delete {outputs}"
+                f"{also} to start over"
             )
+
+
+# what MONAI takes for parts of an id, evaluates, looks up or replaces
+_MARKS = "#$@%"
+
+
+def _as_path(value: Any) -> Any:
+    """A place as MONAI leaves it alone: a text with one of its marks becomes an expression that is this text alone."""
+    text = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(text, str) or not set(_MARKS) & set(text):
+        return text
+    literal = repr(text)
+    for mark in _MARKS:
+        literal = literal.replace(mark, f"\\x{ord(mark):02x}")
+    return f"${literal}"
+
+
+def _with_paths(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Overrides whose places are taken as they are; a place that was read as a number, a list and so on is refused.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    taken = dict(overrides)
+    for key in PATH_KEYS & overrides.keys():
+        if wrong := problem(key, overrides[key]):
+            raise ConfigError(wrong)
+        taken[key] = _as_path(overrides[key])
+    return taken
 
 
 @contextmanager
@@ -217,10 +285,7 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        cause = error
-        # ValueError and OSError are what components say to users; their own causes are details
-        while cause.__cause__ is not None and not isinstance(cause, ValueError | OSError):
-            cause = cause.__cause__
+        cause = plain_cause(error)
         if cause is error:
             raise
         raise cause from None

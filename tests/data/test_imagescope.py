@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from skimage.measure import find_contours
 
+from bundle.data.annotations import MARKUP
 from bundle.data.errors import DataError
-from bundle.data.imagescope import fill_regions, number_instances, read_regions
+from bundle.data.markup import read_markup
+from bundle.data.outlines import fill_regions, number_instances
 
 
 def region(vertices, name=1, negative=0):
@@ -27,19 +29,19 @@ def write(path, *layers, head='<?xml version="1.0" encoding="UTF-8"?>'):
 
 
 def fill(path, shape=(20, 30)):
-    return fill_regions(read_regions(path), shape, path)
+    return fill_regions(read_markup(path, MARKUP), shape, path)
 
 
 def fails(path, *texts):
     with pytest.raises(DataError) as caught:
-        read_regions(path)
+        read_markup(path, MARKUP)
     for text in (str(path), *texts):
         assert text in str(caught.value)
 
 
 def test_x_runs_along_columns_and_layers_are_read_in_order(tmp_path):
     path = write(tmp_path / "a.xml", [box(2, 3, 10, 5, name=7)], [box(20, 0, 21, 1, name=9), box(0, 19, 29, 19)])
-    regions = read_regions(path)
+    regions = read_markup(path, MARKUP)
     assert [found.name for found in regions] == ["7", "9", "1"]
     assert regions[0].vertices.tolist() == [[1.5, 2.5], [10.5, 2.5], [10.5, 5.5], [1.5, 5.5]]
     instances, counts = fill(path)
@@ -84,8 +86,8 @@ def test_counts(tmp_path):
         box(100, 100, 110, 110),  # clipped and empty
     ]
     instances, counts = fill(write(tmp_path / "a.xml", regions))
-    assert vars(counts) == {"regions": 9, "skipped": 2, "clipped": 2, "empty": 2, "overlapping": 4, "vanished": 1,
-                            "negative": 0, "instances": 4}  # fmt: skip
+    assert vars(counts) == {"regions": 9, "skipped": 2, "ambiguous": 0, "frames": 0, "clipped": 2, "empty": 2,
+                            "overlapping": 4, "vanished": 1, "negative": 0, "instances": 4}  # fmt: skip
     assert np.unique(instances).tolist() == [0, 1, 2, 3, 4]
     assert (instances[3, 3], instances[2, 2]) == (2, 1)
     assert (np.count_nonzero(instances == 1), np.count_nonzero(instances == 2)) == (25 - 4, 36)
@@ -138,7 +140,7 @@ def test_bad_files(tmp_path):
     path.write_bytes(whole.replace(b"UTF-8", b"klingon"))
     fails(path, "corrupt XML")
     path.write_bytes(b"<svg></svg>")
-    fails(path, "the root element is svg, expected Annotations")
+    fails(path, "the root element is svg, expected annotations of ImageScope or ASAP")
     fails(tmp_path / "none.xml", "unreadable")
 
 

@@ -1,6 +1,7 @@
 """Layouts: cases as they lie on disk; conversion; grids; N4."""
 
 import json
+import os
 from collections import Counter
 
 import itk
@@ -8,14 +9,18 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from dicom_files import enhanced, series_slices, write_slices
 
 from bundle.data.case_conversion import ConvertOptions, convert_case
 from bundle.data.convert import as_label, read_volume, write_nifti
+from bundle.data.datalist import load_datalist
 from bundle.data.errors import DataError
 from bundle.data.geometry import correct_bias, isotropic_grid, resample
 from bundle.data.layouts import LAYOUTS, get_layout
-from bundle.data.layouts.base import parse_name
 from bundle.data.layouts.multi_organ import PUBLISHED
+from bundle.data.layouts.naming import parse_name
+from bundle.data.missing_slices import check_label_inside
+from bundle.data.preparation import PrepareOptions, prepare
 
 
 def save(path, array, affine=None):
@@ -62,6 +67,100 @@ def test_brats(tmp_path):
     assert problems == [f"case folder {tmp_path / 'own'}: missing own_t1ce.nii.gz, own_seg.nii.gz (or .nii)"]
     with pytest.raises(DataError, match="no such folder"):
         layout.discover(tmp_path / "nothing", layout.modalities)
+
+
+# Names as they are distributed; the last two words of a release are the value of the enhancing tumour and the suffix.
+RELEASES = {
+    "2018": ("HGG/Brats18_CBICA_AAB_1", "Brats18_CBICA_AAB_1_{}", "flair t1 t1ce t2 seg", 4, ".nii.gz"),
+    "2019": ("LGG/BraTS19_TCIA10_103_1", "BraTS19_TCIA10_103_1_{}", "flair t1 t1ce t2 seg", 4, ".nii.gz"),
+    "2020": ("BraTS20_Training_001", "BraTS20_Training_001_{}", "flair t1 t1ce t2 seg", 4, ".nii"),
+    "2021": ("BraTS2021_00000", "BraTS2021_00000_{}", "flair t1 t1ce t2 seg", 4, ".nii.gz"),
+    "2023": ("BraTS-GLI-00000-000", "BraTS-GLI-00000-000-{}", "t2f t1n t1c t2w seg", 3, ".nii.gz"),
+    "2023 meningioma": ("BraTS-MEN-00004-000", "BraTS-MEN-00004-000-{}", "t2f t1n t1c t2w seg", 3, ".nii.gz"),
+}
+
+
+def write_release(source, release, flat=False, label=None):
+    folder, pattern, words, enhancing, suffix = RELEASES[release]
+    for word in words.split():
+        array = (
+            ramp() + len(word) + ord(word[-1])
+            if word != "seg"
+            else (ramp() % 3 == 1).astype(np.uint8) * (label or enhancing)
+        )
+        save(source / ("." if flat else folder) / f"{pattern.format(word)}{suffix}", array)
+    return folder.split("/")[-1]
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("flat", [False, True])
+def test_releases_of_brats_by_their_own_names(tmp_path, release, flat):
+    name = write_release(tmp_path / "in", release, flat)
+    layout = get_layout("brats")
+    (case,), problems = layout.discover(tmp_path / "in", ("t1ce", "flair"))
+    assert not problems
+    _, pattern, words, enhancing, suffix = RELEASES[release]
+    found = {word: pattern.format(text) + suffix for word, text in
+             zip(("flair", "t1", "t1ce", "t2"), words.split(), strict=False)}  # fmt: skip
+    assert case.case == name
+    assert {key: path.name for key, path in case.images.items()} == {key: found[key] for key in ("t1ce", "flair")}
+    assert case.label.name == pattern.format("seg") + suffix
+    summary = prepare(PrepareOptions("brats", tmp_path / "in", tmp_path / "out", sites="single", test_fraction=0))
+    data = load_datalist(summary.path, deep=True)
+    assert sorted(data.labels) == [0, 1, 2, enhancing]
+    assert data.labels[enhancing] == "enhancing tumour"
+    assert data.modality == ("flair", "t1", "t1ce", "t2")
+    # The other release's value is refused, unless the user names it.
+    other = 7 - enhancing
+    write_release(tmp_path / "in", release, flat, label=other)
+    options = {"sites": "single", "test_fraction": 0}
+    with pytest.raises(DataError, match=f"holds the values {other}, expected only 0, 1, 2, {enhancing}"):
+        prepare(PrepareOptions("brats", tmp_path / "in", tmp_path / "out", **options))
+    prepare(PrepareOptions("brats", tmp_path / "in", tmp_path / "out", labels={0: "no", other: "yes"}, **options))
+
+
+def test_releases_that_number_labels_differently_do_not_mix(tmp_path):
+    for release in ("2021", "2023"):
+        write_release(tmp_path / "in", release)
+    options = {"sites": "single", "test_fraction": 0}
+    with pytest.raises(DataError, match="BraTS-GLI-00000-000 and BraTS2021_00000 number their labels in two ways"):
+        prepare(PrepareOptions("brats", tmp_path / "in", tmp_path / "out", **options))
+    write_release(tmp_path / "in", "2021", label=3)
+    labels = {0: "no", 1: "a", 2: "b", 3: "c"}
+    prepare(PrepareOptions("brats", tmp_path / "in", tmp_path / "out", labels=labels, **options))
+
+
+def test_the_label_map_with_a_foreign_name(tmp_path, caplog):
+    """BraTS 2020, case 355: the one of all releases."""
+    folder = tmp_path / "BraTS20_Training_355"
+    for word in ("flair", "t1", "t1ce", "t2"):
+        save(folder / f"BraTS20_Training_355_{word}.nii", ramp() + len(word) + ord(word[-1]))
+    save(folder / "W39_1998.09.19_Segm.nii", ramp())
+    layout = get_layout("brats")
+    (case,), problems = layout.discover(tmp_path, layout.modalities)
+    assert not problems
+    assert case.label.name == "W39_1998.09.19_Segm.nii"
+    assert "BraTS20_Training_355: its label map is W39_1998.09.19_Segm.nii" in caplog.text
+    # Two of them, or none with seg in its name: nobody can tell.
+    save(folder / "other_seg.nii.gz", ramp())
+    assert "missing BraTS20_Training_355_seg.nii.gz" in layout.discover(tmp_path, layout.modalities)[1][0]
+    (folder / "other_seg.nii.gz").unlink()
+    (folder / "W39_1998.09.19_Segm.nii").rename(folder / "W39.nii")
+    assert "missing BraTS20_Training_355_seg.nii.gz" in layout.discover(tmp_path, layout.modalities)[1][0]
+
+
+def test_missing_files_are_named_as_the_release_names_them(tmp_path):
+    write_release(tmp_path, "2023")
+    (tmp_path / "BraTS-GLI-00000-000" / "BraTS-GLI-00000-000-t1c.nii.gz").unlink()
+    save(tmp_path / "BraTS2021_00001_flair.nii.gz", ramp())
+    layout = get_layout("brats")
+    cases, problems = layout.discover(tmp_path, layout.modalities)
+    assert not cases
+    assert problems == [
+        f"case folder {tmp_path / 'BraTS-GLI-00000-000'}: missing BraTS-GLI-00000-000-t1c.nii.gz (or .nii)",
+        f"case BraTS2021_00001 in {tmp_path}: missing BraTS2021_00001_t1.nii.gz, BraTS2021_00001_t1ce.nii.gz, "
+        "BraTS2021_00001_t2.nii.gz, BraTS2021_00001_seg.nii.gz (or .nii)",
+    ]
 
 
 def test_tcga_lgg(tmp_path):
@@ -158,31 +257,11 @@ def test_msd(msd):
         layout.discover(msd, layout.modalities)
 
 
-def write_dicom(folder, array, spacing, series="1.2.3.4", skip=()):
-    folder.mkdir(parents=True, exist_ok=True)
-    writer = sitk.ImageFileWriter()
-    writer.KeepOriginalImageUIDOn()
-    for index in range(array.shape[2]):
-        if index in skip:
-            continue
-        image = sitk.GetImageFromArray(np.ascontiguousarray(array[:, :, index].T))
-        image.SetSpacing(spacing[:2])
-        position = f"-10\\-20\\{5 + index * spacing[2]}"
-        tags = {"0008|0060": "MR", "0020|000e": series, "0020|0037": "1\\0\\0\\0\\1\\0", "0020|0032": position,
-                "0020|0013": str(index), "0018|0050": str(spacing[2]), "0008|0018": f"{series}.{index + 1}",
-                "0010|0010": "Doe^Jane", "0020|000d": "1.2.3"}  # fmt: skip
-        for key, value in tags.items():
-            image.SetMetaData(key, value)
-        # File names in the reverse order of the positions: only these count.
-        writer.SetFileName(str(folder / f"{series}_{90 - index}.dcm"))
-        writer.Execute(image)
-
-
 @pytest.fixture
 def hospital(tmp_path):
     """A case with a DICOM series, a MetaImage and an NRRD label on one grid."""
     spacing, origin = (0.5, 0.5, 2.0), (-10.0, -20.0, 5.0)
-    write_dicom(tmp_path / "p1" / "flair", ramp(), spacing)
+    write_slices(tmp_path / "p1" / "flair", series_slices(ramp().T, spacing))
     sitk.WriteImage(volume(ramp(dtype=np.float32), spacing, origin), str(tmp_path / "p1" / "p1_t2.mha"))
     sitk.WriteImage(volume((ramp() % 3).astype(np.int16), spacing, origin), str(tmp_path / "p1" / "seg.nrrd"))
     return tmp_path
@@ -209,6 +288,60 @@ def test_volumes(hospital, tmp_path):
     assert convert_case(case, ("t2", "flair"), output, ConvertOptions(resample=1.0), layout.read)
 
 
+def test_dicom_in_one_file_and_in_a_tree(hospital, tmp_path):
+    folder = hospital / "p1" / "flair"
+    (folder / "study" / "series").mkdir(parents=True)
+    for path in folder.glob("*.dcm"):
+        path.rename(folder / "study" / "series" / path.name)
+    enhanced(ramp().T, (0.5, 0.5, 2.0)).save_as(hospital / "p1" / "t2.dcm", enforce_file_format=True)
+    (hospital / "p1" / "p1_t2.mha").unlink()
+    layout = get_layout("volumes")
+    (case,), problems = layout.discover(hospital, ("t2", "flair"))
+    assert not problems
+    output = tmp_path / "out" / "volumes" / "p1"
+    assert convert_case(case, ("t2", "flair"), output, ConvertOptions(), layout.read)
+    for name in ("t2", "flair"):
+        np.testing.assert_array_equal(np.asarray(nib.load(output / f"{name}.nii.gz").dataobj), ramp())
+    # A changed file far below is a changed source.
+    assert not convert_case(case, ("t2", "flair"), output, ConvertOptions(), layout.read)
+    os.utime(next((folder / "study" / "series").iterdir()), (1, 1))
+    assert convert_case(case, ("t2", "flair"), output, ConvertOptions(), layout.read)
+
+
+@pytest.mark.parametrize("resample", [None, 3.0])
+@pytest.mark.parametrize("absent", [[5], [0], [4, 5]])
+def test_slices_that_only_the_label_has(tmp_path, absent, resample):
+    """Numbered in order and evenly spaced: the series alone does not tell that its last slices are missing."""
+    spacing = (0.5, 0.5, 2.0)
+    whole = series_slices(ramp((4, 5, 6)).T, spacing)
+    write_slices(tmp_path / "p1" / "flair", [d for n, d in enumerate(whole) if n not in absent])
+    sitk.WriteImage(
+        volume((ramp((4, 5, 6)) % 3).astype(np.uint8), spacing, (-10.0, -20.0, 5.0)), tmp_path / "p1/seg.nrrd"
+    )
+    layout = get_layout("volumes")
+    (case,), _ = layout.discover(tmp_path, ("flair",))
+    with pytest.raises(DataError, match=f"seg goes on for {len(absent)} slices? where flair ends"):
+        convert_case(case, ("flair",), tmp_path / "out", ConvertOptions(resample=resample), layout.read)
+    write_slices(tmp_path / "p1" / "t2", whole)  # the label was drawn on this one
+    (case,), _ = layout.discover(tmp_path, ("flair", "t2"))
+    assert convert_case(case, ("flair", "t2"), tmp_path / "out", ConvertOptions(resample=3.0), layout.read)
+
+
+def test_labels_on_grids_of_their_own(tmp_path):
+    """Resampling is for these: another spacing, half a voxel off, cut to what they show."""
+    image = volume(ramp((8, 8, 6)))
+    for spacing, origin, shape in (
+        ((1.0, 1.0, 3.0), (0.0, 0.0, 0.0), (8, 8, 9)),
+        ((1.0, 1.0, 1.0), (0.5, 0.0, 0.0), (8, 8, 9)),
+        ((1.0, 1.0, 1.0), (2.0, 1.0, 2.0), (3, 3, 3)),
+        ((1.0, 1.0, 1.0), (4.0, 0.0, 0.0), (8, 8, 6)),
+    ):
+        label = volume((ramp(shape) % 3).astype(np.uint8), spacing, origin)
+        check_label_inside({"flair": image, "seg": label}, "seg")
+    with pytest.raises(DataError, match="for 1 slice where"):
+        check_label_inside({"flair": image, "seg": volume(ramp((3, 3, 3)), origin=(-1.0, 0.0, 0.0))}, "seg")
+
+
 def test_killed_conversion_leaves_nothing(hospital, tmp_path, monkeypatch):
     layout = get_layout("volumes")
     (case,), _ = layout.discover(hospital, ("t2",))
@@ -229,7 +362,7 @@ def test_volumes_bad(hospital):
         layout.discover(hospital, ())
     _, problems = layout.discover(hospital, ("flair", "t1"))
     assert f"case folder {hospital / 'p1'}: missing t1.EXT" in problems[0]
-    write_dicom(hospital / "p1" / "flair", ramp(), (0.5, 0.5, 2.0), series="1.2.9")
+    write_slices(hospital / "p1" / "flair", series_slices(ramp().T, series="1.2.9"), "{}.dcm")
     (case,), _ = layout.discover(hospital, ("flair",))
     with pytest.raises(DataError, match="flair: holds 2 DICOM series, expected exactly one"):
         layout.read(case, "flair")
@@ -241,12 +374,6 @@ def test_volumes_bad(hospital):
         read_volume(hospital / "p1" / "t1.nrrd")
     with pytest.raises(DataError, match="t1: holds 0 DICOM series"):
         read_volume(hospital / "p1" / "t1")
-
-
-def test_dicom_with_a_missing_slice(tmp_path):
-    write_dicom(tmp_path / "flair", ramp(), (1.0, 1.0, 1.0), skip=(1,))
-    with pytest.raises(DataError, match="missing or unevenly spaced"):
-        read_volume(tmp_path / "flair")
 
 
 def test_grids():
@@ -331,11 +458,54 @@ def test_multi_organ_missing_and_double_files(tmp_path):
     assert [case.case for case in cases] == ["e"]
     images, annotations = tmp_path / "images", tmp_path / "annotations"
     assert problems == [
-        f"case a: its annotation is missing, expected {annotations / 'a.xml'} (or .png, .tif, .tiff, .npy, .mat)",
+        f"case a: its annotation is missing, expected {annotations / 'a.xml'} "
+        "(or .geojson, .json, .png, .tif, .tiff, .npy, .npz, .mat)",
         f"case b: has 2 annotations, b.mat, b.npy in {annotations}; expected one",
-        f"case c: its image is missing, expected {images / 'c.png'} (or .tif, .tiff)",
+        f"case c: its image is missing, expected {images / 'c.tif'} (or .png, .tiff, .jpg, .jpeg, .svs)",
         f"case d: has 2 images, d.png, d.tif in {images}; expected one",
     ]
+
+
+@pytest.mark.parametrize(("image", "annotation", "together"), [
+    ("a.ome.tif", "a.xml", True), ("a.ome.tif", "a.ome.geojson", True), ("a.OME.TIFF", "a.ome.tif", False),
+    ("a.svs", "a.xml", True), ("a.jpg", "a.mat", True), ("a.JPEG", "a.png", False), ("a.png", "a.npz", True),
+    ("a.tif", "a.json", False), ("b.1.tif", "b.1.xml", True)])  # fmt: skip
+def test_multi_organ_pairs_by_name(tmp_path, image, annotation, together):
+    for images, annotations in [("images", "annotations")] + [(".", ".")] * together:
+        folder = tmp_path / f"{together}{images}"
+        touch(folder / images / image)
+        touch(folder / annotations / annotation)
+        cases, problems = discover_tiles(folder)
+        assert not problems
+        assert [(case.case, case.images["red"].name, case.label.name) for case in cases] == [
+            (image[:3] if image[0] == "b" else "a", image, annotation)
+        ]
+
+
+@pytest.mark.parametrize(("files", "words"), [
+    (["images/images.npy", "masks/masks.npy"], "PanNuke and HoVer-Net"),
+    (["images/a.ndpi", "masks/a.xml"], "a whole slide: export tiles"),
+    (["images/a.bmp", "masks/a.xml"], "convert it to PNG or TIFF"),
+    (["images/a.png", "masks/a.jpg"], "changes values: save the mask as PNG"),
+    (["images/a.png", "masks/a.zip"], "ImageJ's regions of interest"),
+    (["images/a.png", "masks/a.h5"], "an HDF5 file")])  # fmt: skip
+def test_multi_organ_names_formats_that_it_does_not_read(tmp_path, files, words):
+    for name in files:
+        touch(tmp_path / name)
+    cases, problems = discover_tiles(tmp_path)
+    assert not cases
+    assert any(words in problem for problem in problems)
+
+
+def test_multi_organ_passes_over_what_belongs_to_no_tile(tmp_path):
+    for name in ("images/a.png", "images/a.ndpi", "masks/a.xml", "masks/a.csv", "masks/cases.json", "masks/x.csv",
+                 "masks/overlay.jpg"):  # fmt: skip
+        touch(tmp_path / name)
+    cases, problems = discover_tiles(tmp_path)
+    assert ([case.label.name for case in cases], problems) == (["a.xml"], [])
+    for name in ("b.tif", "b.xml", "datalist.json"):
+        touch(tmp_path / "flat" / name)
+    assert discover_tiles(tmp_path / "flat")[1] == []
 
 
 def test_multi_organ_bad_folders(tmp_path):

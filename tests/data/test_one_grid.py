@@ -26,7 +26,10 @@ OTHER = {
     "permuted": AFFINE[:, [1, 2, 0, 3]],
     "turned": TURN @ AFFINE,
 }
-WITHIN = {"rounded": np.round(AFFINE + 0.004, 2), "a twentieth of a voxel": AFFINE + 0.05 * SHIFT}
+WITHIN = {
+    "rounded": AFFINE + 0.002 * np.eye(4)[[1, 0, 3, 2]] * (np.arange(4) < 3)[:, None],
+    "a twentieth of a voxel": AFFINE + 0.05 * SHIFT,
+}
 
 
 def arrays():
@@ -138,7 +141,9 @@ def test_a_label_that_would_be_emptied_is_an_error(tmp_path, capsys, arguments):
 
 def test_resampling_of_other_shapes_does_not_lose_the_label_silently(tmp_path, capsys):
     label = arrays()[1][..., :5]
-    write_case(tmp_path / "source", "brats", OTHER["shifted"], label)
+    elsewhere = AFFINE.copy()
+    elsewhere[:3, 3] += 500.5
+    write_case(tmp_path / "source", "brats", elsewhere, label)
     assert prepare(tmp_path / "source", tmp_path / "out", "brats", "--resample", "2") == 2
     assert "ml of the label 0 ml are left" in capsys.readouterr().err
     write_case(tmp_path / "source", "brats", AFFINE, label)
@@ -160,7 +165,9 @@ def test_modalities_of_a_case(tmp_path, capsys, layout, kind):
 
 def test_modalities_that_differ_by_rounding_are_refused_where_monai_would(tmp_path, capsys):
     write_case(tmp_path / "source", "brats", AFFINE)
-    save(tmp_path / "source/a/a_t2.nii.gz", arrays()[0] * 2, WITHIN["rounded"])
+    rounded = AFFINE.copy()
+    rounded[0, 0] *= 1.001
+    save(tmp_path / "source/a/a_t2.nii.gz", arrays()[0] * 2, rounded)
     arguments = ("--modalities", "flair", "t2")
     assert prepare(tmp_path / "source", tmp_path / "out", "brats", *arguments) == 2
     assert "differ by rounding" in capsys.readouterr().err
@@ -198,7 +205,7 @@ def test_affine_matrices_of_both_libraries():
 def test_axes_that_are_nearly_at_right_angles(tmp_path, layout, shear):
     sheared = AFFINE.copy()
     sheared[0, 2] = 3 * shear
-    image, label = arrays()
+    image, _ = arrays()
     write_case(tmp_path / "source", layout, sheared)
     if layout == "msd":
         save(

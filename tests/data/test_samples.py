@@ -187,3 +187,37 @@ def test_a_batch_is_its_draws_stacked(augmentation, cache_rate):
     # what a caller does to a batch is not done to the samples
     batch["image"].zero_()
     assert samples.batch(2, "A", 5, 9)["image"].any()
+
+
+def test_the_origin_of_a_sample_does_not_depend_on_what_is_chosen_and_made_of_it():
+    items = [{"number": n, "case": f"c{n}", "patient": f"p{n // 2}", "site": "A"} for n in range(3)]
+    origins = {}
+    for minimum, empty, size in ((1, 0, 6), (1, 1, 6), (3, 0, 6), (1, 0, 9)):
+        transform = lambda item, size=size: case(item["number"], size=size)  # noqa: E731
+        samples = SampleDataset(items, transform, AxialSlices(minimum, empty), keys=("image", "label"))
+        for index in range(len(samples)):
+            sample = samples[index]
+            origins.setdefault((sample["case"], sample["slice"]), set()).add(samples.origin(index))
+    assert origins[("c2", 1)] == {("p1", "c2", 1)}
+    assert all(len(found) == 1 for found in origins.values())
+    assert len(set.union(*origins.values())) == len(origins)
+    whole = SampleDataset(items, lambda item: case(item["number"]), WholeImage(), keys=("image", "label"))
+    assert [whole.origin(index) for index in range(3)] == [("p0", "c0"), ("p0", "c1"), ("p1", "c2")]
+
+
+@pytest.mark.parametrize("augmentation", [None, Compose([RandFlipd(["image", "label"], prob=0.5, spatial_axis=0)])])
+def test_samples_are_changed_before_they_are_augmented(augmentation):
+    plain = dataset(augmentation=augmentation)
+    seen = []
+
+    def change(index, sample):
+        seen.append(index)
+        return sample | {"image": sample["image"] + index + 1}
+
+    changed = plain.changed(change)
+    assert torch.equal(changed[3]["image"], plain[3]["image"] + 4)
+    ours, theirs = (found.batch(seed=2, name="A", first=0, count=6) for found in (changed, plain))
+    added = [draw(2, "A", place, 6).index + 1 for place in range(6)]
+    assert torch.equal(ours["image"], theirs["image"] + torch.tensor(added).reshape(6, 1, 1, 1))
+    assert sorted(seen[1:]) == list(range(6))
+    assert torch.equal(plain[3]["image"], dataset()[3]["image"]), "those that were there are as before"

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from bundle.data.errors import DataError
-from bundle.data.layouts.base import CaseFiles, parse_name
+from bundle.data.layouts.base import CaseFiles
+from bundle.data.layouts.naming import parse_name
 from bundle.data.splits import assign_sites, check_split, split_patients
 from bundle.data.tables import match_table, read_table
 
@@ -41,7 +42,10 @@ def sites_of_patients(cases, assigned):
         ("Brats18_TCIA01_131_1", "Brats18_TCIA01_131", "TCIA01"),
         ("Brats18_2013_2_1", "Brats18_2013_2", "2013"),
         ("BraTS20_Training_001", "BraTS20_Training_001", None),
+        ("BraTS2021_00000", "BraTS2021_00000", None),
+        ("BraTS19_CBICA_AAB_1", "BraTS19_CBICA_AAB", "CBICA"),
         ("BraTS-GLI-00005-100", "BraTS-GLI-00005", None),
+        ("BraTS-MET-00002-000", "BraTS-MET-00002", None),
         ("TCGA-DU-7294", "TCGA-DU-7294", "DU"),
         ("TCGA_CS_4941_19960909", "TCGA_CS_4941", "CS"),
         ("Phantom_A_001", "Phantom_A_001", "A"),

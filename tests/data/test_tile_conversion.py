@@ -77,7 +77,7 @@ def test_a_mirrored_image_is_refused_unless_accepted(case, tmp_path):
     path = case.images["red"]
     mirrored = np.ascontiguousarray(read_pixels(path)[:, ::-1])
     sitk.WriteImage(sitk.GetImageFromArray(mirrored, isVector=True), str(path))
-    with pytest.raises(DataError, match=r"is it the annotation of another tile, or mirrored\? --accept_mismatch"):
+    with pytest.raises(DataError, match=r"another tile, mirrored, or a mask whose nuclei are 0\? --accept_mismatch"):
         convert_tile(case, tmp_path / "a")
     assert not (tmp_path / "a").exists()
     assert convert_tile(case, tmp_path / "a", accept_mismatch=True)["contrast"] < 0.3

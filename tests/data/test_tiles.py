@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import scipy.io
 import SimpleITK as sitk
+import tifffile
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from bundle.data.annotations import read_annotation
 from bundle.data.errors import DataError
-from bundle.data.tiles import MIN_NUCLEI, check_pair, read_pixels, read_tile, stain_contrast
+from bundle.data.tiles import MIN_NUCLEI, check_pair, read_picture, read_pixels, read_tile, stain_contrast
 
 
 @pytest.fixture
@@ -57,19 +58,93 @@ def test_16_bits(tmp_path, rgb, suffix):
     fails(lambda: read_tile(save(path, rgb.astype(np.uint16) * 16)), path, "values up to 4080", "unknown")
 
 
-@pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_fourth_channel(tmp_path, rgb, suffix):
-    path = tmp_path / f"a{suffix}"
-    alpha = np.full((40, 60, 1), 255, np.uint8)
-    pixels, notes = read_tile(save(path, np.dstack([rgb, alpha])))
+LAYOUTS = [{}, {"tile": (16, 16)}, {"planarconfig": "separate"}, {"tile": (16, 16), "compression": "zlib"}]
+
+
+def save_four(path, rgb, fourth, extrasamples, factor=1, **options):
+    """Red, green, blue and a fourth channel, as PNG or TIFF; `extrasamples` is what the TIFF says of it."""
+    pixels = np.dstack([rgb, fourth]).astype(np.uint16 if factor > 1 else np.uint8) * factor
+    if path.suffix == ".png":
+        return save(path, pixels)
+    pixels = np.moveaxis(pixels, -1, 0) if "planarconfig" in options else pixels
+    tifffile.imwrite(path, pixels, photometric="rgb", extrasamples=[extrasamples], **options)
+    return path
+
+
+@pytest.mark.parametrize("factor", [1, 257])
+@pytest.mark.parametrize("options", LAYOUTS)
+@pytest.mark.parametrize(("name", "kind"), [("a.png", None), ("a.tif", "unassalpha"), ("a.tif", "assocalpha")])
+def test_opacity_is_composed_over_white(tmp_path, rgb, name, kind, options, factor):
+    path = tmp_path / name
+    alpha = np.full((40, 60), 255, np.uint8)
+    pixels, notes = read_tile(save_four(path, rgb, alpha, kind, factor, **options))
     np.testing.assert_array_equal(pixels, rgb)
-    assert notes == ["opaque fourth channel dropped"]
+    assert "opaque fourth channel dropped" in notes
     alpha[:, :20], alpha[:, 20:40] = 0, 51
-    pixels, notes = read_tile(save(path, np.dstack([rgb, alpha])))
-    assert notes == ["transparent fourth channel composed over white"]
+    stored = np.rint(rgb * (alpha[..., None] / 255)).astype(np.uint8) if kind == "assocalpha" else rgb
+    pixels, notes = read_tile(save_four(path, stored, alpha, kind, factor, **options))
+    assert "transparent fourth channel composed over white" in notes
     assert (pixels[:, :20] == 255).all()
     np.testing.assert_array_equal(pixels[:, 40:], rgb[:, 40:])
-    np.testing.assert_allclose(pixels[:, 20:40], 204 + rgb[:, 20:40] / 5, atol=0.5001)
+    np.testing.assert_allclose(pixels[:, 20:40], 204 + rgb[:, 20:40] / 5, atol=1.0001)
+
+
+@pytest.mark.parametrize("fourth", [0, 51, 255])
+@pytest.mark.parametrize("factor", [1, 257])
+@pytest.mark.parametrize("options", LAYOUTS)
+def test_a_fourth_channel_of_no_stated_meaning_is_dropped(tmp_path, rgb, options, factor, fourth):
+    fourth = np.full((40, 60), fourth, np.uint8)
+    pixels, notes = read_tile(save_four(tmp_path / "a.tif", rgb, fourth, "unspecified", factor, **options))
+    np.testing.assert_array_equal(pixels, rgb)
+    assert "fourth channel that is no opacity dropped" in notes
+
+
+@pytest.mark.parametrize("fill", [(255, 255, 255), (180, 150, 160), "transparent", "noise"])
+def test_a_tile_without_contrast_is_refused(tmp_path, rgb, fill):
+    path = tmp_path / "a.png"
+    if fill == "transparent":
+        save_four(path, rgb, np.zeros((40, 60)), None)
+    elif fill == "noise":
+        save(path, (rgb % 2 + np.array([200, 190, 195])).astype(np.uint8))
+    else:
+        save(path, np.full((40, 60, 3), fill, np.uint8) - (rgb % 200 == 0))
+    fails(lambda: read_tile(path), path, "its pixels hardly differ", "expected stained tissue")
+
+
+def test_jpeg(tmp_path, rgb):
+    smooth = np.rint(gaussian_filter(rgb.astype(float), (4, 4, 0))).astype(np.uint8)
+    for name in ("a.jpg", "a.JPEG", "a.png"):  # the content tells what it is
+        path = tmp_path / name
+        Image.fromarray(smooth).save(path, format="JPEG", quality=95)
+        assert np.abs(read_tile(path)[0].astype(int) - smooth).max() < 16
+    whole = path.read_bytes()
+    for kept in (2, 20, len(whole) // 2, len(whole) - 20):
+        path.write_bytes(whole[:kept])
+        fails(lambda: read_tile(path), path, "unreadable or truncated")
+    Image.fromarray(smooth).convert("CMYK").save(path, format="JPEG")
+    fails(lambda: read_tile(path), path, "stored as CMYK")
+    Image.fromarray(smooth[..., 0]).save(path, format="JPEG")
+    fails(lambda: read_tile(path), path, "has one channel")
+    fails(lambda: read_annotation(path, (40, 60), "i"), path, "stored with JPEG, which changes values")
+
+
+def test_grey_images_are_read_as_pictures(tmp_path, rgb):
+    for factor in (1, 257):
+        grey = rgb[..., 0].astype(np.uint16 if factor > 1 else np.uint8) * factor
+        for name in ("a.png", "a.tif"):
+            picture = read_picture(save(tmp_path / name, grey))
+            np.testing.assert_array_equal(picture.pixels, grey)
+            assert (picture.pixels.dtype, picture.opacity, picture.jpeg) == (grey.dtype, None, False)
+
+
+def test_a_png_of_many_pixels_is_refused_before_it_is_decoded(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(path)
+    content = bytearray(path.read_bytes())
+    content[16:24] = (100_000).to_bytes(4, "big") * 2
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    path.write_bytes(content)
+    fails(lambda: read_picture(path), path, "has 100000 × 100000 pixels", "cut tiles out of a whole slide")
 
 
 @pytest.mark.parametrize(("suffix", "note"), [(".png", "palette to RGB"), (".tif", "16 to 8 bits")])
@@ -193,12 +268,12 @@ def test_annotations_that_are_refused(tmp_path, rgb):
     refused(labels()[None], "shape (1, 40, 60)")
     refused(np.full((40, 60), "a"), "expected 2-D whole numbers")
     refused(np.arange(70000).reshape(100, 700), "69999 objects, expected at most 65535", shape=(100, 700))
-    refused(np.array([{}], dtype=object), "unreadable", "allow_pickle=False")
+    refused(np.array([{}], dtype=object), "unreadable", "Python objects")
     colours = save(tmp_path / "c.png", rgb)
     fails(lambda: read_annotation(colours, (40, 60), "i"), colours, "(40, 60, 3), expected one channel")
     text = tmp_path / "a.csv"
     text.write_text("1", encoding="utf-8")
-    fails(lambda: read_annotation(text, (40, 60), "i"), "of unknown kind, expected an annotation in .xml, .png")
+    fails(lambda: read_annotation(text, (40, 60), "i"), "of unknown kind, expected an annotation in .xml, .geojson")
     fails(lambda: read_annotation(tmp_path / "none.mat", (40, 60), "i"), "none.mat: no such file")
 
 
@@ -282,8 +357,47 @@ def test_nothing_to_compare():
     image, instances = tissue(0)
     assert stain_contrast(image, np.zeros_like(instances)) is None
     assert stain_contrast(image, np.ones_like(instances)) is None
-    assert stain_contrast(np.full_like(image, 200), instances) is None
+    assert stain_contrast(np.full_like(image, 200), instances) == 0
     contrast, notes = check_pair(255 - image, instances, "i", "a", accept_mismatch=True)
     assert (contrast < -1, notes) == (True, ["nuclei no darker than their surroundings, accepted"])
-    # Few nuclei say little: they are not refused.
-    assert check_pair(255 - image, np.where(instances < MIN_NUCLEI, instances, 0), "i", "a")[1] == []
+
+
+@pytest.mark.parametrize("count", [3, MIN_NUCLEI - 1, MIN_NUCLEI + 5])
+def test_objects_that_are_lighter_than_what_is_around_them_are_refused(count):
+    image, instances = tissue(0)
+    instances = np.where(instances <= count, instances, 0)
+    check_pair(image, instances, "i", "a")
+    fails(lambda: check_pair(255 - image, instances, "i.tif", "a.png"),
+          "a.png: its nuclei are not darker", "a mask whose nuclei are 0?", "--accept_mismatch")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.npy", "a.mat"])
+@pytest.mark.parametrize("pieces", [1, 2, 30])
+def test_inverted_masks_are_refused(tmp_path, name, pieces):
+    """Also where the background falls into pieces, so that none is large."""
+    image, instances = tissue(0)
+    mask = np.where(instances > 0, 0, 255).astype(np.uint8)
+    if pieces > 1:
+        mask[:, :: 200 // pieces] = 0
+    path = tmp_path / name
+    if name == "a.npy":
+        np.save(path, mask)
+    elif name == "a.mat":
+        scipy.io.savemat(path, {"inst_map": mask})
+    else:
+        save(path, mask)
+    found = read_annotation(path, (200, 200), "i.tif").instances
+    fails(lambda: check_pair(image, found, "i.tif", path), path, "a mask whose nuclei are 0?")
+    assert check_pair(image, found, "i.tif", path, accept_mismatch=True)[1][0].endswith(", accepted")
+
+
+def test_objects_as_large_as_no_nucleus_are_refused():
+    image, instances = tissue(0)
+    y, x = np.mgrid[:200, :200]
+    frame = np.where(instances > 0, instances, instances.max() + 1)
+    fails(
+        lambda: check_pair(image, frame, "i.tif", "a.xml"), "a.xml: one of its 26 nuclei covers", "% of i.tif: a frame"
+    )
+    small = np.where((x % 8 < 2) & (y % 8 < 2), 1 + y // 8 * 25 + x // 8, 0).astype(np.uint16)
+    small[:60, :60] = 1
+    fails(lambda: check_pair(image, small, "i", "a"), "times as large as their median", "a tissue's outline")

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import struct
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from bundle.engines import AtomicCheckpointSaver, CaseMetricsSaver, Progress, Re
 class Run:
     """An engine that adds 1 to a weight per step, with the handlers of our configs, and a clock that it moves."""
 
-    def __init__(self, folder, clock=None, fail_at=None):
+    def __init__(self, folder, clock=None, fail_at=None, identity=None):
         self.folder, self.clock = folder, clock if clock is not None else [0.0]
         self.network = torch.nn.Linear(1, 1, bias=False)
         torch.nn.init.zeros_(self.network.weight)
@@ -22,8 +23,8 @@ class Run:
         self.engine = Engine(self.step)
         self.engine.logger.setLevel(logging.WARNING)
         objects = {"network": self.network}
-        Resume(str(folder / "latest.pt"), objects).attach(self.engine)
-        AtomicCheckpointSaver(str(folder), objects).attach(self.engine)
+        Resume(str(folder / "latest.pt"), objects, identity=identity).attach(self.engine)
+        AtomicCheckpointSaver(str(folder), objects, identity=identity).attach(self.engine)
         WeightsSaver(str(folder / "weights.pt"), self.network).attach(self.engine)
         TrainingRecord(str(folder / "record.json"), {"name": "toy", "weight": self.weight}).attach(self.engine)
 
@@ -85,7 +86,8 @@ def test_checkpoints_replace_each_other_under_one_name(tmp_path):
         Events.EPOCH_COMPLETED, lambda e: seen.append([p.name for p in tmp_path.iterdir() if p.is_file()])
     )
     run()
-    assert seen == [["latest.pt"]] * 4
+    assert [sorted(names) for names in seen] == [["latest.pt"]] + [["latest.previous.pt", "latest.pt"]] * 3
+    assert load(tmp_path / "latest.previous.pt")["trainer"]["iteration"] == 9
     checkpoint = load(tmp_path / "latest.pt")
     assert checkpoint["network"]["weight"].item() == 12
     assert checkpoint["trainer"]["iteration"] == 12
@@ -130,10 +132,54 @@ def test_a_run_killed_after_its_last_checkpoint_completes_without_a_step(tmp_pat
     assert record(tmp_path)["steps"] == before["steps"] == 12
 
 
+@pytest.mark.parametrize("damage", ["truncated", "empty", "flipped", "missing"])
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_gone_on_from(tmp_path, caplog, damage):
+    with pytest.raises(RuntimeError, match="ends here"):
+        Run(tmp_path, fail_at=8)()
+    latest = tmp_path / "latest.pt"
+    content = bytearray(latest.read_bytes())
+    content[content.index(struct.pack("<f", 6.0))] ^= 1
+    latest.write_bytes({"truncated": content[:-200], "empty": b"", "flipped": bytes(content)}.get(damage, b""))
+    if damage == "missing":
+        latest.unlink()
+    run = Run(tmp_path)
+    steps = []
+    run.engine.add_event_handler(Events.ITERATION_COMPLETED, lambda e: steps.append(e.state.iteration))
+    run()
+    assert steps == list(range(4, 13))
+    assert run.weight() == 12
+    assert (f"the checkpoint {latest} is damaged" in caplog.text) == (damage != "missing")
+    assert (tmp_path / "latest.damaged.pt").exists() == (damage != "missing")
+
+
+def test_without_a_whole_checkpoint_the_words_name_the_file(tmp_path):
+    Run(tmp_path)(epochs=2)
+    for name in ("latest.pt", "latest.previous.pt"):
+        (tmp_path / name).write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"previous\.pt is damaged: .*; there is no other one\. Restore it"):
+        Run(tmp_path)()
+    (tmp_path / "latest.previous.pt").unlink()
+    (tmp_path / "latest.pt").write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"latest\.pt is damaged: .*; there is no other one\. Restore it"):
+        Run(tmp_path)()
+
+
+def test_a_checkpoint_of_another_run_is_refused_and_left(tmp_path):
+    Run(tmp_path, identity={"seed": 0, "config": lambda: "a"})(epochs=1)
+    before = (tmp_path / "latest.pt").read_bytes()
+    for other in ({"seed": 1, "config": "a"}, {"seed": 0, "config": "b"}, {"seed": 0}, {}):
+        with pytest.raises(ValueError, match=r"latest\.pt is of another training: (seed|config) .*, expected "):
+            Run(tmp_path, identity=other)()
+    assert (tmp_path / "latest.pt").read_bytes() == before
+    run = Run(tmp_path, identity={"seed": 0, "config": lambda: "a"})
+    run(epochs=2)
+    assert run.weight() == 6
+
+
 def test_weights_and_record_only_when_completed(tmp_path):
     with pytest.raises(RuntimeError, match="ends here"):
         Run(tmp_path, fail_at=12)()
-    assert [path.name for path in tmp_path.iterdir()] == ["latest.pt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["latest.previous.pt", "latest.pt"]
 
 
 def test_equal_weights_are_equal_files(tmp_path):

@@ -118,9 +118,12 @@ def assert_same_training(run_dir, local):
     for key in ("generator", "optimizer", "lr_scheduler"):
         torch.testing.assert_close(checkpoints[0][key], checkpoints[1][key], rtol=0, atol=0)
     for site in SITES:
-        (path,) = (run_dir / "participants" / site / "checkpoints").rglob(f"step_{STEPS:09d}.pt")
+        (path,) = (run_dir / "participants" / site / "checkpoints").rglob(f"step_{STEPS:09d}_run_{STEPS:09d}.pt")
         state = load(path)
-        assert (state.pop("site"), state.pop("seed")) == (site, 0)
+        identity = state.pop("identity")
+        assert (identity["role"], identity["site"], identity["seed"]) == ("site", site, 0)
+        assert identity["training"] == path.parents[1].name
+        state.pop("digest")
         expected = dict(local.states[site])
         assert state.pop("policy") == expected.pop("policy")
         torch.testing.assert_close(state, expected, rtol=0, atol=0)

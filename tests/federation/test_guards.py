@@ -26,7 +26,7 @@ def spoilt(value, index=(0, 0, 0, 0), **arguments):
 
 
 def test_what_a_site_computes_passes():
-    check_info(SiteInfo(**INFO), "A", 5, 3)
+    check_info(SiteInfo(**INFO), "A", 5, (3, 4, 4))
     check_info(SiteInfo(**INFO), "A", 5)
     check_reply(SiteReply(**REPLY), BATCH, CONDITIONS)
     check_reply(SiteReply(**REPLY), BATCH, CONDITIONS, max_gradient_norm=2.0)
@@ -34,7 +34,7 @@ def test_what_a_site_computes_passes():
 
 def test_what_a_site_withholds_passes():
     nothing = torch.empty(0, dtype=torch.uint8)
-    check_info(SiteInfo(**INFO | {"conditions": nothing}), "A", 5, 3)
+    check_info(SiteInfo(**INFO | {"conditions": nothing}), "A", 5, (3, 4, 4))
     check_reply(SiteReply(**REPLY | {"losses": {}}), BATCH, CONDITIONS)
     own = replace(BATCH, conditions=CONDITIONS)
     check_reply(SiteReply(**REPLY | {"conditions": nothing}), own, CONDITIONS)
@@ -113,11 +113,13 @@ def test_messages_of_another_kind_do_not_pass():
         ({"num_samples": True}, "num_samples is True"),
         ({"step": 4}, "for step 4, not 5"),
         ({"trained": -1}, "trained is -1"),
-        ({"conditions": CONDITIONS[:, :2]}, "2 channels, not 3"),
+        ({"conditions": CONDITIONS[:, :2]}, "conditions of shape 2×4×4, expected 3×4×4"),
+        ({"conditions": torch.ones(2, 3, 4, 5, dtype=torch.uint8)}, "conditions of shape 3×4×5, expected 3×4×4"),
+        ({"conditions": torch.ones(2, 3, 1, 1, dtype=torch.uint8)}, "conditions of shape 3×1×1, expected 3×4×4"),
         ({"conditions": CONDITIONS[:1]}, "1 conditions for a batch_size of 2"),
         ({"conditions": CONDITIONS[:0].float()}, "not empty"),
         ({"batch_size": 0}, "batch_size is 0"),
-        ({"batch_size": 2**17}, "at most 65536"),
+        ({"batch_size": 17, "conditions": CONDITIONS[:0]}, "batch_size is 17, expected at most 16"),
         ({"nonce": "<b>"}, "nonce is"),
         ({"policy": "x" * 301}, "policy is"),
         ({"conditions": CONDITIONS[0]}, "B×X×H×W"),
@@ -128,4 +130,4 @@ def test_messages_of_another_kind_do_not_pass():
 )
 def test_what_no_site_says_of_itself_does_not_pass(change, message):
     with pytest.raises(Violation, match=message):
-        check_info(SiteInfo(**INFO | change), "A", 5, 3)
+        check_info(SiteInfo(**INFO | change), "A", 5, (3, 4, 4), 16)

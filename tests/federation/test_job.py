@@ -17,7 +17,7 @@ def make(overrides=None, files=FILES, version=__version__):
 
 
 def test_a_job_survives_json_and_is_accepted_where_the_configs_are_the_same():
-    job = make({"num_steps": 20, "label_groups": {"core": [1, 4]}, "betas": [0.5, 0.9], "l1_weight": None})
+    job = make({"num_steps": 20, "label_groups": {"core": [1, 4]}, "betas": [0.5, 0.9], "compression": None})
     again = Job.from_dict(json.loads(json.dumps(job.to_dict())))
     assert again == job
     again.check(config_dir(), __version__)
@@ -36,7 +36,7 @@ def test_a_job_survives_json_and_is_accepted_where_the_configs_are_the_same():
     ],
 )
 def test_a_job_carries_nothing_that_is_evaluated(overrides):
-    refused = "expected (a plain value|a key of the configs that holds a plain value)"
+    refused = "override .*: expected"
     with pytest.raises(JobError, match=refused):
         make(overrides)
     # one that was made by other means is refused where it arrives

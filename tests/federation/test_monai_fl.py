@@ -194,7 +194,7 @@ NONE = np.zeros(0, np.uint8)
     [
         (exchange(statistics={"site": "B", "step": 1}), "is for site 'B', not 'A'"),
         (exchange(statistics={"site": "A", "step": 0}), "step is 0"),
-        (exchange(statistics={"site": "A", "step": 1.0}), "step is 1.0"),
+        (exchange(statistics={"site": "A", "step": 1.0}), "got 1.0"),
         (exchange(statistics={"step": None}), r"not \['conditions', 'images', 'nonce', 'site'\]"),
         (exchange(statistics={"site": "A", "step": 1, "images": 3}), "a field twice"),
         (exchange(weights=None), r"not \['nonce', 'site', 'step'\]"),

@@ -1,4 +1,6 @@
+import re
 from copy import deepcopy
+from pathlib import Path
 
 import pytest
 import torch
@@ -205,14 +207,19 @@ def test_a_step_whose_answer_failed_is_not_done_twice():
     assert same(site.step(batch(1)), twin.step(batch(1)))
 
 
-def stored(folder, interval=2):
-    return sites({"A": 3}, store=lambda name: SiteStore(folder / name, interval=interval))[0]
+def stored(folder, interval=2, **kwargs):
+    return sites({"A": 3}, store=lambda name: SiteStore(folder / name, interval=interval), **kwargs)[0]
+
+
+def kept(folder):
+    """Step and length of the course of every checkpoint."""
+    return sorted(tuple(int(number) for number in re.findall("[0-9]+", p.name)) for p in (folder / "A").iterdir())
 
 
 def test_a_site_goes_back_to_its_own_checkpoint_of_the_step(tmp_path, caplog):
     caplog.set_level("INFO", "bundle")
     replies = train(stored(tmp_path), range(1, 8))
-    assert [p.name for p in sorted((tmp_path / "A").iterdir())] == ["step_000000004.pt", "step_000000006.pt"]
+    assert kept(tmp_path) == [(2, 2), (4, 4), (6, 6)]
     for killed in (False, True):
         site = stored(tmp_path)
         if not killed:
@@ -247,30 +254,75 @@ def test_a_site_takes_the_newest_of_what_it_has(tmp_path, caplog):
         site.open(0)
 
 
-def test_checkpoints_of_an_abandoned_course_go_with_the_next_that_is_kept(tmp_path):
+def leap(site, step):
+    """What a server can have a site do at any time: a step far away."""
+    site.open(step)
+    site.step(batch(step))
+
+
+@pytest.mark.parametrize(
+    "excursion",
+    [
+        pytest.param(lambda site: [leap(site, 10**6 + 2 * number) for number in range(8)], id="far steps"),
+        pytest.param(lambda site: [leap(site, 14 + 3 * number) for number in range(8)], id="leaps"),
+        pytest.param(lambda site: [leap(site, 12) for _ in range(8)], id="one step"),
+        pytest.param(lambda site: [leap(site, 1 + number % 2) for number in range(8)], id="back to the first"),
+        pytest.param(lambda site: [leap(site, step) for step in (2, 10**6, 4, 500, 1) * 3], id="all over"),
+    ],
+)
+@pytest.mark.parametrize("restart", [False, True])
+def test_no_excursion_makes_a_site_lose_what_it_has_learnt(tmp_path, excursion, restart):
+    """The server goes elsewhere, as far and often as it likes; when it is back, all is as if nothing had been."""
+    (whole,) = sites({"A": 3})
+    replies = train(whole, range(1, 14))
+    site = stored(tmp_path)
+    train(site, range(1, 11))
+    excursion(site)
+    site = stored(tmp_path) if restart else site
+    assert {(6, 6), (8, 8), (10, 10)} <= set(kept(tmp_path))
+    assert len(kept(tmp_path)) <= 6
+    assert site.open(11).trained == 10
+    assert all(same(one, other) for one, other in zip(train(site, range(11, 14)), replies[10:], strict=True))
+
+
+def test_checkpoints_of_an_abandoned_course_go_when_the_next_is_longer(tmp_path):
     site = stored(tmp_path)
     train(site, range(1, 9))
-    site.open(7)
-    train(site, [7])
-    assert len(list((tmp_path / "A").iterdir())) == 2
-    site.open(4)  # 8 and 6 are ahead, and there is none of at most 3
-    train(site, range(4, 6))
-    assert [p.name for p in (tmp_path / "A").iterdir()] == ["step_000000004.pt"]
+    site.open(3)  # its server lost its own, and goes back to the first of the site's; some steps are gone for good
+    assert site.trained == 0
+    train(site, range(3, 9))
+    assert set(kept(tmp_path)) == {(4, 4), (6, 6), (8, 8), (4, 2), (6, 4), (8, 6)}
+    train(site, range(9, 15))
+    assert kept(tmp_path) == [(10, 8), (12, 10), (14, 12)]
 
 
-def test_a_damaged_checkpoint_is_passed_over(tmp_path, caplog):
-    train(stored(tmp_path), range(1, 8))
-    newest = tmp_path / "A/step_000000006.pt"
-    newest.write_bytes(newest.read_bytes()[:-100])
+@pytest.mark.parametrize("damage", ["truncated", "empty", "flipped", "pickled object"])
+def test_a_damaged_checkpoint_is_passed_over(tmp_path, caplog, damage):
+    site = stored(tmp_path)
+    train(site, range(1, 7))
+    newest = tmp_path / "A" / "step_000000006_run_000000006.pt"
+    content = bytearray(newest.read_bytes())
+    if damage == "flipped":
+        content[content.index(weights(site.discriminator)[:8].numpy().tobytes())] ^= 1
+    newest.write_bytes({"truncated": content[:-100], "empty": b""}.get(damage, content))
+    if damage == "pickled object":
+        torch.save({"state": Path}, newest)
     assert stored(tmp_path).open(8).trained == 4
-    assert "step_000000006.pt cannot be read, an older one has to do" in caplog.text
+    assert f"the checkpoint {newest} is damaged" in caplog.text
+    assert "an older one has to do" in caplog.text
 
 
-def test_checkpoints_of_another_run_are_refused(tmp_path):
+@pytest.mark.parametrize("other", [{"seed": 1}, {"name": "B"}, {"training": "another"}])
+def test_checkpoints_of_another_run_are_refused_by_name(tmp_path, other):
     train(stored(tmp_path), range(1, 3))
-    (other,) = sites({"A": 3}, seed=1, store=lambda name: SiteStore(tmp_path / name))
-    with pytest.raises(ValueError, match="checkpoints of site 'A' with seed 0, not of 'A' with 1"):
-        other.open(3)
+    name = other.get("name", "A")
+    (site,) = sites(
+        {name: 3},
+        seed=other.get("seed", 0),
+        store=lambda _: SiteStore(tmp_path / "A", training=other.get("training", "")),
+    )
+    with pytest.raises(ValueError, match=r"step_000000002_run_000000002\.pt is of another training: \w+ .*, expected "):
+        site.open(3)
 
 
 def test_a_full_disk_at_a_site_does_not_stop_it(tmp_path, monkeypatch, caplog):

@@ -22,8 +22,9 @@ from one_process import train_in_one_process
 
 pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
 
+from certificates import authority, certify_again
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 
 from bundle import __version__
 from bundle.data import load_datalist, write_site_lists
@@ -72,25 +73,6 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def authority(folder):
-    """The certificate and the private key of the authority of a project that was provisioned in ``folder``."""
-    state = json.loads((folder / "federation" / "state" / "cert.json").read_text(encoding="utf-8"))
-    key = serialization.load_pem_private_key(state["root_pri_key"].encode(), password=None)
-    return x509.load_pem_x509_certificate(state["root_cert"].encode()), key
-
-
-def certify_again(kit, by, key, end):
-    """Another certificate for the site of a kit: the same names and key, another signature and end."""
-    path = kit / "startup" / "client.crt"
-    old = x509.load_pem_x509_certificate(path.read_bytes())
-    builder = x509.CertificateBuilder(
-        by.subject, old.subject, old.public_key(), x509.random_serial_number(), end - timedelta(days=30), end
-    )
-    for extension in old.extensions:
-        builder = builder.add_extension(extension.value, extension.critical)
-    path.write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
-
-
 def tamper(kit):
     """Flip a byte of the certificate's signature."""
     path = kit / "startup" / "client.crt"
@@ -113,7 +95,7 @@ def federation(phantom_dir, tmp_path_factory):
     lists = write_site_lists(load_datalist(phantom_dir), folder / "data")
     local = {"device": "cpu", "num_threads": 1}
     for name in (SERVER, *SITES, *STRANGERS):
-        prepare_kit(kits[name])
+        prepare_kit(kits[name], check=False)
     for site in (*SITES, *STRANGERS):
         own = {"dataset_dir": str(lists.get(site, lists["A"]).parent), "checkpoint_dir": str(folder / site), **local}
         (kits[site] / "local" / "site.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")

@@ -1,5 +1,6 @@
 """What is submitted again and what is not, against a FLARE server that is a script."""
 
+import re
 import sys
 import textwrap
 import time
@@ -11,7 +12,8 @@ from bundle.federation.flare import GivenUp, Participants, Policy, Supervisor
 
 def about(step, saved, finished=False, paused=False, **states):
     sites = {site: {"state": state} for site, state in ({"A": "present", "B": "present"} | states).items()}
-    return {"step": step, "saved": saved, "finished": finished, "paused": paused, "sites": sites}
+    sent = {"steps": 1500, "bytes_to_sites": 2 * 10**6 * step, "bytes_from_sites": 10**6 * step}
+    return {"step": step, "saved": saved, "finished": finished, "paused": paused, "sites": sites} | sent
 
 
 class Server:
@@ -150,20 +152,53 @@ def test_without_a_new_checkpoint_it_is_less_and_less_often_and_then_not_at_all(
 
 
 NO_RUN_DIR = "job.JobError: server.yaml: expected run_dir"
+NO_MEMORY = "torch.OutOfMemoryError: out of memory"
 
 
-def test_what_failed_twice_for_the_same_reason_is_not_tried_again(tmp_path, caplog):
-    server = Server([KILLED], [KILLED], [DONE], errors=[NO_RUN_DIR, NO_RUN_DIR])
-    with pytest.raises(GivenUp, match=r"JobError: server.yaml: expected run_dir \(job-1/log.txt in the server's kit\)"):
+@pytest.mark.parametrize(
+    "error",
+    [
+        NO_RUN_DIR,
+        "workflows.ConfigError: /run/config.yaml keeps another configuration than this one",
+        "data.DataError: bank.npz: expected conditions",
+        "privacy.LedgerError: the ledger was changed",
+        "PermissionError: [Errno 13] Permission denied: '/run'",
+        "roster.TooFewSites: step 7 needs 2 of 2 sites and has 1. With so many left out or ended this run cannot go on",
+    ],
+)
+def test_what_stays_until_a_person_changes_something_is_not_tried_again(tmp_path, error):
+    server = Server([KILLED], [DONE], errors=[error])
+    reason = error.rpartition(".")[2] if error.startswith("Perm") else error.partition(".")[2]
+    with pytest.raises(GivenUp, match=re.escape(reason[:20])) as raised:
+        supervise(server, tmp_path).run()
+    assert "(job-0/log.txt in the server's kit); the next would end so too" in str(raised.value)
+    assert len(server.submitted) == 1
+
+
+def test_it_is_not_tried_again_when_it_comes_behind_a_new_checkpoint_either(tmp_path):
+    server = Server([("RUNNING", about(30, 20)), KILLED], [DONE], errors=[NO_RUN_DIR])
+    with pytest.raises(GivenUp, match="expected run_dir"):
+        supervise(server, tmp_path).run()
+    assert len(server.submitted) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [NO_MEMORY, "roster.TooFewSites: step 1 needs 2 sites and has 1; without B (missing: refused: see the log)"],
+)
+def test_what_failed_twice_for_the_same_reason_is_not_tried_again(tmp_path, caplog, error):
+    server = Server([KILLED], [KILLED], [DONE], errors=[error, error])
+    said = error.partition(".")[2]
+    with pytest.raises(GivenUp, match=re.escape(f"{said} (job-1/log.txt in the server's kit)")):
         supervise(server, tmp_path).run()
     assert len(server.submitted) == 2
-    assert "JobError: server.yaml: expected run_dir" in caplog.text  # the first time, too
+    assert said in caplog.text  # the first time, too
 
 
 @pytest.mark.parametrize(
     "errors",
     [
-        [NO_RUN_DIR, "job.JobError: server.yaml: unknown key"],
+        [NO_MEMORY, "torch.OutOfMemoryError: out of memory again"],
         ["roster.TooFewSites: step 7 needs 2 of 2 sites and has 1"] * 2,
         ["flare.JobEnded: the job was ended from outside"] * 2,
         ["workflows.ConfigError: another process is writing what config.yaml belongs to"] * 2,
@@ -177,7 +212,7 @@ def test_another_reason_and_one_that_may_pass_is(tmp_path, errors):
 
 def test_the_same_reason_behind_a_new_checkpoint_is_another_time(tmp_path):
     jobs = [[("RUNNING", about(20 * n + 30, 20 * n + 20)), KILLED] for n in range(3)]
-    assert supervise(Server(*jobs, [DONE], errors=[NO_RUN_DIR] * 3), tmp_path).run() == "job-3"
+    assert supervise(Server(*jobs, [DONE], errors=[NO_MEMORY] * 3), tmp_path).run() == "job-3"
 
 
 def test_a_new_checkpoint_starts_the_count_again(tmp_path):
@@ -242,6 +277,46 @@ def test_a_server_that_comes_back_is_waited_for(tmp_path, caplog):
     server.down = 10**6
     with pytest.raises(GivenUp, match="the server does not answer since 60 s: down"):
         supervise(server, tmp_path, policy=Policy(patience=60)).run()
+
+
+def test_while_the_server_does_not_answer_it_says_how_long_it_asks(tmp_path, caplog):
+    server = Server([DONE])
+    server.down = 10**6
+    with pytest.raises(GivenUp, match="the same command goes on"):
+        supervise(server, tmp_path, policy=Policy(patience=200, interval=5)).run()
+    waits = [int(seconds) for seconds in re.findall(r"asked for (\d+) s more", caplog.text)]
+    assert waits[0] == 200
+    assert len(waits) == 4
+    assert waits == sorted(waits, reverse=True)
+
+
+def test_a_training_says_how_far_it_is(tmp_path, caplog):
+    caplog.set_level("INFO")
+    steps = [
+        about(0, 0, A="missing", B="missing"),
+        about(3, 0),
+        about(20, 20),
+        about(21, 20, B="missing"),
+        about(40, 40),
+    ]
+    server = Server([("RUNNING", None), *[("RUNNING", one) for one in steps], DONE])
+    assert supervise(server, tmp_path, policy=Policy(interval=1, report=1000)).run() == "job-0"
+    said = [line for line in caplog.messages if "waits" in line or "start" in line or line.startswith("step")]
+    assert said[:5] == [
+        "job job-0: server and sites start, read their data and open",
+        "step 3 of 1500, saved up to 0 · 6.0 MB to and 3.0 MB from the sites · A, B answer",
+        "step 20 of 1500, saved up to 20 · 40.0 MB to and 20.0 MB from the sites · A, B answer",
+        "step 21 of 1500, saved up to 20 · 42.0 MB to and 21.0 MB from the sites · A answers; B: missing",
+        "step 40 of 1500, saved up to 40 · 80.0 MB to and 40.0 MB from the sites · A, B answer",
+    ]
+
+
+@pytest.mark.parametrize(("report", "lines"), [(None, 0), (1000, 1), (5, 3)])
+def test_between_checkpoints_it_says_so_every_now_and_then(tmp_path, caplog, report, lines):
+    caplog.set_level("INFO")
+    server = Server([*[("RUNNING", about(step, 0)) for step in range(1, 15)], DONE])
+    supervise(server, tmp_path, policy=Policy(interval=1, report=report)).run()
+    assert sum("saved up to 0 " in line for line in caplog.messages) == lines
 
 
 def test_a_job_that_the_server_has_forgotten_is_submitted_again(tmp_path, caplog):

@@ -57,6 +57,7 @@ def test_vanilla_keeps_its_gradient_where_monais_bce_loses_it():
         assert fake.grad.item() == pytest.approx(expected)
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA autocast needs a GPU")
 def test_cuda_autocast_refuses_monais_bce_and_takes_ours():
     fake = logits(0).cuda()

@@ -133,6 +133,18 @@ def test_the_padding_of_mixed_precision_is_that_of_float32():
     torch.testing.assert_close(ours, theirs, rtol=2e-2, atol=2e-2)
 
 
+@pytest.mark.parametrize("width", [1, 3])
+@pytest.mark.parametrize("shape", [(2, 3, 8, 5), (1, 2, 6, 4, 5)])
+def test_padding_put_together_is_reflection_padding(shape, width):
+    x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    pad = _ReflectionPad(width, len(shape) - 2)
+    together, padded = pad.put_together(x), pad(x)
+    assert torch.equal(together, padded)
+    weights = torch.randn_like(padded)
+    gradients = [torch.autograd.grad((weights * y).sum(), x)[0] for y in (together, padded)]
+    torch.testing.assert_close(*gradients)
+
+
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 def test_coordinates_tell_places_of_one_class_apart(spatial_dims):
     """What convolutions alone cannot: far from the borders every pixel of a large region looks the same to them."""

@@ -2,11 +2,17 @@ import hashlib
 import itertools
 import json
 import math
+import stat
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-from bundle.privacy import POLICIES, ReleaseGate, ReleasePolicy, ReleaseRefused, epsilon
+from bundle.privacy import POLICIES, LedgerError, ReleaseGate, ReleasePolicy, ReleaseRefused, epsilon, summarize
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def stream(first=0):
@@ -44,7 +50,8 @@ def test_a_loss_beyond_the_policy_is_refused_before_anything_is_computed_and_wri
         gate.plan(10, terms)
     assert not refused.value.final
     (entry,) = entries(tmp_path / "A.jsonl", "refusal")
-    assert terms[1] in entry["reason"]
+    assert (entry["reason"], entry["count"]) == ("a training that the policy forbids", 1)
+    assert terms[1] in entry["last"]
 
 
 def test_a_training_of_more_releases_than_there_may_be_is_refused_before_hours_are_spent():
@@ -52,6 +59,121 @@ def test_a_training_of_more_releases_than_there_may_be_is_refused_before_hours_a
     gate.plan(10, ["adversarial"])
     with pytest.raises(ReleaseRefused, match="max_releases"):
         gate.plan(11, ["adversarial"])
+
+
+def test_a_training_that_issues_a_sample_too_often_is_refused_before_hours_are_spent():
+    gate = ReleaseGate(ReleasePolicy.make({"max_issues": 10}), "A")
+    gate.plan(1000, ["adversarial"], issues=10)
+    with pytest.raises(ReleaseRefused, match=r"1000 steps issue conditions more often than .* 10 times"):
+        gate.plan(1000, ["adversarial"], issues=11)
+
+
+def test_a_training_ends_with_its_last_step():
+    gate = ReleaseGate(POLICIES["guarded"], "A")
+    gate.plan(10, ["adversarial"])
+    for step in (1, 10):
+        gate.check_step(step)
+    for step in (11, 10**6, 2**62):
+        with pytest.raises(ReleaseRefused, match="the training ends with step 10"):
+            gate.check_step(step)
+
+
+def test_what_is_delivered_counts_as_what_is_issued(tmp_path):
+    policy = ReleasePolicy.make({"max_issues": 3})
+    for number in range(3):
+        gate = ReleaseGate(policy, "A", tmp_path / "A.jsonl")
+        if number == 1:
+            gate.issue(1, ["7"])
+        else:
+            gate.deliver(["7"])
+        gate.record("conditions", {})
+        gate.close()
+    gate = ReleaseGate(policy, "A", tmp_path / "A.jsonl")
+    gate.deliver(["8"])
+    for ask in (gate.deliver, lambda samples: gate.issue(2, samples)):
+        with pytest.raises(ReleaseRefused, match="issued 3 times"):
+            ask(["8", "7"])
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_refusals_are_counted_in_few_entries(tmp_path):
+    path = tmp_path / "A.jsonl"
+    gate = ReleaseGate(POLICIES["guarded"], "A", path)
+    gate._refusals._clock = clock = Clock()
+    for number in range(1000):
+        gate.note_refusal("a batch for no conditions", f"step {number}\n\x1b[2J{'x' * 1000}")
+    (first,) = entries(path, "refusal")
+    assert (first["reason"], first["count"]) == ("a batch for no conditions", 1)
+    assert first["last"].isprintable()
+    assert len(first["last"]) == 300
+    gate.note_refusal("another", "of another kind is written at once")
+    assert [entry["count"] for entry in entries(path, "refusal")] == [1, 1]
+    clock.now = 61
+    gate.record("open", {})  # whatever is asked for next
+    assert [entry["count"] for entry in entries(path, "refusal")] == [1, 1, 999]
+    gate.note_refusal("another", "at the end")
+    assert [entry["count"] for entry in entries(path, "refusal")] == [1, 1, 999, 1]
+    gate.note_refusal("another", "at the end")
+    gate.close()
+    assert sum(entry["count"] for entry in entries(path, "refusal")) == gate.refused == 1003
+    assert "1,000 × a batch for no conditions" in summarize(path)
+
+
+@pytest.mark.parametrize("end", ["del gate", "pass"])
+def test_refusals_that_wait_are_written_when_the_object_or_the_process_ends(tmp_path, end):
+    script = f"""
+import sys
+from bundle.privacy import POLICIES, ReleaseGate
+gate = ReleaseGate(POLICIES["guarded"], "A", sys.argv[1])
+for _ in range(7):
+    gate.note_refusal("kind", "words")
+{end}
+"""
+    path = tmp_path / "A.jsonl"
+    subprocess.run([sys.executable, "-c", script, path], cwd=ROOT, check=True)
+    assert [entry["count"] for entry in entries(path, "refusal")] == [1, 6]
+
+
+def test_a_refusal_that_cannot_be_written_is_one_all_the_same(tmp_path, monkeypatch, caplog):
+    gate = ReleaseGate(POLICIES["guarded"], "A", tmp_path / "A.jsonl")
+    with monkeypatch.context() as patched:
+        patched.setattr("os.write", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(ReleaseRefused):
+            gate.refuse("kind", "words")
+    assert "could not be written down" in caplog.text
+    gate.close()
+    assert [entry["count"] for entry in entries(tmp_path / "A.jsonl", "refusal")] == [1]
+
+
+def deformed(path):
+    return ReleaseGate(ReleasePolicy.make({"conditions": "deformed"}), "A", path)
+
+
+def test_the_secret_stays_with_the_ledger(tmp_path):
+    path = tmp_path / "A.jsonl"
+    gates = [deformed(path) for _ in range(2)]
+    assert gates[0].secret == gates[1].secret != deformed(tmp_path / "B.jsonl").secret
+    kept = tmp_path / "A.secret"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    gates[0].record("open", {})
+    gates[0].close()
+    assert f"{gates[0].secret:032x}" not in path.read_text(encoding="utf-8")
+    before = kept.read_text(encoding="ascii")
+    # lost, and drawn anew: the second deformation of every label map does not leave
+    kept.unlink()
+    with pytest.raises(LedgerError, match=r"A\.secret is not the secret by which .*A\.jsonl says"):
+        deformed(path).record("open", {})
+    kept.write_text("", encoding="ascii")
+    with pytest.raises(LedgerError, match=r"A\.secret: expected 32 hexadecimal digits"):
+        _ = deformed(path).secret
+    kept.write_text(before, encoding="ascii")
+    deformed(path).record("open", {})
 
 
 def test_a_nonce_is_answered_once_and_for_its_own_step():

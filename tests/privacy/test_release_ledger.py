@@ -14,7 +14,7 @@ from threading import Thread
 import numpy as np
 import pytest
 
-from bundle.privacy import LedgerError, ReleaseLedger, check_head, verify
+from bundle.privacy import LedgerError, ReleaseLedger, check_head, summarize, verify
 from bundle.privacy.chain import GENESIS, canonical, seal
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -213,7 +213,7 @@ def test_a_torn_line_that_cannot_be_kept_is_not_cut(path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         ReleaseLedger(path, "Zürich")
     assert path.read_bytes() == content
-    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    assert sorted(p.name for p in path.parent.iterdir()) == [".lock", path.name]
 
 
 @pytest.mark.parametrize("content", [b"notes\n", b'{"a": 1}', b'{"a": 1}\n', b'{\n "a": 1\n}\n', b"[]"])
@@ -263,7 +263,7 @@ def test_a_file_that_changes_under_the_ledger_is_noticed(path, meddle):
         else:
             path.unlink()
         if meddle == "replace":
-            path.write_bytes(content)
+            path.write_bytes(content.replace(b"start", b"stark"))
         with pytest.raises(LedgerError, match="was changed, replaced or removed by somebody else"):
             ledger.append("reply")
 
@@ -390,3 +390,38 @@ def test_a_torn_line_is_told_to_the_log_of_the_bundle(path, caplog):
     ReleaseLedger(path, "Zürich").close()
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("bundle.privacy.ledger", logging.WARNING)
+
+
+def test_a_clock_that_goes_back_is_in_the_ledger(path, caplog):
+    times = [datetime(2026, 1, 1, hour, tzinfo=UTC) for hour in (10, 11, 9, 9, 12)]
+    with ReleaseLedger(path, "A", iter(times[:2]).__next__) as ledger:
+        ledger.append("start")
+        ledger.append("reply")
+    # also where it goes back between two processes
+    with ReleaseLedger(path, "A", iter(times[2:]).__next__) as ledger:
+        entries = [ledger.append("reply") for _ in times[2:]]
+    assert [entry.get("clock_went_back") for entry in entries] == [7200, None, None]
+    assert "the clock went back by 7200 s" in caplog.text
+    assert verify(path).whole
+    assert "The clock went back 1 time, by 7,200 s at most" in " ".join(summarize(path).split())
+
+
+def test_three_hundred_ledgers_are_one_open_file(tmp_path):
+    def opened():
+        return len(os.listdir("/proc/self/fd"))
+
+    before = opened()
+    ledgers = [ReleaseLedger(tmp_path / f"site {number}.jsonl", "A") for number in range(300)]
+    for ledger in ledgers[:3]:
+        ledger.append("start")
+    assert opened() <= before + 1
+    with pytest.raises(LedgerError, match="in use"):
+        ReleaseLedger(tmp_path / "site 7.jsonl", "A")
+    other = "import sys; from bundle.privacy import ReleaseLedger; ReleaseLedger(sys.argv[1], 'A').append('start')"
+    for number in (7, 300):  # a byte each: what is not held can be had
+        words = [sys.executable, "-c", other, str(tmp_path / f"site {number}.jsonl")]
+        assert (subprocess.run(words, cwd=ROOT, capture_output=True).returncode == 0) == (number == 300)
+    for ledger in ledgers:
+        ledger.close()
+    assert opened() == before
+    ReleaseLedger(tmp_path / "site 7.jsonl", "A").close()

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 
 import pytest
 import torch
@@ -153,10 +154,15 @@ def test_public_conditions_are_a_function_of_seed_site_and_step(tmp_path):
     assert len({c.numpy().tobytes() for c in lap}) == 6, "every one once before any twice"
 
 
-def test_deformed_conditions_fit_their_images_and_are_none_of_the_samples():
-    (site,) = made({"conditions": "deformed"}, deform=DEFORM)
+def deformed(tmp_path, **kwargs):
+    policy = {"conditions": "deformed"} | kwargs.pop("policy", {})
+    return made(policy, deform=DEFORM, ledger=lambda name: tmp_path / f"{name}.jsonl", **kwargs)[0]
+
+
+def test_deformed_conditions_fit_their_images_and_are_none_of_the_samples(tmp_path):
+    site = deformed(tmp_path)
     info = site.open(1)
-    known = {c.numpy().tobytes() for sample in site.samples.condition for c in (sample, sample.flip(-1))}
+    known = {c.numpy().tobytes() for sample in RandomSamples("A", 5).condition for c in (sample, sample.flip(-1))}
     assert not {c.numpy().tobytes() for c in info.conditions} & known
     assert set(info.conditions.unique().tolist()) <= {0, 1}
     assert torch.equal(site._draw(1)["condition"], info.conditions)
@@ -164,16 +170,28 @@ def test_deformed_conditions_fit_their_images_and_are_none_of_the_samples():
     assert len(kept) == 5
     assert not {c.numpy().tobytes() for c in kept} & known
     site.step(batch(info))
-    (other,) = made({"conditions": "deformed"}, deform=DEFORM)
+    other = deformed(tmp_path / "another site")
     assert not torch.equal(other.open(1).conditions, info.conditions), "the server knows the seed of the run, not this"
 
 
-def test_deformed_conditions_are_the_same_after_a_resume():
-    (site,) = made({"conditions": "deformed"}, deform=DEFORM)
+def test_every_sample_is_deformed_in_one_way_whatever_is_asked(tmp_path):
+    """Many jobs, seeds, steps and requests: nobody gets a second deformation to average the first one away with."""
+    seen = set()
+    for seed in range(4):
+        site = deformed(tmp_path, seed=seed)
+        for step in (1, 2, 3, 1, 100):
+            seen |= {condition.numpy().tobytes() for condition in site.open(step).conditions}
+        kept = site.conditions(ConditionRequest("A", 0, 5)).conditions
+        site.gate.close()
+    # that of generation, and mirrored as a draw may have it
+    assert seen == {c.numpy().tobytes() for condition in kept for c in (condition, condition.flip(-1))}
+
+
+def test_a_checkpoint_holds_nothing_of_the_secret(tmp_path):
+    site = deformed(tmp_path)
     site.step(batch(site.open(1)))
-    (other,) = made({"conditions": "deformed"}, deform=DEFORM)
-    other.load_state_dict(site.state_dict())
-    assert torch.equal(other.open(2).conditions, site.open(2).conditions)
+    assert str(site.gate.secret) not in str(site.state_dict())
+    assert "secret" not in site.state_dict()
 
 
 def test_a_policy_that_deforms_needs_to_know_how():
@@ -228,7 +246,121 @@ def test_conditions_that_leave_before_the_first_step_are_in_the_ledger(tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "A.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [line["kind"] for line in lines] == ["start", "conditions"]
     assert lines[1]["parts"][0]["shape"] == [3, 2, 8, 8]
-    assert lines[1]["kept_samples"] == [0, 1, 2]
+    assert len(set(lines[1]["samples"])) == 3
+
+
+@pytest.mark.parametrize(("start", "stop"), [(-1, 3), (-5, 0), (-(10**9), 10**9), (2, 1), (0, 0), (0.0, 3), (True, 3)])
+def test_conditions_are_asked_for_by_places_that_there_are(start, stop, tmp_path):
+    (site,) = made("guarded", ledger=lambda name: tmp_path / f"{name}.jsonl")
+    with pytest.raises(ValueError, match=r"start is|stop is"):
+        site.conditions(ConditionRequest("A", start, stop))
+    assert b'"kind":"conditions"' not in (tmp_path / "A.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(("said", "given"), [("exact", 23), ("rounded", 20), (7, 7), (1, 1)])
+def test_no_more_conditions_leave_than_the_site_says_samples(said, given):
+    (site,) = made({"num_samples": said}, lengths={"A": 23})
+    for start in (0, 1, given - 1, given, 22, 23, 10**9):
+        conditions = site.conditions(ConditionRequest("A", start, start + 64)).conditions
+        assert len(conditions) == max(0, given - start)
+
+
+def test_a_number_of_samples_above_the_true_one_is_not_shown_to_be_wrong():
+    (site,) = made({"num_samples": 1000}, lengths={"A": 7})
+    for start in (0, 6, 7, 999):
+        with pytest.raises(ReleaseRefused, match="num_samples"):
+            site.conditions(ConditionRequest("A", start, start + 1))
+
+
+def answers(site, steps):
+    """How many steps a site answers before it refuses, for max_issues and nothing else."""
+    site.gate.plan(steps, ["adversarial"])
+    info = None
+    for step in range(1, steps + 1):
+        try:
+            info = info or site.open(1)
+            info = site.step(SyntheticBatch("A", step, torch.zeros(2, 1, *info.conditions.shape[2:]), info.nonce))
+        except ReleaseRefused:
+            break
+    site.gate.close()
+    return 0 if info is None else site.trained
+
+
+def test_a_sample_is_counted_whatever_a_job_changes(tmp_path):
+    """Seeds, sizes, and whether samples were asked for in steps or for generation."""
+    given = Counter()
+
+    def site(seed, size=8, **kwargs):
+        (found,) = made({"max_issues": 4}, seed=seed, ledger=lambda name: tmp_path / f"{name}.jsonl", **kwargs)
+        found.samples = RandomSamples("A", 5, size=size)
+        return found
+
+    assert len(site(0).conditions(ConditionRequest("A", 0, 5)).conditions) == 5
+    total = 0
+    for seed, size in ((0, 8), (0, 8), (1, 8), (0, 9), (0, 16), (2, 12)):
+        total += answers(site(seed, size), 50)
+    assert 0 < total <= (5 * 4 - 5) / 2
+    with pytest.raises(ReleaseRefused, match="max_issues"):
+        site(0).conditions(ConditionRequest("A", 0, 5))
+    for entry in (json.loads(line) for line in (tmp_path / "A.jsonl").read_text(encoding="utf-8").splitlines()):
+        given.update(entry.get("samples", ()))
+    assert len(given) == 5
+    assert max(given.values()) <= 4
+
+
+@pytest.mark.parametrize("policy", ["published", "guarded", {"policy": "private", "epsilon": math.inf}])
+def test_a_training_ends_at_its_end(policy, tmp_path):
+    public = bank(tmp_path / "bank.npz").batch(0, "A", 1, 2)
+    (site,) = made(policy, num_steps=3)
+    own = {} if site.policy.conditions != "public" else {"conditions": public}
+    info = site.open(1)
+    for _ in range(3):
+        last, nonce = info.conditions, info.nonce
+        info = site.step(SyntheticBatch("A", site.trained + 1, torch.zeros(2, 1, 8, 8), nonce, **own))
+    # nothing is issued for a step that there is not
+    assert torch.equal(info.conditions, last)
+    assert info.nonce == ""
+    before = weights(site.discriminator)
+    for step in (4, 5, 10**6):
+        with pytest.raises(ReleaseRefused, match="the training ends with step 3"):
+            site.open(step)
+        for waiting in (info.nonce, nonce):
+            with pytest.raises(ReleaseRefused, match="the training ends with step 3"):
+                site.step(SyntheticBatch("A", step, torch.zeros(2, 1, 8, 8), waiting, **own))
+    assert torch.equal(weights(site.discriminator), before)
+    assert site.step(SyntheticBatch("A", 3, torch.zeros(2, 1, 8, 8), nonce, **own)).step == 3
+
+
+def test_every_refusal_is_counted_once(tmp_path, monkeypatch):
+    (site,) = made("guarded", num_steps=5, ledger=lambda name: tmp_path / f"{name}.jsonl", keep_conditions=False)
+    info = site.open(1)
+    zeros = torch.zeros(2, 1, 8, 8)
+    refused = [
+        lambda: site.open(0),
+        lambda: site.open(6),
+        lambda: site.open("1"),
+        lambda: site.step(SyntheticBatch("B", 1, zeros, info.nonce)),
+        lambda: site.step(SyntheticBatch("A", 0, zeros, info.nonce)),
+        lambda: site.step(SyntheticBatch("A", 1, zeros * 3 + 3, info.nonce)),
+        lambda: site.step(SyntheticBatch("A", 1, zeros[:1], info.nonce)),
+        lambda: site.step(SyntheticBatch("A", 1, zeros, "no such nonce")),
+        lambda: site.step(None),
+        lambda: site.conditions(ConditionRequest("A", -1, 3)),
+        lambda: site.conditions(ConditionRequest("A", 0, 3)),
+        lambda: site.conditions(ConditionRequest("B", 0, 3)),
+    ]
+    for number, ask in enumerate(refused * 3, 1):
+        with pytest.raises((ValueError, TypeError, ReleaseRefused)):
+            ask()
+        assert site.gate.refused == number
+    monkeypatch.setattr(site.loss, "generator", None)
+    with pytest.raises(TypeError):
+        site.step(batch(info))
+    site.gate.close()
+    lines = [json.loads(line) for line in (tmp_path / "A.jsonl").read_text(encoding="utf-8").splitlines()]
+    counts = [line["count"] for line in lines if line["kind"] == "refusal"]
+    assert sum(counts) == site.gate.refused == 3 * len(refused) + 1
+    assert len(counts) < 12
 
 
 def test_an_answer_that_a_new_process_gives_again_is_counted_once_and_at_all(tmp_path):
@@ -323,7 +455,7 @@ def test_a_batch_out_of_range_is_refused_and_written_down(tmp_path):
         site.step(batch(info, torch.full((2, 1, 8, 8), 3.0)))
     lines = [json.loads(line) for line in (tmp_path / "A.jsonl").read_text(encoding="utf-8").splitlines()]
     assert lines[-1]["kind"] == "refusal"
-    assert "from 3 to 3" in lines[-1]["reason"]
+    assert "from 3 to 3" in lines[-1]["last"]
     site.step(batch(info))
 
 

@@ -335,7 +335,7 @@ def test_bad_tiles_are_all_named(tiles, tmp_path, capsys):
     ):
         assert text in message
     annotations[0].unlink()
-    assert f"expected {annotations[0]} (or .png" in tiles_fail(capsys, tiles, output, "--sites", "organ")
+    assert f"expected {annotations[0]} (or .geojson" in tiles_fail(capsys, tiles, output, "--sites", "organ")
 
 
 def test_the_annotation_of_another_tile(tmp_path, capsys):

@@ -4,6 +4,7 @@ import ast
 import json
 import sys
 import zipfile
+from pathlib import Path
 
 import monai.bundle
 import nibabel as nib
@@ -21,6 +22,7 @@ from bundle.engines import PaddedInferer, write_png
 from bundle.sharing.checks import check_bundle
 from bundle.sharing.pack import importable_for_now
 from bundle.transforms import ConditionFromLabeld, TernaryLabeld
+from bundle.workflows.workflow import plain_errors
 
 
 @pytest.fixture(autouse=True)
@@ -167,11 +169,13 @@ def test_no_more_code_than_needed(packed):
     def modules(kind):
         return {path.name for path in packed[kind].rglob("*.py")} - {"__init__.py"}
 
-    assert modules("multi_organ") == {"normalize_stains.py", "source_name.py", "stain_strength.py"}
-    transforms = {"brain_outline.py", "scale_intensity.py", "group_labels.py", "check_same_shape.py", "source_name.py"}
-    assert modules("brats") == transforms
+    every = {"inputs.py", "plain_errors.py", "each_file.py", "named_compose.py", "source_name.py"}
+    assert modules("multi_organ") == {"normalize_stains.py", "stain_strength.py"} | every
+    transforms = {"brain_outline.py", "scale_intensity.py", "group_labels.py", "check_same_shape.py"}
+    assert modules("brats") == {"grid_writer.py"} | transforms | every
     assert modules("generator_multi_organ") == {
-        *("resnet_generator.py", "init.py", "condition.py", "ternary_label.py", "source_name.py")
+        *("resnet_generator.py", "init.py", "condition.py", "ternary_label.py"),
+        *every,
     }
     for path in packed["brats"].rglob("*.py"):
         ast.parse(path.read_text(encoding="utf-8"))
@@ -240,7 +244,107 @@ def test_bundles_lie_beside_each_other_in_one_process(packed, phantom_dir, tmp_p
     assert items[1]["image"].shape[1] == 2
 
 
-@pytest.mark.parametrize("kind", ["brats", "multi_organ", "generator_brats", "generator_multi_organ"])
-def test_an_empty_folder_is_no_success(kind, packed, tmp_path):
-    with pytest.raises(SystemExit, match=r"nothing to (segment|draw), expected (images|labels) in dataset_dir"):
-        run(packed[kind], "inference", dataset_dir=str(tmp_path), output_dir=str(tmp_path / "out"))
+STAGES = {
+    "brats": [("inference",), ("train",), ("train", "evaluate")],
+    "multi_organ": [("inference",), ("train",), ("train", "evaluate")],
+    "generator_brats": [("inference",), ("inference", "evaluate")],
+    "generator_multi_organ": [("inference",), ("inference", "evaluate")],
+}
+
+
+@pytest.mark.parametrize(("kind", "stages"), [(kind, stages) for kind in STAGES for stages in STAGES[kind]])
+def test_an_empty_folder_is_no_success(kind, stages, packed, tmp_path):
+    """Nor a folder whose name is wrong."""
+    words = "nothing to (segment|draw|train on|score|compare), expected .*dataset_dir"
+    for folder in (tmp_path, tmp_path / "not there"):
+        with pytest.raises((ValueError, SystemExit), match=words), plain_errors():
+            run(packed[kind], *stages, dataset_dir=str(folder), output_dir=str(tmp_path / "out"))
+
+
+def phantom_files(kind, phantom_dir, nuclei_dir):
+    brain = kind in ("brats", "generator_brats")
+    modalities = ["flair"] if brain else ["red", "green", "blue"]
+    items = load_datalist(phantom_dir if brain else nuclei_dir, modalities).training[:3]
+    image = [str(np.ravel(item["image"])[0]) for item in items]
+    return image, [item["label"] for item in items], ".nii.gz" if brain else ".png"
+
+
+@pytest.mark.parametrize(("kind", "stages"), [(k, s) for k in STAGES for s in STAGES[k] if s != ("inference",)])
+def test_images_and_labels_belong_together_by_name(kind, stages, packed, phantom_dir, nuclei_dir, tmp_path):
+    """p1 and p10 sort otherwise with a suffix than without; a file that is forgotten on each side is named."""
+    images, labels, suffix = phantom_files(kind, phantom_dir, nuclei_dir)
+    folder = tmp_path / "own [2021]"  # glob would read the brackets
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True)
+    for number, image, label in zip((1, 2, 10), images, labels, strict=True):
+        (folder / "images" / f"p{number}{suffix}").symlink_to(image)
+        (folder / "labels" / f"p{number}_seg{suffix}").symlink_to(label)
+    parser = monai.bundle.ConfigParser()
+    parser.read_config([str(packed[kind] / "configs" / f"{stage}.yaml") for stage in stages])
+    parser["bundle_root"], parser["dataset_dir"] = str(packed[kind]), str(folder)
+    with importable_for_now(f"{packed[kind].name}_code"):
+        items = parser.get_parsed_content("dataset::data" if kind.startswith("generator") else "items")
+        pairs = [sorted(Path(path).name.partition(".")[0] for path in item.values()) for item in items]
+        assert sorted(pairs) == [["p1", "p1_seg"], ["p10", "p10_seg"], ["p2", "p2_seg"]]
+    (folder / "images" / f"p2{suffix}").rename(folder / "images" / f"p3{suffix}")
+    with pytest.raises(ValueError, match=r"without a partner: .*(p2_seg.*p3|p3.*p2_seg)"), plain_errors():
+        run(packed[kind], *stages, dataset_dir=str(folder), output_dir=str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", list(STAGES))
+def test_two_inputs_of_one_name_are_refused_before_any_is_read(kind, packed, tmp_path):
+    generates = kind.startswith("generator")
+    suffix = ".png" if "multi_organ" in kind else ".nii"
+    files = [str(tmp_path / case / f"flair{suffix}") for case in ("a", "b")]
+    given = {"labels": files, "outlines": files} if kind == "generator_brats" else {"labels": files}
+    with pytest.raises(ValueError, match=r"a/flair.* b/flair|a/flair.*b/flair"), plain_errors():
+        run(
+            packed[kind],
+            "inference",
+            **(given if generates else {"datalist": files}),
+            output_dir=str(tmp_path / "out"),
+        )
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", list(STAGES))
+def test_an_unusable_file_is_named_and_the_others_are_done(kind, packed, phantom_dir, nuclei_dir, tmp_path, capsys):
+    images, labels, suffix = phantom_files(kind, phantom_dir, nuclei_dir)
+    generates = kind.startswith("generator")
+    sources = labels if generates else images
+    folder = tmp_path / "own"
+    where = folder / "labels" if generates else folder
+    where.mkdir(parents=True)
+    (folder / "outlines").mkdir()
+    (where / f"b{suffix}").symlink_to(sources[0])
+    (where / f"d{suffix}").symlink_to(sources[1])
+    for name in "abcd":
+        (folder / "outlines" / f"{name}.nii.gz").symlink_to(images[0])
+    (where / f"a{suffix}").write_bytes(b"no image")
+    (where / f"c{suffix}").write_bytes(Path(sources[2]).read_bytes()[:200])
+    with pytest.raises(SystemExit, match=r"2 of 4 files of (datalist|labels) could not be used"):
+        run(packed[kind], "inference", dataset_dir=str(folder), output_dir=str(tmp_path / "out"))
+    assert [path.name.split("_")[0] for path in sorted((tmp_path / "out").iterdir())] == ["b", "d"]
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert [f"own/labels/{name}" in line or f"own/{name}" in line for name, line in zip("ac", said, strict=True)]
+
+
+def test_an_unusable_case_of_a_fine_tuning_is_named(packed, phantom_dir, tmp_path):
+    data = labelled(tmp_path / "data", load_datalist(phantom_dir, ["flair"]).training)
+    broken = sorted((data / "images").iterdir())[1]
+    content = broken.read_bytes()
+    broken.unlink()
+    broken.write_bytes(content[: len(content) // 2])
+    for stages in (("train",), ("train", "evaluate")):
+        with pytest.raises(ValueError, match=f"{broken} .*cannot be used: Compressed file ended"), plain_errors():
+            run(packed["brats"], *stages, dataset_dir=str(data), output_dir=str(tmp_path / "out"))
+
+
+def test_labels_without_outlines_say_which_option_is_missing(packed, phantom_dir, tmp_path):
+    label = load_datalist(phantom_dir, ["flair"]).training[0]["label"]
+    with (
+        pytest.raises(ValueError, match=f"outlines: no file was found, expected one for each of {label}"),
+        plain_errors(),
+    ):
+        run(packed["generator_brats"], "inference", labels=label, output_dir=str(tmp_path / "out"))

@@ -83,6 +83,57 @@ def test_the_way_to_the_segmenter_and_back_keeps_every_voxel_in_its_place(data, 
         assert differing.mean() < 0.01
 
 
+CLASSES = {"core": [1], "edema": [2], "enhancing": [4]}
+
+
+class ClassSegmenter(torch.nn.Module):
+    """Segments by brightness: 100 and more is the third class's 200; the second class is never found."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(50.0))
+
+    def forward(self, x):
+        never = torch.full_like(x, -1e3)
+        return torch.cat([-self.scale * x, never, never, self.scale * x], dim=1)
+
+
+def test_every_class_has_a_dice_of_its_own_beside_that_of_any(data, monkeypatch):
+    """Known answers: all that is found is called enhancing; of the second case, half is edema in the reference."""
+    monkeypatch.setattr("small_sites.ThresholdSegmenter", ClassSegmenter)
+    monkeypatch.setitem(globals(), "ThresholdSegmenter", ClassSegmenter)
+    path = data / "second" / "seg.nii.gz"
+    label = nib.load(path)
+    values = np.asarray(label.dataobj).copy()
+    values[20:27][values[20:27] > 0] = 2
+    nib.save(nib.Nifti1Image(values, label.affine), path)
+    folder, metrics = evaluate(data, image_size=48, label_groups=CLASSES)
+    one = {name: metrics[f"dice:{name}"]["per_case"] for name in CLASSES}
+    union = metrics["dice"]["per_case"]
+    assert one["enhancing"]["first"] == pytest.approx(union["first"])
+    assert union["second"] > 0.9
+    assert one["enhancing"]["second"] == pytest.approx(2 * 0.5 / (0.5 + 1.0), abs=0.05)  # half of what it found
+    assert one["edema"] == {"first": 1.0, "second": 0.0, "none": 1.0}
+    assert one["core"] == {"first": 1.0, "second": 1.0, "none": 1.0}
+    assert metrics["dice:edema"]["mean"] == pytest.approx(2 / 3)
+    assert set(np.unique(np.asarray(nib.load(folder / "predictions/first.nii.gz").dataobj))) == {0, 4}
+
+
+def test_of_one_class_there_is_one_dice(data):
+    _, metrics = evaluate(data, image_size=48)
+    assert [name for name in metrics if name.startswith("dice")] == ["dice", "dice_tumor_slices"]
+
+
+def test_a_volume_of_one_slice_is_scored_and_keeps_its_shape(data):
+    for name in ("flair", "seg"):
+        path = data / "first" / f"{name}.nii.gz"
+        volume = nib.load(path)
+        nib.save(volume.slicer[:, :, 3:4], path)
+    folder, metrics = evaluate(data, image_size=48)
+    assert nib.load(folder / "predictions/first.nii.gz").shape == (*SHAPE[:2], 1)
+    assert metrics["dice"]["per_case"]["first"] > 0.9
+
+
 def test_cases_whose_files_share_a_name_do_not_overwrite_each_other(data):
     folder, _ = evaluate(data, image_size=48)
     assert sorted(p.name for p in (folder / "predictions").iterdir()) == [

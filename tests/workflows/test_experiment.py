@@ -19,6 +19,7 @@ from one_process import one_thread
 
 from bundle.data import DataError, load_datalist
 from bundle.networks import ResNetFeatures, VGGFeatures
+from bundle.settings import all_settings
 from bundle.workflows import ConfigError
 from bundle.workflows.evidence import make_report
 from bundle.workflows.experiment import Experiment
@@ -70,13 +71,17 @@ def contents(folder):
 
 def test_results_have_the_documented_blocks(finished, phantom_dir):
     experiment, results, _ = finished
-    assert json.loads((Path(experiment.run_dir) / "results.json").read_text(encoding="utf-8")) == results
+    written = json.loads((Path(experiment.run_dir) / "results.json").read_text(encoding="utf-8"))
+    # the page and its figures belong to the run
+    assert written.pop("wall_seconds") > results["wall_seconds"]
+    assert written == {key: value for key, value in results.items() if key != "wall_seconds"}
     assert {"task": "brats", "seeds": [0], "profile": "demo"}.items() <= results.items()
     assert list(results["settings"]) == SETTINGS
     cases = {item["case"] for item in load_datalist(phantom_dir).test}
     for setting in SETTINGS:
         scores = results["settings"][setting]
-        assert set(scores) == {*METRICS, "training_images"}
+        assert set(scores) == {*METRICS, "training_images", "segmenter_loss"}
+        assert scores["segmenter_loss"][0].keys() == {"first", "before_last", "last"}
         for metric in METRICS:
             score = scores[metric]
             assert score["per_case"].keys() == cases
@@ -305,6 +310,25 @@ def test_what_the_last_setting_needs_is_checked_before_the_first_is_trained(phan
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_steps": 3}, "num_steps: 3 steps do not fill epochs of 2 .epoch_length.; set num_steps to 4"),
+        ({"segmenter_steps": 5}, "segmenter_steps: 5 steps do not fill epochs of 2 .segmenter_epoch_length."),
+        ({"feature_steps": 1}, "feature_steps: 1 steps do not fill epochs of 2 .feature_epoch_length.; .* to 2"),
+        ({"image_size": 33}, "image_size: segmenter_def does not take images of 33x33 pixels"),
+        ({"copies": 0}, "copies: expected a whole number from 1"),
+        ({"segmenter_lr": -1.0}, "segmenter_lr: expected a number from 0"),
+        ({"evaluator#val_handler": []}, "unknown key 'val_handler'"),
+    ],
+    ids=str,
+)
+def test_what_any_stage_refuses_is_refused_before_the_first_is_run(change, message, phantom_dir, tiny_sizes, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        make_experiment(phantom_dir, tmp_path / "run", tiny_sizes | change).run()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
 def test_a_damaged_held_out_case_and_an_unknown_setting(phantom_dir, tiny_sizes, tmp_path):
     with pytest.raises(DataError, match="unknown setting 'real_subset/Z': expected one of real_all, real_subset/A"):
         make_experiment(phantom_dir, tmp_path / "run", tiny_sizes, settings=["real_subset/Z"])
@@ -334,10 +358,35 @@ def test_a_damaged_held_out_case_and_an_unknown_setting(phantom_dir, tiny_sizes,
 def test_the_script_says_what_is_wrong_in_its_last_line(arguments, message, phantom_dir, tmp_path, capsys):
     given = ["--task", "brats", "--dataset_dir", str(phantom_dir), "--run_dir", str(tmp_path / "run")]
     assert run_experiments.main([*given, *arguments]) == 2
-    said = capsys.readouterr().err.split("\n\n")[-1]
+    said = capsys.readouterr().err.split("\n\n")[-1].strip()
     assert re.search(message, said, re.DOTALL)
+    assert said.startswith("error: ")
     assert "Traceback" not in said
     assert not (tmp_path / "run").exists()
+
+
+def test_a_refusal_of_a_component_is_said_once_and_what_is_none_keeps_its_traceback(
+    phantom_dir, tmp_path, capsys, monkeypatch
+):
+    given = ["--task", "brats", "--dataset_dir", str(phantom_dir), "--run_dir", str(tmp_path / "run")]
+    monkeypatch.setattr("bundle.workflows.experiment.Experiment.run", lambda self: np.zeros(2).reshape(3))
+    with pytest.raises(ValueError, match="reshape"):
+        run_experiments.main(given)
+    monkeypatch.setattr("bundle.workflows.experiment.Experiment.run", lambda self: all_settings(["nothing"], []))
+    assert run_experiments.main(given) == 2  # a plain ValueError, of this package
+    assert capsys.readouterr().err.count("unknown kind of setting 'nothing'") == 1
+
+
+def test_the_time_of_a_run_begins_with_its_command(phantom_dir, tiny_sizes, tmp_path):
+    """What it imports and checks, and the report: known answers by a command that began an hour ago."""
+    experiment = make_experiment(phantom_dir, tmp_path, tiny_sizes, started=time.monotonic() - 3600)
+    results = experiment.write_results()
+    assert 3600 <= results["wall_seconds"] < 3700
+    later = experiment.with_time_until_now(results)
+    assert results["wall_seconds"] <= later["wall_seconds"] < 3700
+    assert json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["wall_seconds"] == later["wall_seconds"]
+    again = make_experiment(phantom_dir, tmp_path, tiny_sizes, started=time.monotonic() - 60)
+    assert 3660 <= again.write_results()["wall_seconds"] < 3800
 
 
 def test_a_key_may_be_set_to_another_key(phantom_dir, tiny_sizes, tmp_path):

@@ -1,9 +1,8 @@
-"""What layouts have in common: the record of a case, and what a case's name says."""
+"""What layouts have in common: the record of a case, of its conversion, and of a layout."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +13,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from bundle.data.checks import decode_nifti
-from bundle.data.convert import NIFTI_SUFFIXES, as_label, read_volume
+from bundle.data.convert import as_label, read_volume
 from bundle.data.errors import DataError
-from bundle.data.schema import is_name
 
 if TYPE_CHECKING:
     from bundle.data.preparation import PrepareOptions
@@ -38,6 +36,7 @@ class CaseFiles:
         grade: ``"HGG"`` or ``"LGG"``, if the layout tells.
         organ: organ of a tile, if the layout tells.
         split: ``"training"`` or ``"test"``, if the case is of a set that was published with a split.
+        labels: names by label value, where the case's files tell; None: the layout's.
     """
 
     case: str
@@ -48,6 +47,7 @@ class CaseFiles:
     grade: str | None = None
     organ: str | None = None
     split: str | None = None
+    labels: Mapping[int, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Layout:
         name: as given on the command line.
         description: one line for the help text.
         modalities: the default choice; empty where the user must choose.
-        labels: names by label value.
+        labels: names by label value, where the cases do not tell.
         discover: (source, modalities) → cases and problems. A problem names the case folder and the expected file;
             a case with a problem is not among the cases.
         read: (case, modality or ``"seg"``) → 3-D volume. Used for the conversion of volumes only.
@@ -130,28 +130,6 @@ class Layout:
     size: str = "tumour volume (ml)"
 
 
-# Visit numbers end the names of BraTS 2017-2019 (institution, patient, visit) and of 2023 onwards (patient, visit).
-_BRATS = re.compile(r"brats\d{2}_(?P<institution>[a-z0-9]+)_[a-z0-9]+(?=_\d+$)", re.IGNORECASE)
-_BRATS_2023 = re.compile(r"brats-[a-z]+-\d+(?=-\d+$)", re.IGNORECASE)
-# https://docs.gdc.cancer.gov/Encyclopedia/pages/TCGA_Barcode/: project, tissue source site, participant
-_TCGA = re.compile(r"TCGA[-_](?P<institution>[A-Z0-9]{2})[-_][A-Z0-9]{4}")
-_PHANTOM = re.compile(r"Phantom(?:Tile)?_(?P<institution>\w+?)_\d+")
-
-
-def parse_name(case: str) -> tuple[str, str | None]:
-    """Patient and institution that a case's name tells.
-
-    ``Brats18_CBICA_AAB_1`` → ``Brats18_CBICA_AAB``, ``CBICA``; ``TCGA_CS_4941_19960909`` → ``TCGA_CS_4941``, ``CS``;
-    ``Phantom_A_001`` → itself, ``A``; any other name → itself, None.
-    """
-    for pattern in (_BRATS, _TCGA, _PHANTOM):
-        match = pattern.match(case)
-        if match:
-            return match.group(), match.group("institution")
-    match = _BRATS_2023.match(case)
-    return (match.group() if match else case), None
-
-
 def case_folders(source: Path) -> list[Path]:
     """Folders below `source` that are cases: not hidden, and not what scripts/prepare_data.py wrote there.
 
@@ -163,28 +141,3 @@ def case_folders(source: Path) -> list[Path]:
     folders = sorted(folder for folder in source.iterdir() if folder.is_dir() and not folder.name.startswith("."))
     written = ("datalist.json", "*/conversion.json", "volumes/*/conversion.json", "tiles/*/conversion.json")
     return [folder for folder in folders if not any(any(folder.glob(pattern)) for pattern in written)]
-
-
-def find_nifti_cases(
-    folders: Sequence[Path], modalities: Sequence[str], grade: str | None = None
-) -> tuple[list[CaseFiles], list[str]]:
-    """Cases ``CASE/CASE_{modality,seg}.nii.gz`` (or ``.nii``) in the given folders; see :attr:`Layout.discover`."""
-    cases, problems = [], []
-    for folder in folders:
-        name = folder.name
-        found, missing = {}, []
-        for modality in (*modalities, SEG):
-            candidates = [folder / f"{name}_{modality}{suffix}" for suffix in NIFTI_SUFFIXES]
-            path = next((path for path in candidates if path.is_file()), None)
-            if path is None:
-                missing.append(candidates[0].name)
-            found[modality] = path
-        if missing:
-            problems.append(f"case folder {folder}: missing {', '.join(missing)} (or .nii)")
-        elif not is_name(name):
-            problems.append(f"case folder {folder}: its name must consist of letters, digits, '_', '-', '.', ' '")
-        else:
-            label = found.pop(SEG)
-            patient, institution = parse_name(name)
-            cases.append(CaseFiles(name, found, label, patient, institution, grade))
-    return cases, problems

@@ -1,32 +1,40 @@
-"""BraTS 2018: ``HGG|LGG/CASE/CASE_{flair,t1,t1ce,t2,seg}.nii.gz``, or case folders without the grade above them."""
+"""BraTS 2017 to 2021 and 2023 onwards, under the files' own names; see :mod:`bundle.data.layouts.naming`.
+
+====================  ==========================================================================================
+2017, 2018, 2019      ``HGG|LGG/CASE/CASE_{flair,t1,t1ce,t2,seg}.nii.gz``
+2020, 2021            ``CASE/CASE_{flair,t1,t1ce,t2,seg}.nii`` or ``.nii.gz``
+2023 onwards          ``CASE/CASE-{t2f,t1n,t1c,t2w,seg}.nii.gz``; the enhancing tumour is 3
+====================  ==========================================================================================
+
+Case folders may stand under a grade or not, or all files side by side without any. Modalities are called ``flair``,
+``t1``, ``t1ce``, ``t2`` whatever the files say.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from bundle.data.layouts.base import CaseFiles, Layout, case_folders, find_nifti_cases
+from bundle.data.layouts.base import CaseFiles, Layout, case_folders
+from bundle.data.layouts.naming import LABELS_2017 as LABELS
+from bundle.data.layouts.nifti_cases import find_flat_cases, find_nifti_cases
 
 GRADES = ("HGG", "LGG")
 MODALITIES = ("flair", "t1", "t1ce", "t2")
-# Menze et al. 2015, https://doi.org/10.1109/TMI.2014.2377694; label 3 was merged into 1 in 2017
-LABELS = {0: "background", 1: "necrotic or non-enhancing core", 2: "oedema", 4: "enhancing tumour"}
 
 
 def discover(source: Path, modalities: Sequence[str]) -> tuple[list[CaseFiles], list[str]]:
     """See :attr:`bundle.data.layouts.base.Layout.discover`."""
     folders = case_folders(source)
-    cases, problems = find_nifti_cases([folder for folder in folders if folder.name not in GRADES], modalities)
-    for grade in folders:
-        if grade.name in GRADES:
-            more, found = find_nifti_cases(case_folders(grade), modalities, grade.name)
-            cases, problems = cases + more, problems + found
-    return cases, problems
+    found = [find_nifti_cases([folder for folder in folders if folder.name not in GRADES], modalities)]
+    found += [find_nifti_cases(case_folders(f), modalities, f.name) for f in folders if f.name in GRADES]
+    found.append(find_flat_cases(source, modalities))
+    return [case for cases, _ in found for case in cases], [text for _, problems in found for text in problems]
 
 
 LAYOUT = Layout(
     name="brats",
-    description="BraTS 2018: HGG|LGG/CASE/CASE_{flair,t1,t1ce,t2,seg}.nii.gz, also CASE folders without the grade",
+    description="BraTS: [HGG|LGG/]CASE/CASE_{flair,t1,t1ce,t2,seg}.nii.gz, or as in 2023 CASE-{t2f,t1n,t1c,t2w,seg}",
     modalities=MODALITIES,
     labels=LABELS,
     discover=discover,

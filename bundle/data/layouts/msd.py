@@ -5,15 +5,17 @@ Source: Antonelli et al. 2022, https://doi.org/10.1038/s41467-022-30695-9 and ht
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import SimpleITK as sitk
 
+from bundle.data.bounds import lies_in
 from bundle.data.convert import as_label, read_channel, read_volume
 from bundle.data.errors import DataError
-from bundle.data.layouts.base import SEG, CaseFiles, Layout, parse_name
+from bundle.data.json_files import read_json
+from bundle.data.layouts.base import SEG, CaseFiles, Layout
+from bundle.data.layouts.naming import parse_name
 
 # Names in dataset.json → ours, in the order of the channels
 CHANNELS = {"FLAIR": "flair", "T1w": "t1", "t1gd": "t1ce", "T2w": "t2"}
@@ -33,6 +35,9 @@ def discover(source: Path, modalities: Sequence[str]) -> tuple[list[CaseFiles], 
         image, label = source / item["image"], source / item["label"]
         if image.name.startswith("._"):  # resource forks of macOS, packed by mistake
             continue
+        if not (lies_in(image, source) and lies_in(label, source)):
+            problems.append(f"dataset.json names {item['image']} and {item['label']}, expected files of its folder")
+            continue
         case = image.name.removesuffix(".gz").removesuffix(".nii")
         missing = [str(path) for path in (image, label) if not path.is_file()]
         if missing:
@@ -51,13 +56,11 @@ def read(case: CaseFiles, modality: str) -> sitk.Image:
 
 
 def _read_description(path: Path) -> dict:
+    content = read_json(path, "the description of Task01_BrainTumour")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         names = [content["modality"][str(index)] for index in range(len(CHANNELS))]
         items = [(item["image"], item["label"]) for item in content["training"]]
-    except OSError as error:
-        raise DataError(f"{path}: unreadable, expected the description of Task01_BrainTumour ({error})") from error
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: expected JSON with modality and training (image, label): {error!r}") from error
     if names != list(CHANNELS) or not items:
         raise DataError(f"{path}: field modality names {names}, expected {list(CHANNELS)}, and training cases")

@@ -1,7 +1,7 @@
 """Multi-Organ histology: tiles of H&E-stained tissue with outlines of the nuclei.
 
 ``tissue images/CASE.tif`` and ``annotations/CASE.xml`` as in the training set of MoNuSeg, other names and kinds of the
-two folders, or image and XML beside each other as in its test set.
+two folders, or image and annotation beside each other as in its test set.
 
 Organs and the split are those of Kumar et al. 2017, https://doi.org/10.1109/TMI.2017.2677499. The codes of the six
 "liver" cases (18, 21, 38, 49, 50) are tissue source sites of lung cancer in TCGA; the published name is kept.
@@ -10,17 +10,18 @@ Organs and the split are those of Kumar et al. 2017, https://doi.org/10.1109/TMI
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundle.data.annotations import ANNOTATION_SUFFIXES
+from bundle.data.annotations import ANNOTATION_SUFFIXES, FOREIGN_ANNOTATIONS
 from bundle.data.convert import has_suffix
 from bundle.data.errors import DataError
-from bundle.data.layouts.base import CaseFiles, ConvertedCase, Layout, parse_name
+from bundle.data.layouts.base import CaseFiles, ConvertedCase, Layout
+from bundle.data.layouts.naming import parse_name
 from bundle.data.schema import is_name
 from bundle.data.tile_conversion import IMAGE, INSTANCES, convert_tile
-from bundle.data.tiles import TILE_SUFFIXES, read_pixels
+from bundle.data.tiles import FOREIGN_TILES, SOURCE_SUFFIXES, TILE_SUFFIXES, read_pixels
 
 if TYPE_CHECKING:
     from bundle.data.preparation import PrepareOptions
@@ -61,12 +62,15 @@ def discover(source: Path, modalities: Sequence[str]) -> tuple[list[CaseFiles], 
         held, lacking = ("images", "annotations") if images else ("annotations", "images")
         raise DataError(f"{source}: holds {(images or annotations).name}, expected a folder {lacking} beside {held}")
     if images is None:
-        found, marked = _by_stem(source, TILE_SUFFIXES), _by_stem(source, (".xml",))
         images = annotations = source
-        kinds: tuple[str, ...] = (".xml",)
+        kinds = tuple(suffix for suffix in ANNOTATION_SUFFIXES if suffix not in (*TILE_SUFFIXES, ".json"))
     else:
-        found, marked = _by_stem(images, TILE_SUFFIXES), _by_stem(annotations, ANNOTATION_SUFFIXES)
         kinds = ANNOTATION_SUFFIXES
+    found = _by_stem(images, SOURCE_SUFFIXES, FOREIGN_TILES)
+    marked = _by_stem(annotations, kinds, () if annotations == source else FOREIGN_ANNOTATIONS)
+    for stem in marked.keys() - found.keys():
+        if not has_suffix(marked[stem][0], kinds) or has_suffix(marked[stem][0], (".json",)):
+            del marked[stem]  # a table or a picture that belongs to no tile
     cases, problems = [], []
     for stem in sorted(found.keys() | marked.keys()):
         mine, theirs = found.get(stem, []), marked.get(stem, [])
@@ -112,30 +116,44 @@ def _folder(source: Path, names: Sequence[str]) -> Path | None:
     return found[0] if found else None
 
 
-def _by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, list[Path]]:
+def _by_stem(folder: Path, suffixes: Sequence[str], foreign: Collection[str]) -> dict[str, list[Path]]:
+    """Files by their names without suffix and OME-TIFF's ``.ome``; those of foreign kinds where there is no other."""
     files: dict[str, list[Path]] = {}
+    others: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
-        if path.is_file() and has_suffix(path, suffixes) and not path.name.startswith("."):
-            files.setdefault(path.stem, []).append(path)
-    return files
+        suffix = next((suffix for suffix in (*suffixes, *foreign) if has_suffix(path, (suffix,))), None)
+        if suffix is not None and path.is_file() and not path.name.startswith("."):
+            kind = files if suffix in suffixes else others
+            stem = path.name[: -len(suffix)]
+            kind.setdefault(stem[:-4] if has_suffix(stem, (".ome",)) else stem, []).append(path)
+    return others | files
 
 
 def _problem(
     stem: str, images: list[Path], annotations: list[Path], folders: tuple[Path, Path], kinds: Sequence[str]
 ) -> str | None:
-    expected = (("image", images, TILE_SUFFIXES), ("annotation", annotations, kinds))
-    for (what, paths, suffixes), folder in zip(expected, folders, strict=True):
+    expected = (
+        ("image", images, SOURCE_SUFFIXES, TILE_SUFFIXES[1], FOREIGN_TILES),
+        ("annotation", annotations, kinds, kinds[0], FOREIGN_ANNOTATIONS),
+    )
+    for (what, paths, suffixes, usual, foreign), folder in zip(expected, folders, strict=True):
         if not paths:
-            others = f" (or {', '.join(suffixes[1:])})" if len(suffixes) > 1 else ""
-            return f"its {what} is missing, expected {folder / (stem + suffixes[0])}{others}"
+            others = [suffix for suffix in suffixes if suffix != usual]
+            return f"its {what} is missing, expected {folder / (stem + usual)} (or {', '.join(others)})"
+        if not has_suffix(paths[0], suffixes):
+            return f"its {what} {paths[0]} is {_foreign(paths[0], foreign)}"
         if len(paths) > 1:
             return f"has {len(paths)} {what}s, {', '.join(path.name for path in paths)} in {folder}; expected one"
     return None if is_name(stem) else "its name must consist of letters, digits, '_', '-', '.', ' '"
 
 
+def _foreign(path: Path, foreign: Mapping[str, str]) -> str:
+    return next(text for suffix, text in foreign.items() if has_suffix(path, (suffix,)))
+
+
 LAYOUT = Layout(
     name="multi_organ",
-    description="Multi-Organ, MoNuSeg: tissue images/CASE.tif and annotations/CASE.xml (ImageScope), also masks",
+    description="Multi-Organ, MoNuSeg: tissue images/CASE.tif and annotations/CASE.xml (or GeoJSON, masks …)",
     modalities=CHANNELS,
     labels=LABELS,
     discover=discover,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bundle.data.layouts.base import CaseFiles, Layout, case_folders, find_nifti_cases
+from bundle.data.layouts.base import CaseFiles, Layout, case_folders
+from bundle.data.layouts.nifti_cases import find_nifti_cases
 
 # https://doi.org/10.1016/j.compbiomed.2019.05.002
 LABELS = {0: "background", 1: "FLAIR abnormality"}

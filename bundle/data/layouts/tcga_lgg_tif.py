@@ -15,7 +15,8 @@ import SimpleITK as sitk
 
 from bundle.data.convert import read_array
 from bundle.data.errors import DataError
-from bundle.data.layouts.base import SEG, CaseFiles, Layout, case_folders, parse_name
+from bundle.data.layouts.base import SEG, CaseFiles, Layout, case_folders
+from bundle.data.layouts.naming import parse_name
 from bundle.data.layouts.tcga_lgg import LABELS
 
 CHANNELS = ("t1", "flair", "t1ce")

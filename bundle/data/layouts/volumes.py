@@ -1,6 +1,7 @@
 """Any other volumes: a folder per case, in it a file or a folder with a DICOM series per modality, and ``seg``.
 
-Files are called ``{modality}.EXT`` or ``{CASE}_{modality}.EXT`` with EXT one of nii.gz, nii, nrrd, nhdr, mha, mhd.
+Files are called ``{modality}.EXT`` or ``{CASE}_{modality}.EXT`` with EXT one of nii.gz, nii, nrrd, nhdr, mha, mhd, dcm,
+ima, dicom. The DICOM folder may be a tree, as archives export it, that holds one series.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from pathlib import Path
 
 from bundle.data.convert import VOLUME_SUFFIXES
 from bundle.data.errors import DataError
-from bundle.data.layouts.base import SEG, CaseFiles, Layout, case_folders, parse_name
+from bundle.data.layouts.base import SEG, CaseFiles, Layout, case_folders
 from bundle.data.layouts.brats import LABELS
+from bundle.data.layouts.naming import parse_name
 from bundle.data.schema import is_name
 
 
@@ -62,7 +64,7 @@ def discover(source: Path, modalities: Sequence[str]) -> tuple[list[CaseFiles], 
 
 LAYOUT = Layout(
     name="volumes",
-    description="a folder per case with MODALITY.EXT or a DICOM series MODALITY/, and seg.EXT (NRRD, MetaImage, NIfTI)",
+    description="CASE/MODALITY.EXT (NRRD, MetaImage, NIfTI, DICOM) or a DICOM series CASE/MODALITY/, and CASE/seg.EXT",
     modalities=(),
     labels=LABELS,
     discover=discover,

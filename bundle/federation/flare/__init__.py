@@ -5,12 +5,14 @@ FLARE's Collab API calls a method of an object at a site from the server. One me
 the processes, authenticates them (mutual TLS), and carries the bytes; what is asked and answered is decided here.
 """
 
-from bundle.federation.flare.administrator import Administrator, NotReachable
+from bundle.federation.flare.administrator import Administrator, NotAllowed, NotReachable
 from bundle.federation.flare.federation import FlareFederation
 from bundle.federation.flare.jobs import export_job, run_simulation
 from bundle.federation.flare.kits import ADMINISTRATOR, CLASSES, prepare_kit, provision
+from bundle.federation.flare.names import check_folder, check_site_names
 from bundle.federation.flare.participant import LOCAL_FILES, SERVER
 from bundle.federation.flare.participants import Participants
+from bundle.federation.flare.preflight import check_kit
 from bundle.federation.flare.server import RESULTS, FlareServer
 from bundle.federation.flare.site import FlareSite
 from bundle.federation.flare.supervisor import GivenUp, Policy, Supervisor
@@ -26,10 +28,14 @@ __all__ = [
     "FlareServer",
     "FlareSite",
     "GivenUp",
+    "NotAllowed",
     "NotReachable",
     "Participants",
     "Policy",
     "Supervisor",
+    "check_folder",
+    "check_kit",
+    "check_site_names",
     "export_job",
     "prepare_kit",
     "provision",

@@ -10,18 +10,29 @@ from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
-from nvflare.fuel.flare_api.api_spec import AuthenticationError, NoClientsAvailable, NoConnection, SessionClosed
+from nvflare.fuel.flare_api.api_spec import (
+    AuthenticationError,
+    AuthorizationError,
+    InvalidJobDefinition,
+    NoClientsAvailable,
+    NoConnection,
+    SessionClosed,
+)
 from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
 
 from bundle.federation.flare.watch import TOPIC
 
-__all__ = ["Administrator", "NotReachable"]
+__all__ = ["Administrator", "NotAllowed", "NotReachable"]
 
 logger = logging.getLogger(__name__)
 
 
 class NotReachable(ConnectionError):
     """The FLARE server does not answer, or not as it should."""
+
+
+class NotAllowed(RuntimeError):
+    """The FLARE server answers, and refuses: asked again it would again."""
 
 
 class Administrator:
@@ -32,7 +43,8 @@ class Administrator:
         kit: the administrator's startup kit.
         timeout: seconds to wait for a session.
 
-    All methods raise :class:`NotReachable` when the server does not answer or refuses.
+    All methods raise :class:`NotReachable` when the server does not answer, or not as it should, and
+    :class:`NotAllowed` when it refuses.
     """
 
     def __init__(self, kit: Path, timeout: float = 10.0) -> None:
@@ -86,7 +98,7 @@ class Administrator:
         """
         try:
             return self._ask(lambda session: session.do_app_command(job, TOPIC, {"pause": pause}))
-        except NotReachable as error:
+        except (NotReachable, NotAllowed) as error:
             if self._session is None:
                 raise
             logger.debug("job %s does not say how far it is: %s", job, error)
@@ -114,4 +126,6 @@ class Administrator:
         except Exception as error:  # FLARE raises what its transport does
             if isinstance(error, NoConnection | SessionClosed | AuthenticationError | OSError):
                 self.close()
+            if isinstance(error, AuthorizationError | InvalidJobDefinition):
+                raise NotAllowed(f"{type(error).__name__}: {error}") from error
             raise NotReachable(f"{type(error).__name__}: {error}") from error

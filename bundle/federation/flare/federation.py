@@ -13,8 +13,10 @@ from typing import Any
 from nvflare.collab import collab
 
 from bundle.federation.base import Federation, Outcome, SiteUnreachable
-from bundle.federation.codec import Codec, WireLedger, check_limit
+from bundle.federation.codec import Codec, WireLedger
+from bundle.federation.guards import Violation
 from bundle.federation.job import JobError
+from bundle.federation.limits import Limits
 from bundle.federation.messages import (
     ConditionBatch,
     ConditionRequest,
@@ -23,6 +25,7 @@ from bundle.federation.messages import (
     Refusal,
     SyntheticBatch,
 )
+from bundle.text import shown
 
 __all__ = ["FlareFederation", "JobEnded"]
 
@@ -51,12 +54,10 @@ class FlareFederation(Federation):
         sites: names of all the sites that the run is for; None for those that are there when the job starts.
         step_timeout: seconds that a step waits for the sites.
         open_timeout: seconds that opening waits for them at first, and that they may take to release conditions.
-        max_message_bytes: of a message from a site, encoded and decoded; larger ones are refused before they are
-            decoded.
+        limits: of messages from sites; larger ones are refused before they are decoded.
 
     Raises:
         JobError: when a site is there that the run is not for.
-        ValueError: when ``max_message_bytes`` is no number of bytes.
     """
 
     def __init__(
@@ -64,13 +65,13 @@ class FlareFederation(Federation):
         codec: Codec | None = None,
         step_timeout: float = 60.0,
         open_timeout: float = 600.0,
-        max_message_bytes: int = 2**28,
+        limits: Limits | None = None,
         sites: Sequence[str] | None = None,
     ) -> None:
         self.codec = Codec() if codec is None else codec
         self.step_timeout = step_timeout
         self.open_timeout = open_timeout
-        self.max_message_bytes = check_limit(max_message_bytes)
+        self.limits = Limits() if limits is None else limits
         self.ledger = WireLedger()
         self._proxies = {proxy.name: proxy for proxy in collab.clients}
         self._names = tuple(sorted(self._proxies if sites is None else sites))
@@ -105,7 +106,8 @@ class FlareFederation(Federation):
         second = self._ask(awake, self.step_timeout)
         failures = first.failures | still | second.failures
         ended = frozenset({*first.ended, *second.ended})
-        return self._with_late(Outcome(first.messages | second.messages, failures, ended=ended))
+        broken = frozenset({*first.broken, *second.broken})
+        return self._with_late(Outcome(first.messages | second.messages, failures, ended=ended, broken=broken))
 
     def exchange(self, batches: Mapping[str, SyntheticBatch]) -> Outcome:
         self.ledger.steps += 1
@@ -113,9 +115,13 @@ class FlareFederation(Federation):
 
     def conditions(self, request: ConditionRequest) -> ConditionBatch:
         outcome = self._ask({request.site: request}, self.open_timeout)
+        if request.site in outcome.broken:
+            raise Violation(outcome.failures[request.site])
         if request.site in outcome.failures:
             raise SiteUnreachable.no_conditions(request.site, outcome.failures[request.site])
-        return outcome.messages[request.site]
+        batch = outcome.messages[request.site]
+        self.limits.check_size(batch)
+        return batch
 
     def state_dict(self) -> dict:
         """The sites keep checkpoints of their own: here is what only the server knows."""
@@ -130,7 +136,8 @@ class FlareFederation(Federation):
 
     def _ask(self, messages: Mapping[str, Message], timeout: float, patience: float | None = None) -> Outcome:
         """Wait ``timeout`` seconds for answers; those that come later are dropped, after ``patience`` unseen."""
-        answers, failures, asked, ended = {}, {}, {}, set()
+        answers, failures, asked = {}, {}, {}
+        ended, broken = set(), set()
         for site in sorted(messages):
             if site not in self._proxies:
                 failures[site] = "was not there when the job started"
@@ -157,30 +164,33 @@ class FlareFederation(Federation):
             try:  # whatever a site or the network did, the others go on
                 data = future.result()
             except Exception as error:
-                failures[site] = str(error)
+                # some of these texts come from the other end
+                failures[site] = shown(error)
                 self._silent.add(site)
                 continue
             self._silent.discard(site)
             try:
-                answer = self._decode(site, data)
-                if isinstance(answer, Refusal):
-                    failures[site] = f"refused: {answer.reason}"
-                    ended |= {site} if answer.final else set()
-                else:
-                    answers[site] = answer
+                answer = self._decode(messages[site], data)
             except Exception as error:
-                failures[site] = str(error)
-        return Outcome(answers, failures, ended=frozenset(ended))
+                failures[site] = shown(error)
+                broken.add(site)
+                continue
+            if isinstance(answer, Refusal):
+                failures[site] = f"refused: {answer.reason}"
+                ended |= {site} if answer.final else set()
+            else:
+                answers[site] = answer
+        return Outcome(answers, failures, ended=frozenset(ended), broken=frozenset(broken))
 
     def _send(self, site: str, data: bytes, timeout: float) -> bytes:
         return self._proxies[site](timeout=timeout).receive(data)
 
-    def _decode(self, site: str, data: Any) -> Message:
+    def _decode(self, request: Message, data: Any) -> Message:
         if not isinstance(data, bytes):
             raise ValueError(f"answered with a {type(data).__name__}, expected bytes")
-        self.ledger.received(site, len(data))
-        message = self.codec.decode(data, max_bytes=self.max_message_bytes)
-        if message.site != site:
+        self.ledger.received(request.site, len(data))
+        message = self.codec.decode(data, self.limits.answers(request))
+        if message.site != request.site:
             raise ValueError("answered in another site's name")
         return message
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 
+from nvflare.apis.fl_constant import SystemComponents
 from nvflare.collab.runtime.controller import CollabController
 from nvflare.collab.runtime.executor import CollabExecutor
 from nvflare.lighter.constants import CtxKey
@@ -15,7 +17,9 @@ from nvflare.lighter.prov_utils import prepare_builders
 from nvflare.lighter.provision import prepare_project
 from nvflare.lighter.provisioner import Provisioner
 
+from bundle.federation.flare.deployer import JobDeployer
 from bundle.federation.flare.logs import quiet
+from bundle.federation.flare.names import check_folder, check_site_names
 from bundle.federation.flare.participant import SERVER
 from bundle.federation.flare.server import FlareServer
 from bundle.federation.flare.site import FlareSite
@@ -27,6 +31,7 @@ ADMINISTRATOR = "admin@federation.local"
 # a job names them by where they are defined
 CLASSES = tuple(f"{c.__module__}.{c.__name__}" for c in (FlareServer, FlareSite, CollabController, CollabExecutor))
 """All classes that a job names; a participant that runs nothing else allows nothing else."""
+DEPLOYER = f"{JobDeployer.__module__}.{JobDeployer.__name__}"
 CLASS_RULES = {"class_allow_list": list(CLASSES), "class_list_enforcement_mode": "enforce"}
 
 
@@ -42,7 +47,11 @@ def provision(folder: Path, sites: Sequence[str], port: int, server: str = "loca
 
     Returns:
         Kits by participant: :data:`SERVER`, the sites, and :data:`ADMINISTRATOR`.
+
+    Raises:
+        ValueError: a name that FLARE takes for no site's.
     """
+    check_site_names(sites)
     participants = [
         {"name": SERVER, "type": "server", "org": "server", "fed_learn_port": port, "default_host": server},
         {"name": ADMINISTRATOR, "type": "admin", "org": "server", "role": "lead"},
@@ -64,16 +73,24 @@ def provision(folder: Path, sites: Sequence[str], port: int, server: str = "loca
     return {name: Path(made) / name for name in names}
 
 
-def prepare_kit(kit: Path | str = ".") -> None:
+def prepare_kit(kit: Path | str = ".", check: bool = True) -> None:
     """
     Make a server's or a site's own rules, in ``local/`` of its startup kit: jobs may name :data:`CLASSES` and nothing
-    else, and bring no code; administrators may not look into files; logs are sent nowhere; the console shows our lines
-    and warnings; a server keeps its jobs in the kit's folder.
+    else, and bring no code; administrators may not look into files; logs are sent nowhere; the console shows our lines,
+    who is connected, and errors; a server keeps its jobs in the kit's folder; a site reads no job but one that this
+    package writes.
+
+    Args:
+        kit: the kit's folder, where it stays.
+        check: run :func:`bundle.federation.flare.check_kit` whenever the kit is started.
 
     Raises:
         FileNotFoundError: when there is no kit of a server or a site.
+        ValueError: FLARE could not start a job in this folder.
     """
-    kit = Path(kit)
+    kit = Path(kit).resolve()
+    check_folder(kit, "the kit")
+    check_folder(Path(sys.executable), "Python")
     local = kit / "local"
     resources = json.loads((local / "resources.json.default").read_text(encoding="utf-8"))
     resources |= CLASS_RULES
@@ -81,11 +98,19 @@ def prepare_kit(kit: Path | str = ".") -> None:
     resources["allow_log_streaming"] = False
     for component in resources["components"]:
         if component["id"] == "job_manager":
-            component["args"]["uri_root"] = str((kit / "jobs").resolve())
+            component["args"]["uri_root"] = str(kit / "jobs")
     if "snapshot_persistor" in resources:
         storage = resources["snapshot_persistor"]["args"]["storage"]
-        storage["args"]["root_dir"] = str((kit / "snapshots").resolve())
+        storage["args"]["root_dir"] = str(kit / "snapshots")
+    else:
+        others = [
+            component for component in resources["components"] if component["id"] != SystemComponents.APP_DEPLOYER
+        ]
+        resources["components"] = [*others, {"id": SystemComponents.APP_DEPLOYER, "path": DEPLOYER, "args": {}}]
     write_json(local / "resources.json", resources)
+    # of the process that waits for jobs, not of those of jobs
+    own = [{"id": "check", "path": "bundle.flare_console.CheckAtStart", "args": {}}] if check else []
+    write_json(local / "asyndgan__p_resources.json", {"format_version": 2, "components": own})
     permissions = json.loads((local / "authorization.json.default").read_text(encoding="utf-8"))
     permissions["permissions"]["project_admin"] = dict(permissions["permissions"]["lead"])
     for role in ("project_admin", "lead", "org_admin"):

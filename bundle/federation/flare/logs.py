@@ -5,11 +5,17 @@ from __future__ import annotations
 __all__ = ["quiet"]
 
 CONSOLE_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+# by name, for FLARE's processes that wait for jobs need neither torch nor MONAI
+ESCAPING = "bundle.text.EscapingFormatter"
 
 
 def quiet(config: dict) -> dict:
-    """FLARE's logging, with nothing on the console but what our modules say, and its errors; its files keep it all."""
-    config["formatters"]["consoleFormatter"] = {"format": CONSOLE_FORMAT, "datefmt": "%H:%M:%S"}
+    """
+    FLARE's logging, with nothing on the console but what our modules say, who is connected, and errors; its files keep
+    it all.
+    """
+    config["formatters"] = {name: _escaping(formatter) for name, formatter in config["formatters"].items()}
+    config["formatters"]["consoleFormatter"] = {"()": ESCAPING, "fmt": CONSOLE_FORMAT, "datefmt": "%H:%M:%S"}
     console = config["handlers"]["consoleHandler"] | {"formatter": "consoleFormatter"}
     kinds = {"ours": ("INFO", ["bundle"]), "errors": ("ERROR", ["nvflare.private"])}
     for name, (level, loggers) in kinds.items():
@@ -20,8 +26,15 @@ def quiet(config: dict) -> dict:
             "allow_all_error_logs": False,
         }
         config["handlers"][name] = console | {"filters": [name], "level": level}
+    lines = {"class": "bundle.flare_console.ConnectionLines", "level": "INFO"}
+    config["handlers"]["connection"] = {key: console[key] for key in ("formatter", "stream")} | lines
     del config["handlers"]["consoleHandler"]
     for logger_config in config["loggers"].values():
         handlers = [name for name in logger_config.get("handlers", []) if name != "consoleHandler"]
-        logger_config["handlers"] = handlers + list(kinds)
+        logger_config["handlers"] = [*handlers, *kinds, "connection"]
     return config
+
+
+def _escaping(formatter: dict) -> dict:
+    """A formatter of FLARE's, with texts from other participants on one line."""
+    return {**formatter, "()": "bundle.text.escaping", "formatter": formatter["()"]}

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from nvflare.collab import collab
 
-from bundle.federation.flare.participant import SERVER, local_folder, make_workflow
+from bundle.federation.flare.participant import SERVER, local_folder, make_workflow, read_server
 from bundle.federation.flare.watch import Watch
-from bundle.federation.job import SERVER_KEYS, Job, JobError, read_local
+from bundle.federation.job import Job
 
 __all__ = ["RESULTS", "FlareServer"]
 
@@ -33,9 +33,7 @@ class FlareServer:
 
     @collab.main
     def run(self) -> None:
-        local = read_local(local_folder(SERVER) / "server.yaml", SERVER_KEYS)
-        if "run_dir" not in local:
-            raise JobError("server.yaml: expected run_dir, the folder of the run")
+        local = read_server(local_folder(SERVER))
         workflow = make_workflow(Job.from_dict(self.job), local, {})
         watch = Watch(workflow)
         try:

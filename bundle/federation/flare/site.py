@@ -9,12 +9,16 @@ from pathlib import Path
 
 from nvflare.collab import collab
 
-from bundle.federation.codec import MAX_HEADER_BYTES, Codec, check_limit
-from bundle.federation.flare.participant import SERVER, local_folder, make_workflow
+from bundle import __version__
+from bundle.federation import guards
+from bundle.federation.codec import Codec
+from bundle.federation.flare.participant import SERVER, local_folder, make_workflow, read_site
 from bundle.federation.flare.site_clock import SiteClock
-from bundle.federation.job import PRIVATE_OVERRIDES, SITE_KEYS, Job, JobError, read_local
-from bundle.federation.messages import ConditionRequest, Message, OpenRequest, Refusal, SyntheticBatch
-from bundle.privacy import DEFAULT, ReleasePolicy, ReleaseRefused
+from bundle.federation.job import PRIVATE_OVERRIDES, Job
+from bundle.federation.messages import Message, OpenRequest, Refusal, SyntheticBatch
+from bundle.installation import config_dir
+from bundle.privacy import ReleasePolicy, ReleaseRefused
+from bundle.text import shown
 
 __all__ = ["FlareSite"]
 
@@ -35,9 +39,10 @@ class FlareSite:
         self._name = ""
         self._local: Path | None = None
         self._site = None
+        self._noted = 0  # refusals that the ledger knows of
         self._codec = Codec()
-        # enough to be asked to take part, before anything is known of images
-        self._max_message_bytes = MAX_HEADER_BYTES
+        # to be asked to take part, before anything is known of images
+        self._limits = dict.fromkeys(("OpenRequest", "ConditionRequest"), 0)
         self._clock = SiteClock()
         # always the same thread: FLARE calls from dozens, and torch has a number and a team of threads for each
         self._computing = ThreadPoolExecutor(1, thread_name_prefix="site")
@@ -54,20 +59,17 @@ class FlareSite:
 
     def _prepare(self) -> None:
         name = self._name
-        local = read_local(self._local / "site.yaml", SITE_KEYS)
+        local = read_site(self._local)
         job = Job.from_dict(self.job)
-        if "dataset_dir" not in local or "checkpoint_dir" not in local:
-            raise JobError("site.yaml: expected dataset_dir and checkpoint_dir")
-        # a config that the job names may hold another one, and the policy is the site's own
-        local.setdefault("release_policy", DEFAULT)
+        job.check(config_dir(), __version__)
         _check_overrides(job, local.pop("allowed_overrides", None), ReleasePolicy.make(local["release_policy"]))
-        # one ledger for all trainings: what the site has let out adds up
-        local.setdefault("release_dir", str(Path(local["checkpoint_dir"]) / "releases"))
         local["checkpoint_dir"] = str(Path(local["checkpoint_dir"]) / job.identity)
         workflow = make_workflow(job, local, {"site_name": name})
-        self._max_message_bytes = check_limit(workflow.make("max_message_bytes"))
+        limits = workflow.make("limits")
         self._codec = workflow.make("codec")
-        (self._site,) = workflow.make("sites")
+        (site,) = workflow.make("sites")
+        self._limits = limits.requests(site.batch_size)
+        self._site = site
         logger.info("site %s takes part with %d samples", name, len(self._site.samples))
 
     @collab.publish
@@ -81,51 +83,59 @@ class FlareSite:
         # nothing is raised: FLARE would send the error's text and its traceback to whoever called
         if collab.caller != SERVER:
             logger.error("site %s asked for something: only the server may", collab.caller)
-            return self._codec.encode(Refusal(self._name, "only the server may ask"))
+            return self._refuse("only the server may ask")
         with self._lock, self._clock.message():  # late calls may overlap with the next
             try:
-                message = self._codec.decode(data, max_bytes=self._max_message_bytes)
+                message = self._codec.decode(data, self._limits)
             except Exception:
                 logger.exception("a message of the server was refused")
-                return self._codec.encode(Refusal(self._name, "the message could not be read"))
+                return self._refuse("the message could not be read")
             self._clock.decoded()
             try:
                 answer = self._computing.submit(self._answer, message).result()
                 self._clock.computed(self._site)
                 return self._codec.encode(answer)
             except ReleaseRefused as error:
-                return self._codec.encode(Refusal(self._name, str(error), error.final))
+                return self._refuse(str(error), error.final)
             except Exception:
                 logger.exception("%s of the server was refused", type(message).__name__)
-                return self._codec.encode(Refusal(self._name, f"{type(message).__name__}: see the site's log"))
+                return self._refuse(f"{type(message).__name__}: see the site's log")
+
+    @collab.final
+    def stop(self) -> None:
+        if self._site is not None:
+            self._site.gate.close()
+
+    def _refuse(self, reason: str, final: bool = False) -> bytes:
+        if self._site is not None:
+            gate = self._site.gate
+            # what the site refused itself is counted
+            if gate.refused == self._noted:
+                gate.note_refusal("a message that the site never saw", reason)
+            self._noted = gate.refused
+        return self._codec.encode(Refusal(self._name, shown(reason), final))
 
     def _answer(self, message: Message) -> Message:
-        if message.site != self._name:
-            raise ValueError(f"the message is for site {message.site}")
+        guards.check_request(message, self._name)
         if self._site is None:
             self._prepare()
         if isinstance(message, OpenRequest):
             return self._site.open(message.step)
         if isinstance(message, SyntheticBatch):
             return self._site.step(message)
-        if isinstance(message, ConditionRequest):
-            return self._site.conditions(message)
-        raise ValueError(f"a {type(message).__name__} is nothing that the server sends")
+        return self._site.conditions(message)
 
 
 def _check_overrides(job: Job, allowed: list[str] | None, policy: ReleasePolicy) -> None:
     """
     Raises:
-        JobError: ``allowed_overrides`` is no list of names.
-        ReleaseRefused: the job overrides what the site does not let it.
+        ReleaseRefused: the job overrides what the site does not let it. The reason, which goes to the server, names
+            nothing that the job or the site said; the site's log does.
     """
     if allowed is None:
         if not policy.private:
             return
         allowed = sorted(PRIVATE_OVERRIDES)
-    if not isinstance(allowed, list) or not all(isinstance(key, str) for key in allowed):
-        raise JobError(f"site.yaml, allowed_overrides: expected a list of names of keys, got {allowed!r}")
     if refused := sorted(job.overrides.keys() - set(allowed)):
-        reason = f"the job overrides {', '.join(refused)}, which this site does not let it (allowed_overrides)"
-        logger.error("%s; it may override %s", reason, ", ".join(allowed) or "nothing")
-        raise ReleaseRefused(reason)
+        logger.error("the job overrides %s; it may override %s", ", ".join(refused), ", ".join(allowed) or "nothing")
+        raise ReleaseRefused("the job overrides what this site does not let it (allowed_overrides); its log says which")

@@ -7,7 +7,6 @@ server keeps checkpoints, and so does every site: the same job, submitted again,
 from __future__ import annotations
 
 import logging
-import re
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -19,6 +18,8 @@ from typing import Any
 from nvflare.apis.job_def import RunStatus
 
 from bundle.federation.flare.administrator import Administrator
+from bundle.federation.flare.failures import is_passing, is_permanent, last_error
+from bundle.federation.flare.progress import ProgressLines
 
 __all__ = ["ACTIVE", "GivenUp", "Policy", "Supervisor"]
 
@@ -30,8 +31,8 @@ GONE = 15.0
 """Seconds after which a job that runs, and has no process at the server, is taken for lost."""
 ACTIVE = (RunStatus.SUBMITTED, RunStatus.APPROVED, RunStatus.DISPATCHED, RunStatus.RUNNING)
 """FLARE's words for the state of a job that has not ended."""
-PASSING = ("TooFewSites", "JobEnded", "another process is writing")
-"""In reasons that may be gone the next time: sites that are away, a process of the server that has not died yet."""
+REMINDER = 60.0
+"""Seconds after which it is said again what is waited for."""
 
 
 class GivenUp(RuntimeError):
@@ -49,6 +50,7 @@ class Policy:
         longest_delay: at most so many.
         interval: seconds between two looks at the job.
         patience: seconds without the server, or without enough sites, after which the supervisor gives up.
+        report: seconds between two lines that say how far the training is; None for no such lines.
     """
 
     max_restarts: int = 5
@@ -56,6 +58,7 @@ class Policy:
     longest_delay: float = 300.0
     interval: float = 5.0
     patience: float = 600.0
+    report: float | None = 30.0
 
 
 class Supervisor:
@@ -111,8 +114,9 @@ class Supervisor:
             The id of the job that finished the training.
 
         Raises:
-            GivenUp: see the policy, when somebody else ended the job, when one of another training is active, and when
-                the server's process failed twice in a row, without a new checkpoint in between, for the same reason.
+            GivenUp: see the policy, when somebody else ended the job, when one of another training is active, when the
+                server's process failed for a reason that stays until a person changes something, and when it failed
+                twice in a row, without a new checkpoint in between, for the same reason.
         """
         if self._active() is None:
             self._wait_for_sites(max(len(self.sites), self.min_sites), "the job starts without them")
@@ -126,7 +130,9 @@ class Supervisor:
                 return job
             if self._saved > saved:
                 in_vain, delay = 0, self.policy.delay
-            elif self._error is not None and self._error == error:
+            if self._error is not None and is_permanent(self._error):
+                raise GivenUp(f"job {job}: {reason}; the next would end so too, and none is submitted")
+            if self._saved <= saved and self._error is not None and self._error == error:
                 raise GivenUp(f"job {job}: {reason}; so did the one before, and the next would")
             in_vain += 1
             if in_vain > self.policy.max_restarts:
@@ -174,6 +180,7 @@ class Supervisor:
     def _watch(self, job: str) -> str | None:
         """Why the job ended without success; None when it did with."""
         returned: set[str] = set()
+        lines = None if self.policy.report is None else ProgressLines(self.policy.report, self._clock)
         wanted, alive = "", self._clock()
         while True:
             if self._is_finished():
@@ -187,6 +194,8 @@ class Supervisor:
                     raise GivenUp(f"job {job}: somebody ended it; the same command goes on with the training")
                 return wanted or f"ended as {status}: {self._why(job)}"
             about = self._progress(job, pause=bool(wanted)) if status == RunStatus.RUNNING else None
+            if lines is not None:
+                lines.look(job, status, about)
             if status != RunStatus.RUNNING or about is not None or job in self._insist(self.server.running):
                 alive = self._clock()
             elif self._clock() - alive > GONE:
@@ -210,11 +219,10 @@ class Supervisor:
         """What the server's process of a job that has ended failed with; kept when it would fail so again."""
         error = None
         with tempfile.TemporaryDirectory() as place, suppress(OSError, TypeError):  # FLARE may have nothing to give
-            for log in sorted(self.server.download(job, Path(place)).rglob("error_log.txt"))[:1]:
-                error = _last_error(log.read_text(encoding="utf-8", errors="replace"))
+            error = last_error(self.server.download(job, Path(place)))
         if error is None:
             return f"{job}/log.txt in the server's kit may say why"
-        self._error = None if any(word in error for word in PASSING) else error
+        self._error = None if is_passing(error) else error
         return f"{error} ({job}/log.txt in the server's kit)"
 
     def _is_finished(self) -> bool:
@@ -259,16 +267,18 @@ class Supervisor:
     def _wait_for_sites(self, number: int, otherwise: str | None) -> None:
         """Until so many answer; after the patience without, go on all the same if ``otherwise`` says so, or give up."""
         end = self._clock() + self.policy.patience
-        told: list[str] | None = None
+        told, remind = None, 0.0
         while True:
             there = self._insist(self.server.sites)
             here = sorted(set(there) & set(self.sites or there))
             if len(here) >= number:
                 return
-            if told != here:
-                logger.info("%d of %d sites are there: %s", len(here), number, ", ".join(here) or "none")
-                told = here
-            if self._clock() > end:
+            now = self._clock()
+            if told != here or now >= remind:
+                names, left = ", ".join(here) or "none", max(0.0, end - now)
+                logger.info("%d of %d sites are there: %s; waiting %.0f s more", len(here), number, names, left)
+                told, remind = here, now + REMINDER
+            if now > end:
                 if otherwise is not None and len(here) >= self.min_sites:
                     logger.warning("%s: %s", ", ".join(sorted(set(self.sites) - set(here))), otherwise)
                     return
@@ -280,19 +290,23 @@ class Supervisor:
 
     def _insist(self, question: Callable[[], Any]) -> Any:
         """Ask until the server answers; give up after the patience."""
-        end, told = self._clock() + self.policy.patience, False
+        end, remind = self._clock() + self.policy.patience, None
         while True:
             try:
                 answer = question()
             except ConnectionError as error:
-                if self._clock() > end:
-                    raise GivenUp(f"the server does not answer since {self.policy.patience:.0f} s: {error}") from error
-                if not told:
-                    logger.warning("the server does not answer and is asked again: %s", error)
-                told = True
+                now = self._clock()
+                if now > end:
+                    raise GivenUp(
+                        f"the server does not answer since {self.policy.patience:.0f} s: {error}; the same command "
+                        "goes on with the training when it does"
+                    ) from error
+                if remind is None or now >= remind:
+                    logger.warning("the server does not answer and is asked for %.0f s more: %s", end - now, error)
+                    remind = now + REMINDER
                 self._pause(self.policy.interval)
             else:
-                if told:
+                if remind is not None:
                     logger.info("the server answers again")
                 return answer
 
@@ -300,12 +314,3 @@ class Supervisor:
         self._sleep(seconds)
         if self.at_each_look is not None:
             self.at_each_look()
-
-
-def _last_error(log: str) -> str | None:
-    """The error that ended a job, by FLARE's log of its process at the server: its class and the text's first line."""
-    said = re.findall(r"exception occurred: (.+)", log)
-    if not said:
-        return None
-    kinds = re.findall(rf"^(?:\w+\.)*(\w+): {re.escape(said[-1])}", log, re.MULTILINE)
-    return f"{kinds[-1]}: {said[-1]}" if kinds else said[-1]

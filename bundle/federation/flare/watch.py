@@ -50,13 +50,15 @@ class Watch:
             self._pause.set()
         if self._finished:
             self._told.set()
-        state = self._engine.state
+        state, wire = self._engine.state, self._ledger.summary()
         return {
             "step": int(state.iteration),
             "steps": int((state.epoch_length or 0) * (state.max_epochs or 0)),
             "saved": int(state.saved),
             "paused": self._paused,
             "finished": self._finished,
+            "bytes_to_sites": int(wire["bytes_to_sites"]),
+            "bytes_from_sites": int(wire["bytes_from_sites"]),
             "sites": {site: dict(about) for site, about in state.sites.items()},
         }
 

@@ -22,10 +22,14 @@ def renew_gate(site: Site, num_steps: int | None, step: int = 1) -> None:
     Raises:
         ReleaseRefused: when the policy forbids the loss, or such a training.
     """
-    gate = ReleaseGate(site.policy, site.name)
-    planned = num_steps
+    # samples stay as they are deformed
+    secret = site.gate.secret if site.policy.conditions == "deformed" else None
+    gate = ReleaseGate(site.policy, site.name, secret=secret)
     if num_steps is not None and site.policy.private:
-        # the gate divides its budget among the steps that are left: after the last one, it would spend all on one
-        planned = num_steps + step - 1
-    gate.plan(planned, site.loss.terms)
+        # the gate divides its budget among the steps that are left
+        gate.plan(num_steps + step - 1, site.loss.terms)
+    else:
+        gate.plan(num_steps, site.loss.terms)
+        # possible; but attacks ask for steps past the end of a training as well
+        gate.plan(None, site.loss.terms)
     site.gate = gate

@@ -34,7 +34,7 @@ class Rehearsal:
         blank = torch.zeros_like(site._draw(asker.step)["image"])
         self._guess = twin.samples = _GuessedSamples(len(site.samples), asker.conditions, blank)
         # nor has the server what is on the site's disk, or was drawn from its samples; the guess is deformed already
-        twin.store = twin.deform = twin._batch = None
+        twin.store = twin._batch = None
         # it clips as the site does; noise it cannot know, and its own copy is not counted out
         free = {"max_issues": None, "max_releases": None, "scalar_losses": True}
         policy = replace(site.policy, **free, **({"epsilon": math.inf} if site.policy.private else {}))
@@ -70,3 +70,6 @@ class _GuessedSamples:
 
     def batch(self, seed: int, name: str, first: int, count: int) -> dict:
         return {"condition": self.conditions, "image": self.images}
+
+    def origin(self, index: int) -> tuple[int]:
+        return (index,)

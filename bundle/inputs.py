@@ -1,0 +1,134 @@
+"""Files that a config is given: those of a folder, pairs of the same name, and what their outputs would overwrite."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["check_inputs", "list_files", "pair_files"]
+
+Files = str | os.PathLike | Sequence[Any]
+
+
+def list_files(folder: str | os.PathLike, suffixes: Sequence[str], made: str = "") -> list[str]:
+    """
+    The files of a folder, sorted; whatever characters its name holds, and none where it is not there.
+
+    Args:
+        folder: is not searched below.
+        suffixes: endings of names, such as ``.nii.gz``; capitals or not. Hidden files are left out.
+        made: what an earlier start has added to the names of its outputs: ``NAME_{made}`` beside ``NAME`` is one of
+            those, and no input.
+    """
+    endings = tuple(suffix.lower() for suffix in suffixes)
+    entries = Path(folder).iterdir() if Path(folder).is_dir() else ()
+    found = [p for p in entries if p.name.lower().endswith(endings) and not p.name.startswith(".") and p.is_file()]
+    names = {_stem(path) for path in found}
+    return sorted(str(p) for p in found if not (made and _without(_stem(p), f"_{made}") in names))
+
+
+def pair_files(options: Sequence[str], **files: Files) -> list[dict[str, Any]]:
+    """
+    Items of two files each, which belong together by their names.
+
+    Names are the same but for the suffix, or one side has a last part that all of its files share: ``p1.nii.gz`` and
+    ``p1_seg.nii.gz``. Two single files, each given by its path, are a pair whatever their names.
+
+    Args:
+        options: what the two are called for whoever gives them, such as ``images`` and ``labels``.
+        **files: two keys of items, each with a path or a list of paths.
+
+    Returns:
+        one ``{key: path, other key: path}`` for each pair, in the order of the first key's files.
+
+    Raises:
+        ValueError: naming the option that nothing was given for, or the files that have no partner.
+
+    >>> pair_files(["images", "labels"], image=["in/p1.nii", "in/p10.nii"], label=["of/p10_seg.nii", "of/p1_seg.nii"])
+    [{'image': 'in/p1.nii', 'label': 'of/p1_seg.nii'}, {'image': 'in/p10.nii', 'label': 'of/p10_seg.nii'}]
+    """
+    first, second = files
+    if all(isinstance(given, str | os.PathLike) for given in files.values()):
+        return [{key: str(path) for key, path in files.items()}]
+    left, right = (_by_stem(option, given) for option, given in zip(options, files.values(), strict=True))
+    for option, here, there in zip(options, (left, right), (right, left), strict=True):
+        if there and not here:
+            raise ValueError(f"{option}: no file was found, expected one for each of {_listed(list(there.values()))}")
+    # exact names win; then those of one side without the part that all of that side share
+    ways = [(left, right), (left, _without_shared_part(right)), (_without_shared_part(left), right)]
+    left, right = max(ways, key=lambda way: len(way[0].keys() & way[1].keys()))
+    alone = [path for stem, path in left.items() if stem not in right]
+    alone += [path for stem, path in right.items() if stem not in left]
+    if alone:
+        raise ValueError(f"{' and '.join(options)} belong together by name, without a partner: {_listed(alone)}")
+    return [{first: path, second: right[stem]} for stem, path in left.items()]
+
+
+def check_inputs(
+    items: Sequence[Mapping[str, Any]], key: str, output_dir: str, postfix: str, extension: str, empty: str
+) -> None:
+    """
+    Refuse inputs whose outputs would overwrite each other or an input, before anything is computed.
+
+    An output is called ``NAME_POSTFIX`` after its input, in one folder for all.
+
+    Args:
+        items: with a path under ``key``, or a list of paths, of which the first counts.
+        output_dir: folder of the outputs.
+        postfix, extension: of the outputs, such as ``seg`` and ``.nii.gz``.
+        empty: what is said where there are no items.
+
+    Raises:
+        ValueError: naming the files.
+    """
+    if not items:
+        raise ValueError(empty)
+    sources = [str(path if isinstance(path, str | os.PathLike) else path[0]) for path in (item[key] for item in items)]
+    by_output: dict[Path, str] = {}
+    for source in sources:
+        output = Path(output_dir) / f"{_stem(source)}_{postfix}{extension}"
+        if output in by_output:
+            raise ValueError(
+                f"{by_output[output]} and {source} have one name, and both outputs would be {output}; expected "
+                "different names in one call"
+            )
+        by_output[output] = source
+    taken = {os.path.realpath(source): source for source in sources}
+    for output, source in by_output.items():
+        if os.path.realpath(output) in taken:
+            raise ValueError(
+                f"the output of {source} would overwrite the input {output}; expected another output_dir, or inputs "
+                "without it"
+            )
+
+
+def _stem(path: str | os.PathLike) -> str:
+    """The name as MONAI's savers take it: without the suffix, and without ``.gz`` before that."""
+    return os.path.splitext(Path(path).name.removesuffix(".gz"))[0]
+
+
+def _without(stem: str, ending: str) -> str | None:
+    return stem.removesuffix(ending) if stem.endswith(ending) else None
+
+
+def _by_stem(option: str, files: Files) -> dict[str, str]:
+    paths = [str(path) for path in ([files] if isinstance(files, str | os.PathLike) else files)]
+    found: dict[str, str] = {}
+    for path in paths:
+        if (other := found.setdefault(_stem(path), path)) is not path:
+            raise ValueError(f"{option}: {other} and {path} have one name, expected different ones")
+    return found
+
+
+def _without_shared_part(files: dict[str, str]) -> dict[str, str]:
+    """Without the last part of the names, such as ``_seg``, where all have the same one; numbers tell files apart."""
+    parts = {stem.rpartition("_")[2] for stem in files}
+    if len(parts) != 1 or not (part := parts.pop()).isalpha():
+        return files
+    return {stem.removesuffix(f"_{part}"): path for stem, path in files.items()}
+
+
+def _listed(texts: Sequence[str], limit: int = 20) -> str:
+    return ", ".join(texts[:limit]) + (f" and {len(texts) - limit} more" if len(texts) > limit else "")
