@@ -19,6 +19,8 @@ SHARE, COUNT, TIMES, NEAR = 0.01, 8, 4, 0.05
 CERTAIN = 0.1
 # How often another frame is looked for within one: a brain on 0 that was padded by -1024 has two.
 FRAMES = 3
+# Share of what lies next to a background that was set, that is brighter than noise where it was set all around tissue.
+TISSUE = 0.25
 # Percentile of what is no background that stands for the zero of a raw image.
 FLOOR = 0.5
 
@@ -87,7 +89,8 @@ def lift(channel: np.ndarray) -> np.ndarray:
         channel: as for :func:`is_raw`.
 
     Returns:
-        `channel`, or float32 of its shape: 0 exactly in the background that was set, above 0 elsewhere.
+        `channel`, or float32 of its shape: 0 exactly in the background that was set, above 0 elsewhere, and brighter
+        than air where tissue is all that is left.
     """
     if is_raw(channel):
         return channel
@@ -95,6 +98,10 @@ def lift(channel: np.ndarray) -> np.ndarray:
     lifted = channel.astype(np.float32) - np.float32(floor)
     # not 0: somebody who set the background has said that this is none
     np.maximum(lifted, np.finfo(np.float32).tiny, out=lifted)
+    bright = bright_value(lifted[~background])
+    beside = ndimage.binary_dilation(background, _in_plane(channel.ndim)) & ~background
+    if beside.any() and (lifted[beside] > DARK * bright).mean() >= TISSUE:
+        lifted += 2 * DARK * bright
     lifted[background] = 0
     return lifted
 
@@ -112,6 +119,11 @@ def darken(channel: np.ndarray) -> np.ndarray:
         return channel
     background, floor = split_background(channel)
     return np.where(background, np.float32(floor), channel)
+
+
+def _in_plane(ndim: int) -> np.ndarray:
+    cross = ndimage.generate_binary_structure(2, 1)
+    return cross.reshape(3, 3, *(1,) * (ndim - 2))
 
 
 def _percentile(values: np.ndarray, percentile: float) -> float:

@@ -1,4 +1,4 @@
-"""MRI that somebody has normalised has the outline and the scaling of the raw image, whatever became of its background."""
+"""MRI that somebody has normalised has the outline and the scaling of the raw image, whatever its background became."""
 
 import numpy as np
 import pytest
