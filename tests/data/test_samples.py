@@ -164,6 +164,8 @@ def test_what_cannot_be_prepared_is_named_with_its_files():
     held_out = HeldOutDataset(items, transform=transform)
     with pytest.raises(DataError, match="c9"):
         held_out[0]
+    with pytest.raises(DataError, match=r"held-out cases: 1 problem\n.*case c9 of site B"):
+        held_out.check()
 
 
 def test_no_samples_and_no_held_out_cases_are_errors():

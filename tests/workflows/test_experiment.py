@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -340,6 +341,19 @@ def test_a_damaged_held_out_case_and_an_unknown_setting(phantom_dir, tiny_sizes,
     image.write_bytes(image.read_bytes()[:-30])
     with pytest.raises(DataError, match=r"Phantom_A_003, image: .*_flair\.nii\.gz: unreadable or truncated"):
         make_experiment(data, tmp_path / "run", tiny_sizes)
+
+
+def test_held_out_cases_are_prepared_before_any_training(phantom_dir, tiny_sizes, tmp_path):
+    """What no check of files knows, and the transforms refuse: here intensities that vary in one voxel alone."""
+    data = shutil.copytree(phantom_dir, tmp_path / "data")
+    path = next(data.rglob("Phantom_A_003_flair.nii.gz"))
+    image = nib.load(path)
+    flat = (np.asanyarray(image.dataobj) > 0) * np.float32(100)
+    flat.flat[np.flatnonzero(flat)[:1]] = 101
+    nib.save(nib.Nifti1Image(flat, image.affine), path)
+    with pytest.raises(DataError, match=r"held-out cases: 1 problem\n.*Phantom_A_003 .*intensities that vary"):
+        make_experiment(data, tmp_path / "run", tiny_sizes, settings=["asyndgan"]).run()
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
