@@ -144,7 +144,8 @@ def test_code_is_found_from_what_configs_name():
     assert names == {"bundle.transforms.BrainOutlined", "bundle.seeding.seeded"}
     code = Code(names, "mine_code")
     assert set(code.modules) == {
-        *("bundle.transforms.brain_outline", "bundle.transforms.source_name", "bundle.seeding")
+        *("bundle.transforms.background", "bundle.transforms.brain_outline", "bundle.transforms.source_name"),
+        "bundle.seeding",
     }
     assert code.rewrite("bundle.transforms.BrainOutlined") == "mine_code.transforms.brain_outline.BrainOutlined"
     assert code.rewrite("monai.bundle.run") == "monai.bundle.run"

@@ -171,7 +171,15 @@ def test_no_more_code_than_needed(packed):
 
     every = {"inputs.py", "plain_errors.py", "each_file.py", "named_compose.py", "source_name.py"}
     assert modules("multi_organ") == {"normalize_stains.py", "stain_strength.py"} | every
-    transforms = {"brain_outline.py", "scale_intensity.py", "group_labels.py", "check_same_shape.py"}
+    transforms = {
+        "background.py",
+        "brain_outline.py",
+        "grids.py",
+        "whole_numbers.py",
+        "scale_intensity.py",
+        "group_labels.py",
+        "check_same_shape.py",
+    }
     assert modules("brats") == {"grid_writer.py"} | transforms | every
     assert modules("generator_multi_organ") == {
         *("resnet_generator.py", "init.py", "condition.py", "ternary_label.py"),
