@@ -97,6 +97,23 @@ def write_nifti(image: sitk.Image, path: str | os.PathLike) -> None:
             raise OSError(f"{path}: cannot be written ({_last(error)})") from error
 
 
+def read_picture(path: str | os.PathLike) -> sitk.Image:
+    """A 2-D grey image of 8 or 16 bits, such as a PNG; resolutions, which its label may say otherwise, are left behind.
+
+    Raises:
+        DataError: unreadable, beyond the bounds of :mod:`bundle.data.bounds`, or coloured.
+    """
+    image = _read(Path(path))
+    if image.GetDimension() == 3 and image.GetSize()[2] == 1:  # a TIFF of one page
+        image = image[:, :, 0]
+    components = image.GetNumberOfComponentsPerPixel()
+    if image.GetDimension() != 2 or components != 1:
+        raise DataError(
+            f"{path}: has {image.GetDimension()} dimensions and {components} components, expected a grey image: 2 and 1"
+        )
+    return sitk.GetImageFromArray(sitk.GetArrayFromImage(image))
+
+
 def as_label(image: sitk.Image, origin: str | os.PathLike) -> sitk.Image:
     """A label volume as uint8.
 

@@ -89,7 +89,7 @@ def _score_table(
             cells += [DASH if math.isnan(ratio) else f"{ratio:.3f}"] if key else []
         rows.append(_row(setting, cells, best=setting == best))
     notes = [*notes, *([f"{BEST_MARK} best single site by {get_metric(key).label}."] if best else [])]
-    notes += [*filter(None, [warning(results)]), *_seed_notes(results, key)]
+    notes += [*([said] if whole and (said := warning(results)) else []), *_seed_notes(results, key)]
     return Table(title, ("Setting", *headings), tuple(rows), (*notes, *made_with(results)))
 
 

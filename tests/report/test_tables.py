@@ -216,3 +216,21 @@ def test_a_comparison_table_says_what_the_statistics_say(results):
     assert "Holm-corrected for 1 comparison." in table.notes[1]
     for render in (text_table, markdown_table):
         assert "−0.023" in render(results)
+
+
+def test_classes_have_a_table_of_their_own_and_the_union_says_what_it_is(results):
+    for scores in results["settings"].values():
+        scores |= {"dice:lung": entry(0.5), "dice:heart": entry(0.25), "dice:lung/same organs": entry(0.125)}
+    tables = result_tables(results)
+    assert [table.title for table in tables][:3] == ["", "Classes", "Groups of cases"]
+    union, classes, groups = tables[:3]
+    assert not any("lung" in heading for heading in union.headings)
+    assert list(classes.headings) == ["Setting", "Dice, lung ↑", "Dice, heart ↑"]
+    assert classes.rows[0].cells == ("0.500", "0.250")
+    assert list(groups.headings) == ["Setting", "Dice, lung, same organs ↑"]
+    assert any("Any class counts as foreground" in note for note in union.notes)
+    assert key_metric(results) == "dice"
+
+
+def test_of_one_class_nothing_is_said_of_classes(results):
+    assert "class" not in text_table(results)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from bundle.data.errors import DataError
-from bundle.data.layouts import brats, msd, multi_organ, tcga_lgg, tcga_lgg_tif, volumes
+from bundle.data.layouts import brats, images, msd, multi_organ, tcga_lgg, tcga_lgg_tif, volumes
 from bundle.data.layouts.base import CaseFiles, Layout
 
 LAYOUTS: dict[str, Layout] = {
-    module.LAYOUT.name: module.LAYOUT for module in (brats, tcga_lgg, tcga_lgg_tif, msd, volumes, multi_organ)
+    module.LAYOUT.name: module.LAYOUT for module in (brats, tcga_lgg, tcga_lgg_tif, msd, volumes, images, multi_organ)
 }
 
 __all__ = ["LAYOUTS", "CaseFiles", "Layout", "get_layout"]
