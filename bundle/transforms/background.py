@@ -78,6 +78,11 @@ def split_background(channel: np.ndarray) -> tuple[np.ndarray, float]:
             break
         # a brain touches its own frame: what is set there must be most of it
         inner, share = channel[box[0]], CERTAIN
+    # padding may reach the border in so few places that it is not frequent there
+    low = float(channel.min())
+    lowest, others = _equal(channel, [low]), channel[channel <= low + _near(channel)].size
+    if int(lowest.sum()) >= max(COUNT, TIMES * (others - int(lowest.sum()))):
+        background |= lowest
     rest = channel[~background]
     return background, _percentile(rest if rest.size else channel, FLOOR)
 
@@ -139,7 +144,7 @@ def _set_values(channel: np.ndarray, least: float) -> list[float]:
     if unit == 0:
         return []
     bins, first, counts = np.unique(np.rint(border / unit), return_index=True, return_counts=True)
-    near = NEAR * (_percentile(channel, 99.5) - _percentile(channel, 0.5)) / unit
+    near = _near(channel) / unit
     total = np.concatenate([[0], np.cumsum(counts)])
     around = total[np.searchsorted(bins, bins + near, "right")] - total[np.searchsorted(bins, bins - near, "left")]
     found = (counts >= COUNT) & (counts >= least * border.size) & (counts >= TIMES * (around - counts))
@@ -151,6 +156,10 @@ def _equal(channel: np.ndarray, values: list[float]) -> np.ndarray:
     for value in values:
         equal |= np.abs(channel - value) <= SAME * _range(channel)
     return equal
+
+
+def _near(channel: np.ndarray) -> float:
+    return NEAR * (_percentile(channel, 99.5) - _percentile(channel, 0.5))
 
 
 def _range(channel: np.ndarray) -> float:

@@ -105,6 +105,14 @@ def test_the_background_inside_of_a_brain_is_dark_whatever_it_was_set_to():
         assert (image[30:36, 20:26] == expected[30:36, 20:26]).all()
 
 
+def test_padding_that_hardly_reaches_the_border_is_no_tissue():
+    raw = volume(stripped=False)
+    image = standard(raw, np.ones(SHAPE, dtype=bool))
+    image[10:14, 3:8] = -9  # somebody has taken a thing beside the head out
+    found, expected = brain_outline(image[None])[0], brain_outline(raw[None])[0]
+    assert 2 * (found & expected).sum() / (found.sum() + expected.sum()) >= 0.98
+
+
 def test_every_channel_has_a_background_of_its_own():
     raw = volume(stripped=True)
     channels = np.stack([inside_standard(raw, 0), inside_standard(raw, -9), raw]).astype(np.float32)
