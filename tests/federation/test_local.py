@@ -111,9 +111,14 @@ def test_the_bank_holds_every_condition_of_every_site_in_order(tmp_path, chunk):
 def test_conditions_may_differ_in_shape_and_be_many(tmp_path):
     (member,) = sites({"A": 12}, batch_size=1)
     sizes = [4, 4, 6, 4, 4, 4, 5, 5, 5, 5, 5, 5]
-    member.samples = [
+
+    class Sized(list):
+        def origin(self, index):
+            return ("patient", index)
+
+    member.samples = Sized(
         {"condition": (torch.arange(6 * size).reshape(2, 3, size) < place).byte()} for place, size in enumerate(sizes)
-    ]
+    )
     path = tmp_path / "conditions.npz"
     ConditionCollector(LocalFederation([member]), str(path), chunk=4)(None)
     found = read_conditions(path)["A"]

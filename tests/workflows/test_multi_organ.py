@@ -69,7 +69,7 @@ def test_every_setting_is_scored_on_tiles_of_its_organs_and_of_others(finished, 
     assert (len(inside), len(outside)) == (2, 1)
     for scores in results["settings"].values():
         names = {f"{metric}{group}" for metric in ("dice", "aji", "pq") for group in ("", *(f"/{g}" for g in GROUPS))}
-        assert set(scores) == {*names, "training_images"}
+        assert set(scores) == {*names, "training_images", "segmenter_loss"}
         for metric in ("dice", "aji", "pq"):
             assert set(scores[metric]["per_case"]) == inside | outside
             assert set(scores[f"{metric}/{GROUPS[0]}"]["per_case"]) == inside
