@@ -29,8 +29,8 @@ from bundle.kinds import (
     Setting,
     Text,
     Whole,
+    in_brief,
     optional,
-    shown,
 )
 
 __all__ = ["KEYS", "PARTICIPANT_KEYS", "PATH_KEYS", "Key", "problem"]
@@ -253,4 +253,4 @@ def problem(key: str, value: Any, declared: Mapping[str, Key] = KEYS) -> str | N
 def _what(value: Any) -> str:
     # a number where a text is meant looks the same without its type
     named = {bool: "the truth value ", int: "the number ", float: "the number ", str: "the text "}
-    return named.get(type(value), "") + shown(value)
+    return named.get(type(value), "") + in_brief(value)

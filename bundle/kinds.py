@@ -31,8 +31,8 @@ __all__ = [
     "Setting",
     "Text",
     "Whole",
+    "in_brief",
     "optional",
-    "shown",
 ]
 
 MAX_PATH = 4096
@@ -56,7 +56,7 @@ class _Brief(reprlib.Repr):
 _brief = _Brief()
 
 
-def shown(value: Any) -> str:
+def in_brief(value: Any) -> str:
     """A value for a message: of any one, a line of at most a few hundred characters."""
     return _brief.repr(value)
 

@@ -21,8 +21,8 @@ from bundle.kinds import (
     Setting,
     Text,
     Whole,
+    in_brief,
     optional,
-    shown,
 )
 
 
@@ -57,7 +57,7 @@ def nested(depth):
 )  # fmt: skip
 def test_a_kind_takes_its_own_and_nothing_that_python_takes_for_it(kind, right, wrong):
     assert [value for value in right if not kind.accepts(value)] == []
-    assert [shown(value) for value in wrong if kind.accepts(value)] == []
+    assert [in_brief(value) for value in wrong if kind.accepts(value)] == []
     assert str(kind)
 
 
@@ -73,5 +73,5 @@ LONG = {
 
 @pytest.mark.parametrize("what", LONG)
 def test_what_is_shown_of_a_value_is_a_short_line(what):
-    assert len(shown(LONG[what])) < 400
-    assert shown(LONG[what]).isprintable()
+    assert len(in_brief(LONG[what])) < 400
+    assert in_brief(LONG[what]).isprintable()

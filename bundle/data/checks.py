@@ -202,16 +202,21 @@ def _nifti_header(path: str) -> _Header:
 
 
 def _itk_header(path: str) -> _Header:
+    reader = _read_header(path, "a volume's header")
+    if reader.GetNumberOfComponents() != 1:
+        raise DataError(f"{path}: has {reader.GetNumberOfComponents()} components, expected one real number per voxel")
+    shape = tuple(reader.GetSize())
+    return _Header(shape, image_affine(reader) if len(shape) == 3 else None)
+
+
+def _read_header(path: str, expected: str) -> sitk.ImageFileReader:
     reader = sitk.ImageFileReader()
     reader.SetFileName(path)
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
-        raise DataError(f"{path}: unreadable or truncated, expected a volume's header ({_reason(error)})") from error
-    if reader.GetNumberOfComponents() != 1:
-        raise DataError(f"{path}: has {reader.GetNumberOfComponents()} components, expected one real number per voxel")
-    shape = tuple(reader.GetSize())
-    return _Header(shape, image_affine(reader) if len(shape) == 3 else None)
+        raise DataError(f"{path}: unreadable or truncated, expected {expected} ({_reason(error)})") from error
+    return reader
 
 
 def _check_dimensions(shape: tuple[int, ...], path: str, channels: int) -> None:
@@ -226,12 +231,7 @@ def _check_dimensions(shape: tuple[int, ...], path: str, channels: int) -> None:
 
 def _picture_shape(path: str, channels: int, field: str) -> tuple[int, ...]:
     """Columns and rows of a PNG or TIFF file, from its header."""
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(path)
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise DataError(f"{path}: unreadable or truncated, expected a PNG or TIFF header ({_reason(error)})") from error
+    reader = _read_header(path, "a PNG or TIFF header")
     check_size(reader.GetSize(), path)
     if reader.GetNumberOfComponents() != channels:
         raise DataError(f"{path}: has {reader.GetNumberOfComponents()} channels, expected {channels}")

@@ -18,7 +18,7 @@ import yaml
 from monai.bundle import ConfigParser
 
 from bundle.keys import KEYS, PARTICIPANT_KEYS, PATH_KEYS, problem
-from bundle.kinds import Fields, ListOf, Matching, shown
+from bundle.kinds import Fields, ListOf, Matching, in_brief
 
 __all__ = ["CONDUCT_KEYS", "SERVER_KEYS", "SITE_KEYS", "Job", "JobError", "read_local"]
 
@@ -157,7 +157,7 @@ class Job:
             JobError: another version, other configs or in another order, or overrides that a job must not make.
         """
         if self.version != version:
-            raise JobError(f"the job is for version {shown(self.version)} of this package, here is {version!r}")
+            raise JobError(f"the job is for version {in_brief(self.version)} of this package, here is {version!r}")
         if _digest(self.config_files, folder) != self.digest:
             raise JobError(f"the configs {', '.join(self.config_files)} are not those that the job was made with")
         _check_order(self.config_files, folder)
@@ -167,7 +167,7 @@ class Job:
                 raise JobError(f"override {key}: each participant sets it in its own file, a job cannot")
             # parts of components are none: sites::batch_size and samples_def::cache_dir are a site's own as well
             if key not in declared:
-                raise JobError(f"override {shown(key)}: expected a key of the configs that holds a plain value")
+                raise JobError(f"override {in_brief(key)}: expected a key of the configs that holds a plain value")
             if wrong := problem(key, value):
                 raise JobError(f"override {wrong}")
 

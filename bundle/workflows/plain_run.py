@@ -8,7 +8,7 @@ import logging
 from monai.bundle import ConfigWorkflow
 
 from bundle.keys import PATH_KEYS
-from bundle.kinds import shown
+from bundle.kinds import in_brief
 from bundle.workflows.checks import ConfigError, check_merged, is_computed
 from bundle.workflows.workflow import CheckedWorkflow
 
@@ -36,5 +36,5 @@ def check_plain_run() -> None:
     for key in PATH_KEYS & config.keys():
         if not is_computed(config[key]) and "::" in str(config[key]):
             raise ConfigError(
-                f"{key}: MONAI's own workflow reads {shown(config[key])} where # stood; rename the folder"
+                f"{key}: MONAI's own workflow reads {in_brief(config[key])} where # stood; rename the folder"
             )
