@@ -13,7 +13,7 @@ import SimpleITK as sitk
 
 from bundle.data.convert import write_nifti
 from bundle.data.geometry import correct_bias, isotropic_grid, resample
-from bundle.data.layouts.base import SEG, CaseFiles
+from bundle.data.cases import SEG, CaseFiles
 from bundle.data.missing_slices import check_label_inside
 from bundle.data.one_grid import (
     IMAGE_HEADER,

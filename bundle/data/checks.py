@@ -14,8 +14,8 @@ import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 
-from bundle.data.bounds import NIFTI_SUFFIXES, check_file, check_nifti, check_size, has_suffix, unpack_nifti
-from bundle.data.convert import VOLUME_SUFFIXES, read_array
+from bundle.data.bounds import NIFTI_SUFFIXES, VOLUME_SUFFIXES, check_file, check_nifti, check_size, has_suffix, unpack_nifti
+from bundle.data.itk_files import read_array
 from bundle.data.errors import DataError
 from bundle.data.geometry import image_affine
 from bundle.data.one_grid import REMEDY, grid_problem

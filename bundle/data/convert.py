@@ -12,14 +12,13 @@ import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 
-from bundle.data.bounds import META_SUFFIXES, NIFTI_SUFFIXES, NRRD_SUFFIXES, check_file, check_size, has_suffix
-from bundle.data.dicom import DICOM_SUFFIXES, read_dicom
+from bundle.data.bounds import DICOM_SUFFIXES, NIFTI_SUFFIXES, check_file, has_suffix
+from bundle.data.dicom import read_dicom
 from bundle.data.errors import DataError
 from bundle.data.geometry import MAX_SHEAR, right_angles, set_affine
+from bundle.data.itk_files import last_line, read_itk
 from bundle.files import atomic_path
 from bundle.transforms.whole_numbers import whole_numbers
-
-VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, *NRRD_SUFFIXES, *META_SUFFIXES, *DICOM_SUFFIXES)
 
 
 def read_volume(path: str | os.PathLike) -> sitk.Image:
@@ -40,7 +39,7 @@ def read_volume(path: str | os.PathLike) -> sitk.Image:
         except RuntimeError as error:
             image = _read_sheared(path, error)
     else:
-        image = _read(path)
+        image = read_itk(path)
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise DataError(
             f"{path}: has {image.GetDimension()} dimensions and {image.GetNumberOfComponentsPerPixel()} components, "
@@ -73,17 +72,6 @@ def read_channel(path: str | os.PathLike, channel: int) -> sitk.Image:
     return _without_metadata(image, path)
 
 
-def read_array(path: str | os.PathLike) -> np.ndarray:
-    """Pixels of any image file that ITK reads, array axes slowest first: (rows, columns[, 3]) for a slice.
-
-    Raises:
-        DataError: unreadable, or beyond the bounds of :mod:`bundle.data.bounds`.
-    """
-    path = Path(path)
-    check_file(path)
-    return sitk.GetArrayFromImage(_read(path))
-
-
 def write_nifti(image: sitk.Image, path: str | os.PathLike) -> None:
     """Write a volume as (compressed) NIfTI, atomically, with its geometry and nothing else in the header.
 
@@ -94,7 +82,7 @@ def write_nifti(image: sitk.Image, path: str | os.PathLike) -> None:
         try:
             sitk.WriteImage(image, os.fspath(temporary), useCompression=True)
         except RuntimeError as error:
-            raise OSError(f"{path}: cannot be written ({_last(error)})") from error
+            raise OSError(f"{path}: cannot be written ({last_line(error)})") from error
 
 
 def read_picture(path: str | os.PathLike) -> sitk.Image:
@@ -103,7 +91,7 @@ def read_picture(path: str | os.PathLike) -> sitk.Image:
     Raises:
         DataError: unreadable, beyond the bounds of :mod:`bundle.data.bounds`, or coloured.
     """
-    image = _read(Path(path))
+    image = read_itk(Path(path))
     if image.GetDimension() == 3 and image.GetSize()[2] == 1:  # a TIFF of one page
         image = image[:, :, 0]
     components = image.GetNumberOfComponentsPerPixel()
@@ -134,17 +122,6 @@ def as_label(image: sitk.Image, origin: str | os.PathLike) -> sitk.Image:
     return label
 
 
-def _read(path: Path) -> sitk.Image:
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(os.fspath(path))
-    try:
-        reader.ReadImageInformation()
-        check_size(reader.GetSize(), path)
-        return reader.Execute()
-    except RuntimeError as error:
-        raise DataError(f"{path}: unreadable, expected an image that ITK can read ({_last(error)})") from error
-
-
 def _without_metadata(image: sitk.Image, path: str | os.PathLike) -> sitk.Image:
     try:
         for key in image.GetMetaDataKeys():
@@ -157,7 +134,7 @@ def _without_metadata(image: sitk.Image, path: str | os.PathLike) -> sitk.Image:
 def _read_sheared(path: Path, error: RuntimeError, channel: int | None = None) -> sitk.Image:
     """A NIfTI volume whose axes are nearly at right angles, which ITK refuses; any other error is passed on."""
     if "orthonormal" not in str(error):
-        raise DataError(f"{path}: unreadable or truncated, expected a NIfTI volume ({_last(error)})") from error
+        raise DataError(f"{path}: unreadable or truncated, expected a NIfTI volume ({last_line(error)})") from error
     stored = nib.load(path)
     affine, shear = right_angles(stored.affine)
     if shear > MAX_SHEAR:
@@ -173,11 +150,6 @@ def _read_sheared(path: Path, error: RuntimeError, channel: int | None = None) -
         voxels = np.asanyarray(stored.dataobj if channel is None else stored.dataobj[..., channel])
         image = sitk.GetImageFromArray(voxels.T)
     except Exception as cause:  # nibabel, gzip and zlib raise a dozen types for damaged files
-        raise DataError(f"{path}: unreadable or truncated, expected a NIfTI volume ({_last(cause)})") from cause
+        raise DataError(f"{path}: unreadable or truncated, expected a NIfTI volume ({last_line(cause)})") from cause
     set_affine(image, affine)
     return image
-
-
-def _last(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

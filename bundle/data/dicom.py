@@ -22,13 +22,12 @@ from pydicom.errors import InvalidDicomError
 from pydicom.pixels import apply_modality_lut, iter_pixels
 from pydicom.uid import UID, MediaStorageDirectoryStorage
 
-from bundle.data.bounds import check_size
+from bundle.data.bounds import DICOM_SUFFIXES, check_size
 from bundle.data.dicom_stack import Slice, Stack, make_stack
 from bundle.data.errors import DataError
 
 # What is said of a series
 SHOWN = ("SeriesNumber", "SeriesDescription", "ImageType", "SOPInstanceUID")
-DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
 # What several images of one place differ by, and the attributes that say so, of classic and of enhanced objects
 TELLS = {
     "echo time": ("EffectiveEchoTime", "EchoTime"),

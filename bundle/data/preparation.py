@@ -15,7 +15,8 @@ from bundle.data.case_conversion import ConvertOptions
 from bundle.data.checks import check_files, find_copies
 from bundle.data.datalist import FILE_NAME, write_datalist
 from bundle.data.errors import DataError
-from bundle.data.layouts import CaseFiles, Layout, get_layout
+from bundle.data.cases import CaseFiles
+from bundle.data.layouts import Layout, get_layout
 from bundle.data.progress import progress
 from bundle.data.splits import RULES, assign_sites, check_split, split_patients
 from bundle.data.tables import Row, match_table, read_table
@@ -285,7 +286,9 @@ def _make_items(
         image, label = sources[0] if layout.channels else sources, case.label
         if converted:
             try:
-                done = layout.convert(layout, case, modalities, options)
+                done = layout.convert(
+                    layout, case, modalities, options.output, options.convert, options.accept_mismatch
+                )
             except DataError as error:
                 problems.append(f"case {case.case}: {error}")
                 continue

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from bundle.data.errors import DataError
-from bundle.data.layouts.base import CaseFiles
+from bundle.data.cases import CaseFiles
 
 Patients = dict[str, list[CaseFiles]]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bundle.data.errors import DataError
 from bundle.data.json_files import read_json
-from bundle.data.layouts.base import CaseFiles
+from bundle.data.cases import CaseFiles
 from bundle.data.schema import is_name
 
 SPLITS = {"train": "training", "training": "training", "test": "test"}

@@ -5,14 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bundle.data.annotations import read_annotation
+from bundle.data.cases import CaseFiles
 from bundle.data.tiles import check_pair, read_tile, write_pixels
 from bundle.files import atomic_folder, digest, write_json
-
-if TYPE_CHECKING:  # layouts import this module
-    from bundle.data.layouts.base import CaseFiles
 
 IMAGE, INSTANCES, MARKER = "image.png", "instances.png", "conversion.json"
 # Counts up when the same files would be converted to others than before.

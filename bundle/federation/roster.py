@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 
-__all__ = ["ReleasesEnded", "Roster", "TooFewSites", "policies_said"]
+from bundle.engines.checkpoint_handlers import StoppedAtStep
+
+__all__ = ["ReleasesEnded", "Roster", "TooFewSites"]
 
 logger = logging.getLogger(__name__)
 
@@ -13,22 +15,8 @@ PRESENT, MISSING, LEFT_OUT, ENDED = "present", "missing", "left out", "ended"
 COUNTS = ("last_step", "answered", "failures", "strikes", "late")
 
 
-class TooFewSites(RuntimeError):
+class TooFewSites(StoppedAtStep):
     """Too few sites answered for a step to be done; the message says which, who is missing, and why."""
-
-
-def policies_said(record: Mapping[str, Mapping[str, str | int]]) -> str | None:
-    """
-    The release policies of a run's sites in a line: ``"guarded"``, or ``"A: guarded; B: private (...)"`` where they
-    differ.
-
-    Args:
-        record: that of a :class:`Roster`; sites that never said theirs are left out.
-    """
-    said = {site: about["policy"] for site, about in record.items() if "policy" in about}
-    if len(set(said.values())) > 1:
-        return "; ".join(f"{site}: {policy}" for site, policy in sorted(said.items()))
-    return next(iter(said.values()), None)
 
 
 class ReleasesEnded(TooFewSites):

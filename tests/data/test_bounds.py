@@ -12,7 +12,8 @@ import SimpleITK as sitk
 
 from bundle.data.bounds import MAX_HEADER_BYTES, check_file, check_nifti
 from bundle.data.checks import decode_nifti
-from bundle.data.convert import read_array, read_channel, read_volume
+from bundle.data.convert import read_channel, read_volume
+from bundle.data.itk_files import read_array
 from bundle.data.datalist import load_datalist, write_datalist
 from bundle.data.errors import DataError
 from bundle.data.json_files import MAX_DEPTH, read_json

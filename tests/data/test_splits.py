@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bundle.data.errors import DataError
-from bundle.data.layouts.base import CaseFiles
+from bundle.data.cases import CaseFiles
 from bundle.data.layouts.naming import parse_name
 from bundle.data.splits import assign_sites, check_split, split_patients
 from bundle.data.tables import match_table, read_table

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from bundle.data.errors import DataError
 from bundle.data.layouts import brats, images, msd, multi_organ, tcga_lgg, tcga_lgg_tif, volumes
-from bundle.data.layouts.base import CaseFiles, Layout
+from bundle.data.layouts.base import Layout
 
 LAYOUTS: dict[str, Layout] = {
     module.LAYOUT.name: module.LAYOUT for module in (brats, tcga_lgg, tcga_lgg_tif, msd, volumes, images, multi_organ)
 }
 
-__all__ = ["LAYOUTS", "CaseFiles", "Layout", "get_layout"]
+__all__ = ["LAYOUTS", "Layout", "get_layout"]
 
 
 def get_layout(name: str) -> Layout:

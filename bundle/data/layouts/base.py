@@ -1,4 +1,4 @@
-"""What layouts have in common: the record of a case, of its conversion, and of a layout."""
+"""What layouts have in common: the record of a layout, and how cases of volumes are read, converted and measured."""
 
 from __future__ import annotations
 
@@ -6,65 +6,16 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 
+from bundle.data.case_conversion import ConvertOptions, convert_case
+from bundle.data.cases import SEG, CaseFiles, ConvertedCase
 from bundle.data.checks import decode_nifti
 from bundle.data.convert import as_label, read_volume
 from bundle.data.errors import DataError
-
-if TYPE_CHECKING:
-    from bundle.data.preparation import PrepareOptions
-
-SEG = "seg"
-
-
-@dataclass(frozen=True)
-class CaseFiles:
-    """One case on disk.
-
-    Attributes:
-        case: its name, unique in the data set.
-        images: source by modality, in order: a file, a folder with a DICOM series or with slices. One file that holds
-            all modalities (4-D, or the colours of a tile) stands under each of them.
-        label: source of the label map, or of the outlines.
-        patient: cases of one patient never part.
-        institution: where it was acquired, if the name tells.
-        grade: ``"HGG"`` or ``"LGG"``, if the layout tells.
-        organ: organ of a tile, if the layout tells.
-        split: ``"training"`` or ``"test"``, if the case is of a set that was published with a split.
-        labels: names by label value, where the case's files tell; None: the layout's.
-    """
-
-    case: str
-    images: Mapping[str, Path]
-    label: Path
-    patient: str
-    institution: str | None = None
-    grade: str | None = None
-    organ: str | None = None
-    split: str | None = None
-    labels: Mapping[int, str] | None = None
-
-
-@dataclass(frozen=True)
-class ConvertedCase:
-    """What a conversion wrote, and what it has to say.
-
-    Attributes:
-        image: one file, or one per modality.
-        label: the label map.
-        counts: numbers to be added up over the cases and shown.
-        notes: what was converted, one phrase each; shown with the number of cases.
-    """
-
-    image: Path | list[Path]
-    label: Path
-    counts: Mapping[str, int] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
 
 
 def read_default(case: CaseFiles, modality: str) -> sitk.Image:
@@ -75,13 +26,11 @@ def read_default(case: CaseFiles, modality: str) -> sitk.Image:
 
 
 def convert_volumes(
-    layout: Layout, case: CaseFiles, modalities: Sequence[str], options: PrepareOptions
+    layout: Layout, case: CaseFiles, modalities: Sequence[str], output: Path, options: ConvertOptions, accept_mismatch: bool
 ) -> ConvertedCase:
     """Volumes to ``OUTPUT/volumes/CASE/MODALITY.nii.gz``; see :attr:`Layout.convert`."""
-    from bundle.data.case_conversion import convert_case  # here: it imports this module
-
-    folder = options.output / "volumes" / case.case
-    convert_case(case, modalities, folder, options.convert, layout.read)
+    folder = output / "volumes" / case.case
+    convert_case(case, modalities, folder, options, layout.read)
     return ConvertedCase([folder / f"{modality}.nii.gz" for modality in modalities], folder / f"{SEG}.nii.gz")
 
 
@@ -109,7 +58,8 @@ class Layout:
         task: task of the data list.
         label_type: of the data list, see :mod:`bundle.data.datalist`.
         volumes: cases are volumes, whose modalities and labels can be chosen and whose voxels can be changed.
-        convert: (layout, case, modalities, options) → the files of the case, converted.
+        convert: (layout, case, modalities, output folder, what happens to voxels, whether tiles are taken whose nuclei are
+            no darker than their surroundings) → the files of the case, converted.
         measure: (path of the label map) → size of a case, for the summary and for sites by size; 0 is warned about.
         size: what `measure` gives.
     """
@@ -125,7 +75,7 @@ class Layout:
     task: str = "brats"
     label_type: str = "classes"
     volumes: bool = True
-    convert: Callable[[Layout, CaseFiles, Sequence[str], PrepareOptions], ConvertedCase] = convert_volumes
+    convert: Callable[[Layout, CaseFiles, Sequence[str], Path, ConvertOptions, bool], ConvertedCase] = convert_volumes
     measure: Callable[[str], float] = tumour_volume
     size: str = "tumour volume (ml)"
 

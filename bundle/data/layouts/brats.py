@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bundle.data.layouts.base import CaseFiles, Layout, case_folders
+from bundle.data.cases import CaseFiles
+from bundle.data.layouts.base import Layout, case_folders
 from bundle.data.layouts.naming import LABELS_2017 as LABELS
 from bundle.data.layouts.nifti_cases import find_flat_cases, find_nifti_cases
 

@@ -14,7 +14,8 @@ import SimpleITK as sitk
 from bundle.data.checks import decode_nifti
 from bundle.data.convert import as_label, read_picture
 from bundle.data.errors import DataError
-from bundle.data.layouts.base import SEG, CaseFiles, Layout
+from bundle.data.cases import SEG, CaseFiles
+from bundle.data.layouts.base import Layout
 from bundle.data.layouts.naming import parse_name
 from bundle.data.schema import is_name
 from bundle.inputs import list_files, pair_files

@@ -14,7 +14,8 @@ from bundle.data.bounds import lies_in
 from bundle.data.convert import as_label, read_channel, read_volume
 from bundle.data.errors import DataError
 from bundle.data.json_files import read_json
-from bundle.data.layouts.base import SEG, CaseFiles, Layout
+from bundle.data.cases import SEG, CaseFiles
+from bundle.data.layouts.base import Layout
 from bundle.data.layouts.naming import parse_name
 
 # Names in dataset.json → ours, in the order of the channels

@@ -12,19 +12,17 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bundle.data.annotations import ANNOTATION_SUFFIXES, FOREIGN_ANNOTATIONS
-from bundle.data.convert import has_suffix
+from bundle.data.bounds import has_suffix
 from bundle.data.errors import DataError
-from bundle.data.layouts.base import CaseFiles, ConvertedCase, Layout
+from bundle.data.case_conversion import ConvertOptions
+from bundle.data.cases import CaseFiles, ConvertedCase
+from bundle.data.layouts.base import Layout
 from bundle.data.layouts.naming import parse_name
 from bundle.data.schema import is_name
 from bundle.data.tile_conversion import IMAGE, INSTANCES, convert_tile
 from bundle.data.tiles import FOREIGN_TILES, SOURCE_SUFFIXES, TILE_SUFFIXES, read_pixels
-
-if TYPE_CHECKING:
-    from bundle.data.preparation import PrepareOptions
 
 CHANNELS = ("red", "green", "blue")
 LABELS = {0: "background", 1: "nucleus"}
@@ -93,10 +91,17 @@ def published(case: str) -> tuple[str | None, str | None]:
     return (phantom["organ"] if phantom else None), None
 
 
-def convert(layout: Layout, case: CaseFiles, modalities: Sequence[str], options: PrepareOptions) -> ConvertedCase:
+def convert(
+    layout: Layout,
+    case: CaseFiles,
+    modalities: Sequence[str],
+    output: Path,
+    options: ConvertOptions,
+    accept_mismatch: bool,
+) -> ConvertedCase:
     """See :attr:`bundle.data.layouts.base.Layout.convert`."""
-    folder = options.output / "tiles" / case.case
-    record = convert_tile(case, folder, options.accept_mismatch)
+    folder = output / "tiles" / case.case
+    record = convert_tile(case, folder, accept_mismatch)
     return ConvertedCase(folder / IMAGE, folder / INSTANCES, record["counts"], tuple(record["notes"]))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bundle.data.bounds import NIFTI_SUFFIXES, has_suffix
-from bundle.data.layouts.base import SEG, CaseFiles
+from bundle.data.cases import SEG, CaseFiles
 from bundle.data.layouts.naming import NAMINGS, Naming, parse_name
 from bundle.data.schema import is_name
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bundle.data.layouts.base import CaseFiles, Layout, case_folders
+from bundle.data.cases import CaseFiles
+from bundle.data.layouts.base import Layout, case_folders
 from bundle.data.layouts.nifti_cases import find_nifti_cases
 
 # https://doi.org/10.1016/j.compbiomed.2019.05.002

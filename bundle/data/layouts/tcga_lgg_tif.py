@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from bundle.data.convert import read_array
+from bundle.data.itk_files import read_array
 from bundle.data.errors import DataError
-from bundle.data.layouts.base import SEG, CaseFiles, Layout, case_folders
+from bundle.data.cases import SEG, CaseFiles
+from bundle.data.layouts.base import Layout, case_folders
 from bundle.data.layouts.naming import parse_name
 from bundle.data.layouts.tcga_lgg import LABELS
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bundle.data.convert import VOLUME_SUFFIXES
+from bundle.data.bounds import VOLUME_SUFFIXES
 from bundle.data.errors import DataError
-from bundle.data.layouts.base import SEG, CaseFiles, Layout, case_folders
+from bundle.data.cases import SEG, CaseFiles
+from bundle.data.layouts.base import Layout, case_folders
 from bundle.data.layouts.brats import LABELS
 from bundle.data.layouts.naming import parse_name
 from bundle.data.schema import is_name
