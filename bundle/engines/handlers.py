@@ -44,9 +44,9 @@ class TrainingRecord:
     Writes what a finished training took as JSON, last of all: the file says that the stage is complete.
 
     The seconds go through the engine's own state, so those of a training that was interrupted add up. If the engine has
-    them: ``seconds_by_part``, where they went (:class:`bundle.engines.DistributedGanTrainer`; those of the engine's
+    them: ``seconds_by_part``, where they went (:class:`bundle.server.DistributedGanTrainer`; those of the engine's
     start and end are in none), and ``sites``: by site, how many steps it answered and how often it failed
-    (:class:`bundle.federation.roster.Roster`), with ``policy``: their release policies in words.
+    (:class:`bundle.server.roster.Roster`), with ``policy``: their release policies in words.
 
     Args:
         path: file to write.
