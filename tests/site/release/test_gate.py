@@ -12,7 +12,7 @@ import torch
 
 from bundle.site.release import POLICIES, LedgerError, ReleaseGate, ReleasePolicy, ReleaseRefused, epsilon, summarize
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def stream(first=0):

@@ -17,7 +17,7 @@ import pytest
 from bundle.site.release import LedgerError, ReleaseLedger, check_head, summarize, verify
 from bundle.site.release.chain import GENESIS, canonical, seal
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class Clock:
