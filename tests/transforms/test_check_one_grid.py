@@ -27,9 +27,7 @@ def save(path, affine=AFFINE, shape=(6, 5, 4)):
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".NII"])
 def test_both_files_and_both_headers_are_named(tmp_path, what, suffix):
     files = [save(tmp_path / f"t1{suffix}"), save(tmp_path / f"t2{suffix}", OTHER[what])]
-    with pytest.raises(
-        ValueError, match=rf"differ in .*{what}.*: \S+t1\.\S+ has 6×5×4 .*t2\.\S+ has 6×"
-    ):
+    with pytest.raises(ValueError, match=rf"differ in .*{what}.*: \S+t1\.\S+ has 6×5×4 .*t2\.\S+ has 6×"):
         CheckOneGridd("image")({"image": files})
 
 
