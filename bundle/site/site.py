@@ -153,7 +153,8 @@ class Site:
         returns the same reply again: the server has lost it.
 
         Raises:
-            ValueError: when the step is below 1 or beyond any training, or the newest checkpoint is of another site or seed.
+            ValueError: when the step is below 1 or beyond any training, or the newest checkpoint is of another site or
+                seed.
         """
         with self._counted():
             if not 1 <= step <= guards.MAX_STEP:
