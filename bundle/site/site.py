@@ -153,11 +153,12 @@ class Site:
         returns the same reply again: the server has lost it.
 
         Raises:
-            ValueError: when the step is below 1, or the newest checkpoint is of another site or seed.
+            ValueError: when the step is below 1 or beyond any training, or the newest checkpoint is of another site or
+                seed.
         """
         with self._counted():
-            if step < 1:
-                raise guards.Violation(f"site {self.name}: steps are counted from 1, got {step}")
+            if not 1 <= step <= guards.MAX_STEP:
+                raise guards.Violation(f"site {self.name}: steps are counted from 1 to {guards.MAX_STEP}, got {step}")
             self.gate.check_step(step)
             if self.trained != step - 1 and not (self.trained == step and self._answer):
                 self._go_to(step - 1)

@@ -39,6 +39,7 @@ MAX_LOSSES = 32
 LOSS_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # becomes a part of TensorBoard's tags
 WORD = re.compile(r"[A-Za-z0-9_.,()+ -]{0,300}")  # a nonce; a policy in words, which becomes a part of a table
 MAX_BATCH = 2**16
+MAX_STEP = 2**32  # positions of samples, MAX_BATCH a step, stay below 2^63
 MAX_REQUEST = 1024  # conditions for generation of one request
 MAX_LOSS = 1e30  # below what a float holds: weighted and summed it stays finite
 TOLERANCE = 1e-3  # of the range [-1, 1]: a codec may round

@@ -250,8 +250,9 @@ def test_a_site_takes_the_newest_of_what_it_has(tmp_path, caplog):
     assert torch.equal(weights(site.discriminator), weights(fresh.discriminator))
     assert same(train(site, [2])[0], train(fresh, [2])[0])
     assert stored(tmp_path).open(9).trained == 3
-    with pytest.raises(ValueError, match="counted from 1"):
-        site.open(0)
+    for step in (0, -1, 2**32 + 1, 2**62, 2**63 - 1):
+        with pytest.raises(ValueError, match="counted from 1"):
+            site.open(step)
 
 
 def leap(site, step):
