@@ -50,9 +50,11 @@ class LocalFederation(Federation):
         asked = self.sites if sites is None else sorted(sites)
         return self._ask({name: lambda name=name: self._sites[name].open(step) for name in asked})
 
-    def exchange(self, batches: Mapping[str, SyntheticBatch]) -> Outcome:
+    def exchange(self, synthetic: Mapping[str, SyntheticBatch]) -> Outcome:
         self.ledger.steps += 1
-        asked = {name: lambda name=name: self._sites[name].step(self._to(batches[name])) for name in sorted(batches)}
+        asked = {
+            name: lambda name=name: self._sites[name].step(self._to(synthetic[name])) for name in sorted(synthetic)
+        }
         return self._ask(asked)
 
     def conditions(self, request: ConditionRequest) -> ConditionBatch:
