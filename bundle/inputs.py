@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ def check_inputs(
     if not items:
         raise ValueError(empty)
     _check_whole(output_dir, "output_dir")
-    sources = [str(path if isinstance(path, str | os.PathLike) else path[0]) for path in (item[key] for item in items)]
+    sources = [_first(item[key]) for item in items]
     for source in sources:
         _check_whole(source, "an input")
     by_output: dict[Path, str] = {}
@@ -109,6 +110,16 @@ def check_inputs(
                 f"the output of {source} would overwrite the input {output}; expected another output_dir, or inputs "
                 "without it"
             )
+
+
+def _first(given: Any) -> str:
+    """The file of an item, or the first of several."""
+    files = [given] if isinstance(given, str | os.PathLike) else given
+    if not isinstance(files, list | tuple) or not files or not all(isinstance(f, str | os.PathLike) for f in files):
+        raise ValueError(
+            f"an input is {reprlib.repr(given)}, expected the path of a file, or a list of those of one image"
+        )
+    return str(files[0])
 
 
 def _check_whole(path: str | os.PathLike, what: str) -> None:

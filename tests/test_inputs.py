@@ -146,3 +146,12 @@ def test_a_path_that_monai_has_changed_is_refused_and_no_other(tmp_path):
     (real / "x.nii").touch()
     assert list_files(real, [".nii"]) == [str(real / "x.nii")]
     check([str(real / "x.nii")], real)
+
+
+@pytest.mark.parametrize(
+    "given", [2018, 1e5, True, None, [], {}, [1], ["a.nii", None], [["a.nii"]], {"image": "a.nii"}]
+)
+def test_an_input_that_is_no_path_is_refused(given):
+    """As the command line reads what looks like a number or a list."""
+    with pytest.raises(ValueError, match="expected the path of a file, or a list"):
+        check(["b.nii", given])
