@@ -57,8 +57,9 @@ demo-federation: $(VENV)/.installed
 	$(BIN)/python scripts/federate.py poc --config_file "['train.yaml','brats.yaml','demo.yaml']" \
 		--dataset_dir $(DEMO_FEDERATION)/data --run_dir $(DEMO_FEDERATION) --num_threads 1 --device cpu --set num_steps=200
 
+# a file's tests stay in one process, where they share what they have trained
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 # mutated messages, for the server and for a site; `make test` takes 2,000 each
 fuzz: $(VENV)/.installed
