@@ -12,9 +12,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest
 import torch
 
-from bundle.data.brain_phantoms import write_brats_phantoms
-from bundle.data.nuclei_phantoms import write_nuclei_phantoms
-from bundle.data.preparation import PrepareOptions, prepare
+from bundle.phantoms.brains import write_brats_phantoms
+from bundle.phantoms.nuclei import write_nuclei_phantoms
+from bundle.prepare.preparation import PrepareOptions, prepare
 
 torch.set_num_threads(1)
 
