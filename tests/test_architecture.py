@@ -25,7 +25,18 @@ def imports(path):
 
 # From the ground up. A room imports from the floors below it, and from rooms beside it on its floor in no case.
 FLOORS = [
-    ["checkpoints", "files", "inputs", "installation", "plain_errors", "seeding", "settings", "text", "timing"],
+    [
+        "checkpoints",
+        "config_files",
+        "files",
+        "inputs",
+        "installation",
+        "plain_errors",
+        "seeding",
+        "settings",
+        "text",
+        "timing",
+    ],
     ["declarations", "metrics", "transforms"],
     ["networks"],
     ["losses"],

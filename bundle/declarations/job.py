@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from monai.bundle import ConfigParser
 
+from bundle.config_files import ConfigFiles
 from bundle.declarations.keys import KEYS, PARTICIPANT_KEYS, PATH_KEYS, problem
 from bundle.declarations.kinds import Fields, ListOf, Matching, in_brief
 
@@ -180,7 +180,7 @@ class Job:
 
     def _plain(self, folder: Path) -> dict[str, Any]:
         """What the configs hold as plain values by top-level key: no component, and nothing that is evaluated."""
-        merged = ConfigParser.load_config_files(self.files(folder))
+        merged = ConfigFiles.load_config_files(self.files(folder))
         return {key: value for key, value in merged.items() if _is_plain(value)}
 
 
@@ -213,7 +213,7 @@ def read_local(path: Path, keys: frozenset[str]) -> dict[str, Any]:
 def _check_order(names: Sequence[str], folder: Path) -> None:
     """The stage that trains the generator, its task, then what overrides them, and at last what puts up the wall."""
     right = "expected train.yaml, a task, further configs if any, and flare.yaml, each once"
-    configs = [ConfigParser.load_config_file(folder / name) for name in names]
+    configs = [ConfigFiles.load_config_file(folder / name) for name in names]
     if names[-1] != _LAST or len(set(names)) != len(names):
         raise JobError(f"configs: {right}, got {', '.join(names)}")
     if [place for place, config in enumerate(configs) if "run" in config] != [0] or "federation_def" not in configs[0]:

@@ -14,10 +14,11 @@ from typing import Any
 
 import torch.distributed as dist
 import yaml
-from monai.bundle import DEFAULT_EXP_MGMT_SETTINGS, ConfigParser, ConfigWorkflow
+from monai.bundle import DEFAULT_EXP_MGMT_SETTINGS, ConfigWorkflow
 from monai.bundle.properties import MetaProperties
 from monai.utils import BundleProperty, BundlePropertyConfig, ensure_tuple
 
+from bundle.config_files import ConfigFiles
 from bundle.declarations.job import CONDUCT_KEYS
 from bundle.declarations.keys import PATH_KEYS, problem
 from bundle.files import digest, write_text
@@ -114,9 +115,9 @@ class CheckedWorkflow(ConfigWorkflow):
             if not Path(file).is_file():
                 raise FileNotFoundError(f"cannot find the config file {file}")
         check_top_level_keys(files, overrides)
-        written = ConfigParser()
+        written = ConfigFiles()
         for place, file in enumerate(files):  # files may override below the top level as well
-            check_overrides(written, ConfigParser.load_config_file(file))
+            check_overrides(written, ConfigFiles.load_config_file(file))
             written.read_config(files[: place + 1])
         check_overrides(written, overrides)
         if workflow_type is None:
@@ -137,7 +138,7 @@ class CheckedWorkflow(ConfigWorkflow):
             # whether somebody keeps track of a run is no part of what it computes: it goes on without, and with
             self._untracked = deepcopy(self.parser.get())
             default = DEFAULT_EXP_MGMT_SETTINGS.get(tracking) if isinstance(tracking, str) else None
-            self.patch_bundle_tracking(self.parser, deepcopy(default or ConfigParser.load_config_files(tracking)))
+            self.patch_bundle_tracking(self.parser, deepcopy(default or ConfigFiles.load_config_files(tracking)))
 
     def check_properties(self) -> list[str]:
         """
