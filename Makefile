@@ -14,7 +14,7 @@ SEGMENTER := seed_0/asyndgan/segmenter/segmenter.pt
 # an environment may be a link to where there is room; venv itself refuses links
 make_venv = $(PYTHON) -m venv "$$($(PYTHON) -c 'import os, sys; print(os.path.realpath(sys.argv[1]))' $(1))"
 
-.PHONY: setup setup-monailabel api demo demo-nuclei demo-federation test fuzz test-federation test-bundles monailabel benchmark gpu gpu-pack lint clean
+.PHONY: setup setup-monailabel api demo demo-nuclei demo-federation test fuzz test-federation test-bundles monailabel benchmark gpu gpu-pack lint types clean
 
 # the mark comes last: an interrupted installation must not look like a finished one
 $(VENV)/.installed: requirements.txt
@@ -58,7 +58,7 @@ demo-federation: $(VENV)/.installed
 		--dataset_dir $(DEMO_FEDERATION)/data --run_dir $(DEMO_FEDERATION) --num_threads 1 --device cpu --set num_steps=200
 
 # a file's tests stay in one process, where they share what they have trained
-test: lint
+test: lint types
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 # mutated messages, for the server and for a site; `make test` takes 2,000 each
@@ -96,6 +96,9 @@ test-bundles: $(VENV)/.installed $(VENV_BUNDLES)/.installed
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed
+	$(BIN)/python -m mypy
 
 api: $(VENV)/.installed
 	$(BIN)/python -W ignore -m pdoc -d google -o build/api bundle

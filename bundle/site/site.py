@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from os import PathLike
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from monai.inferers import Inferer, SimpleInferer
@@ -132,7 +132,7 @@ class Site:
             raise ValueError(
                 f"site {name}: its release policy deforms conditions, and the task has no condition_deformation"
             )
-        self.deform = deform
+        self.deform: Any = deform
         self.samples = samples
         if self.policy.conditions == "deformed":
             origin = samples.origin

@@ -285,7 +285,7 @@ def _arguments(config: Mapping, path: str) -> set[str] | None:
     if not isinstance(target, str) or target.startswith(("$", "@", "%")):
         return None
     module = _LOCATOR.get_component_module_name(target)
-    component = pydoc.locate(f"{module}.{target}" if isinstance(module, str) else target)
+    component: Any = pydoc.locate(f"{module}.{target}" if isinstance(module, str) else target)
     if component is None:
         raise ConfigError(f"{path}: _target_ {target} cannot be imported")
     try:

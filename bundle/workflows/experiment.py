@@ -116,7 +116,7 @@ class Experiment:
         folder = Path(self.config_dir)
         names = filter(None, (stage, self.task, self.profile))
         files = [str(folder / f"{name}.yaml") for name in names] + list(self.config_files)
-        given = {
+        given: dict[str, Any] = {
             "bundle_root": str(folder.parent),
             "dataset_dir": str(self.dataset_dir),
             "run_dir": str(self.run_dir),
@@ -222,7 +222,7 @@ class Experiment:
 
     def write_results(self) -> dict:
         """Collect what is finished into ``results.json`` (see docs for its format) and return it."""
-        results = {
+        results: dict[str, Any] = {
             "task": self.task,
             "name": self.datalist.name,
             "profile": self.profile,

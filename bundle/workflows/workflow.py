@@ -312,6 +312,8 @@ class SegmentationWorkflow(CheckedWorkflow):
 class QualityWorkflow(CheckedWorkflow):
     """Scoring a synthetic data set itself, against the real one (``quality.yaml``)."""
 
+    properties: dict[str, dict]
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # of MONAI's properties of an inference those of a network are left out: nothing is inferred here
