@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from nvflare.collab import collab
@@ -91,7 +92,7 @@ class FlareFederation(Federation):
     def sites(self) -> tuple[str, ...]:
         return self._names
 
-    def open(self, step: int, sites: Sequence[str] | None = None) -> Outcome:
+    def open(self, step: int, sites: Collection[str] | None = None) -> Outcome:
         chosen = self.sites if sites is None else sorted(sites)
         requests = {site: OpenRequest(site, step) for site in chosen}
         if not self._opened:
@@ -159,7 +160,7 @@ class FlareFederation(Federation):
             if not future.done():
                 failures[site] = f"no answer within {timeout:g} s"
                 self._silent.add(site)
-                future.add_done_callback(lambda late, site=site: self._count_late(site, late))
+                future.add_done_callback(partial(self._count_late, site))
                 continue
             try:  # whatever a site or the network did, the others go on
                 data = future.result()

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
 from nvflare.apis.fl_constant import SystemComponents
 from nvflare.collab.runtime.controller import CollabController
@@ -56,7 +57,7 @@ def provision(folder: Path, sites: Sequence[str], port: int, server: str = "loca
         ValueError: a name that FLARE takes for no site's.
     """
     check_site_names(sites)
-    participants = [
+    participants: list[dict[str, Any]] = [
         {"name": SERVER, "type": "server", "org": "server", "fed_learn_port": port, "default_host": server},
         {"name": ADMINISTRATOR, "type": "admin", "org": "server", "role": "lead"},
         *({"name": site, "type": "client", "org": "sites"} for site in sites),

@@ -63,8 +63,8 @@ class SiteLoss(nn.Module):
         if class_weights is not None and not all(weight > 0 for weight in class_weights):
             raise ValueError(f"class_weights: expected numbers above 0, got {list(class_weights)}")
         self.adversarial = adversarial
-        alike = class_weights is None or len(set(class_weights)) < 2
-        self.class_weights = None if alike else tuple(float(weight) for weight in class_weights)
+        weights = tuple(float(weight) for weight in class_weights or ())
+        self.class_weights = weights if len(set(weights)) > 1 else None
         self.l1_weight = float(l1_weight)
         on = perceptual is not None and perceptual.active and perceptual_weight > 0
         self.perceptual = perceptual if on else None

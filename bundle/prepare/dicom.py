@@ -273,7 +273,7 @@ def _whole(value: Any) -> int | None:
 def _pixels(stack: Stack) -> np.ndarray:
     """float32, slices × rows × columns, in the scanner's units."""
     array = np.empty((len(stack.slices), *stack.slices[0].shape), dtype=np.float32)
-    by_file = defaultdict(dict)
+    by_file: defaultdict[Path, dict] = defaultdict(dict)
     for place, slice_ in enumerate(stack.slices):
         by_file[slice_.path][slice_.index] = (place, slice_)
     for file, frames in by_file.items():

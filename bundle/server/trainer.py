@@ -185,7 +185,7 @@ class DistributedGanTrainer(Trainer):
             engine.terminate()
             return engine.state.output
 
-    def _step(self, step: int) -> dict[str, Any]:
+    def _step(self, step: int) -> list[dict[str, Any]]:
         self._laps.lap("other")
         self._open(step)
         self._laps.lap("sites")
@@ -228,6 +228,7 @@ class DistributedGanTrainer(Trainer):
         """A site as it takes part in a step, after what it said: conditions it issued, or the server's own."""
         conditions = message.conditions
         if not about.issuing:
+            assert self.public_conditions is not None  # without them nobody takes part who issues none
             conditions = self.public_conditions.batch(self.seed, site, step, about.batch_size)
         return replace(about, nonce=message.nonce, conditions=conditions)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -40,12 +40,12 @@ class DeformedSamples:
 
     Args:
         samples: the samples as they are.
-        deform: random MONAI transforms of ``condition`` and ``image``.
+        deform: random MONAI transforms of ``condition`` and ``image``, a callable with ``set_random_state(seed=…)``.
         secret: says the site's secret, from which, with the sample's origin, its deformation is drawn; it is asked
             when a sample is.
     """
 
-    def __init__(self, samples: PlainSamples, deform: Callable[[dict], dict], secret: Callable[[], int]) -> None:
+    def __init__(self, samples: PlainSamples, deform: Any, secret: Callable[[], int]) -> None:
         self._deform = deform
         self._secret = secret
         self._origin = samples.origin

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -353,9 +354,11 @@ def make_sites(
     gates = make_gates(samples) if gates is None else by_site("gates", gates, samples)
     sites = []
     for name in sorted(samples):
-        gate, data = gates[name], samples[name]
+        gate = gates[name]
+        data: Samples = samples[name]
         if deform is not None and gate.policy.conditions == "deformed":
-            data = DeformedSamples(data, deform, lambda gate=gate: gate.secret)
+            # asked for when a sample is: a gate that has no ledger has no secret before
+            data = DeformedSamples(samples[name], deform, partial(getattr, gate, "secret"))
         weights_seed = secrets.randbits(32) if gate.policy.secret_weights else seed
         own = seeded(critic, weights_seed, "discriminator", name)
         sites.append(Site(name, data, own, gate, None if store is None else store(name), seed, sizes[name]))

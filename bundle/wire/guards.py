@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -34,6 +34,8 @@ __all__ = [
     "check_request",
     "check_synthetic",
 ]
+
+M = TypeVar("M", bound=Message)
 
 MAX_LOSSES = 32
 LOSS_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # becomes a part of TensorBoard's tags
@@ -70,7 +72,7 @@ def check_info(
         Violation: when it is not a :class:`SiteInfo` of this site and step, with n_j >= 1 samples, trained to a step
             >= 0, a batch size B >= 1 and not too large, and conditions B×X×H×W uint8 of 0 and 1, or none.
     """
-    _check_origin(info, SiteInfo, site)
+    info = _checked(info, SiteInfo, site)
     _check_whole(info.num_samples, "num_samples", 1)
     _check_whole(info.trained, "trained", 0)
     _check_whole(info.step, "step", 1)
@@ -110,7 +112,7 @@ def check_reply(
             with ``adversarial`` among them, or none; when its conditions are not uint8 of 0 and 1 in the shape of those
             before, or none where the conditions were the server's own.
     """
-    _check_origin(reply, SiteReply, synthetic.site)
+    reply = _checked(reply, SiteReply, synthetic.site)
     _check_whole(reply.step, "step", 1)
     if reply.step < synthetic.step:
         raise LateReply(f"it answers step {reply.step}, not {synthetic.step}")
@@ -141,7 +143,7 @@ def check_released(batch: Message, request: ConditionRequest) -> None:
         Violation: when it is not a :class:`ConditionBatch` of this site from the same number on, with conditions
             B×X×H×W uint8 of 0 and 1, no more than were asked for, or with none.
     """
-    _check_origin(batch, ConditionBatch, request.site)
+    batch = _checked(batch, ConditionBatch, request.site)
     _check_whole(batch.start, "start", 0)
     if batch.start != request.start:
         raise Violation(f"conditions from {batch.start} on, not {request.start}")
@@ -167,27 +169,28 @@ def check_request(request: Message, site: str) -> None:
             ``MAX_REQUEST``.
     """
     if isinstance(request, ConditionRequest):
-        _check_origin(request, ConditionRequest, site, "is for")
+        _checked(request, ConditionRequest, site, "is for")
         _check_whole(request.start, "start", 0)
         _check_whole(request.stop, "stop", request.start + 1)
         if request.stop - request.start > MAX_REQUEST:
             raise Violation(f"{request.stop - request.start} conditions at once, expected at most {MAX_REQUEST}")
     elif isinstance(request, OpenRequest):
-        _check_origin(request, OpenRequest, site, "is for")
+        _checked(request, OpenRequest, site, "is for")
         _check_whole(request.step, "step", 1)
     else:
         check_addressee(request, site)
 
 
-def check_addressee(synthetic: Message, site: str) -> None:
+def check_addressee(synthetic: Message, site: str) -> SyntheticBatch:
     """
-    The part of :func:`check_synthetic` that needs none of the site's data.
+    The part of :func:`check_synthetic` that needs none of the site's data. Returns the batch.
 
     Raises:
         Violation: when it is not a :class:`SyntheticBatch` for this site and a step >= 1.
     """
-    _check_origin(synthetic, SyntheticBatch, site, "is for")
+    synthetic = _checked(synthetic, SyntheticBatch, site, "is for")
     _check_whole(synthetic.step, "step", 1)
+    return synthetic
 
 
 def check_synthetic(synthetic: Message, site: str, shape: Sequence[int], public: Sequence[int] | None = None) -> None:
@@ -205,7 +208,7 @@ def check_synthetic(synthetic: Message, site: str, shape: Sequence[int], public:
             shape, all finite and in [-1, 1], and with conditions, uint8 of 0 and 1, where the site issues none and only
             there.
     """
-    check_addressee(synthetic, site)
+    synthetic = check_addressee(synthetic, site)
     _check_tensor(synthetic.images, f"step {synthetic.step}: synthetic images", torch.float32, shape)
     # a NaN is in no order: neither comparison may be turned round
     if not (synthetic.images.min() >= -1 - TOLERANCE and synthetic.images.max() <= 1 + TOLERANCE):
@@ -225,11 +228,13 @@ def by(shape: Sequence[int | None]) -> str:
     return "×".join("any" if length is None else str(length) for length in shape)
 
 
-def _check_origin(message: Any, expected: type[Message], site: str, verb: str = "is of") -> None:
-    if type(message) is not expected:
+def _checked(message: object, expected: type[M], site: str, verb: str = "is of") -> M:
+    """The message, when it is of this type and this site."""
+    if not isinstance(message, expected) or type(message) is not expected:
         raise Violation(f"expected a {expected.__name__}, got a {type(message).__name__}")
     if message.site != site:
         raise Violation(f"the {expected.__name__} {verb} site {message.site!r}, not {site!r}")
+    return message
 
 
 def _check_whole(value: Any, what: str, least: int) -> None:

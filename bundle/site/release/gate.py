@@ -224,7 +224,7 @@ class ReleaseGate:
             return exact
         if self.policy.num_samples == "rounded":
             return _round_down(exact)
-        return self.policy.num_samples
+        return int(self.policy.num_samples)
 
     def keepable(self, exact: int) -> int:
         """

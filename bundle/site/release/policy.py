@@ -123,7 +123,7 @@ class ReleasePolicy:
             raise PolicyError(
                 f"release_policy: expected {names}, or a mapping that names one as {BASE!r}, got {value!r}"
             )
-        changed = {key: item for key, item in given.items() if key != BASE}
+        changed: dict[str, Any] = {key: item for key, item in given.items() if key != BASE}
         if unknown := sorted(str(key) for key in changed.keys() - known):
             raise PolicyError(
                 f"release_policy: no field {', '.join(unknown)}, expected some of {', '.join(sorted(known))}"
