@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# the code of this checkout, also where several share an environment by links: asyndgan is then that of the last setup
+ASYNDGAN := $(BIN)/python -m bundle.cli
 VENV_BUNDLES := .venv-bundles
 OF_BUNDLES := ^(monai|torch|numpy|scipy|pytorch-ignite|nibabel|scikit-image|fire|PyYAML|tensorboard|pillow)==
 DEMO := runs/demo
@@ -20,10 +22,11 @@ make_venv = $(PYTHON) -m venv "$$($(PYTHON) -c 'import os, sys; print(os.path.re
 .PHONY: setup setup-monailabel api demo demo-nuclei demo-federation test test-ranges coverage fuzz test-federation test-bundles monailabel benchmark gpu gpu-pack lint types clean
 
 # the mark comes last: an interrupted installation must not look like a finished one
-$(VENV)/.installed: requirements.txt
+$(VENV)/.installed: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed; name one by: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	$(call make_venv,$(VENV))
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
 # 8 GB: MONAI Label wants older packages than this project, so it has an environment of its own
@@ -38,27 +41,27 @@ setup: $(VENV)/.installed
 setup-monailabel: $(VENV_LABEL)/.installed
 
 demo: $(VENV)/.installed
-	$(BIN)/python scripts/make_phantoms.py brains $(DEMO)/phantoms --cases_per_site 5 --test_cases_per_site 2 --size 96 96 16
-	$(BIN)/python scripts/prepare_data.py brats $(DEMO)/phantoms --output $(DEMO)/data --sites table \
+	$(ASYNDGAN) phantoms brains $(DEMO)/phantoms --cases_per_site 5 --test_cases_per_site 2 --size 96 96 16
+	$(ASYNDGAN) prepare brats $(DEMO)/phantoms --output $(DEMO)/data --sites table \
 		--table $(DEMO)/phantoms/cases.csv --modalities flair --name "brain phantoms"
-	$(BIN)/python scripts/run_experiments.py --task brats --dataset_dir $(DEMO)/data --profile demo --run_dir $(DEMO)
+	$(ASYNDGAN) run --task brats --dataset_dir $(DEMO)/data --profile demo --run_dir $(DEMO)
 
 demo-nuclei: $(VENV)/.installed
-	$(BIN)/python scripts/make_phantoms.py nuclei $(DEMO_NUCLEI)/phantoms --cases_per_site 4 --test_cases_per_site 2 \
+	$(ASYNDGAN) phantoms nuclei $(DEMO_NUCLEI)/phantoms --cases_per_site 4 --test_cases_per_site 2 \
 		--other_cases 2 --size 256
-	$(BIN)/python scripts/prepare_data.py multi_organ $(DEMO_NUCLEI)/phantoms --output $(DEMO_NUCLEI)/data --sites table \
+	$(ASYNDGAN) prepare multi_organ $(DEMO_NUCLEI)/phantoms --output $(DEMO_NUCLEI)/data --sites table \
 		--table $(DEMO_NUCLEI)/phantoms/cases.csv --name "nuclei phantoms"
-	$(BIN)/python scripts/run_experiments.py --task multi_organ --dataset_dir $(DEMO_NUCLEI)/data --profile demo \
+	$(ASYNDGAN) run --task multi_organ --dataset_dir $(DEMO_NUCLEI)/data --profile demo \
 		--run_dir $(DEMO_NUCLEI)
 
 # two hospitals and a server as processes of this machine, with certificates of their own and TLS between them
 demo-federation: $(VENV)/.installed
-	$(BIN)/python scripts/make_phantoms.py brains $(DEMO_FEDERATION)/phantoms --sites A B --cases_per_site 4 \
+	$(ASYNDGAN) phantoms brains $(DEMO_FEDERATION)/phantoms --sites A B --cases_per_site 4 \
 		--test_cases_per_site 0 --size 64 64 12
-	$(BIN)/python scripts/prepare_data.py brats $(DEMO_FEDERATION)/phantoms --output $(DEMO_FEDERATION)/data --sites table \
+	$(ASYNDGAN) prepare brats $(DEMO_FEDERATION)/phantoms --output $(DEMO_FEDERATION)/data --sites table \
 		--table $(DEMO_FEDERATION)/phantoms/cases.csv --modalities flair --name "brain phantoms"
-	$(BIN)/python scripts/federate.py poc --config_file "['train.yaml','brats.yaml','demo.yaml']" \
-		--dataset_dir $(DEMO_FEDERATION)/data --run_dir $(DEMO_FEDERATION) --num_threads 1 --device cpu --set num_steps=200
+	$(ASYNDGAN) federate poc --task brats --profile demo --dataset_dir $(DEMO_FEDERATION)/data \
+		--run_dir $(DEMO_FEDERATION) --num_threads 1 --device cpu --set num_steps=200
 
 test: lint types
 	$(BIN)/python -m pytest $(IN_PARALLEL)
@@ -78,7 +81,7 @@ test-ranges:
 test-federation: $(VENV)/.installed
 	$(BIN)/python -m pytest -m federation
 
-# on phantoms, with the segmenters of the demonstrations; with data and others: scripts/check_monailabel.py
+# on phantoms, with the segmenters of the demonstrations; with data and others: tests/label/test_real_server.py
 $(DEMO)/$(SEGMENTER):
 	$(MAKE) demo
 
@@ -86,12 +89,12 @@ $(DEMO_NUCLEI)/$(SEGMENTER):
 	$(MAKE) demo-nuclei
 
 monailabel: $(VENV)/.installed $(VENV_LABEL)/.installed $(DEMO)/$(SEGMENTER) $(DEMO_NUCLEI)/$(SEGMENTER)
-	$(BIN)/python scripts/pack_bundle.py brats --weights $(DEMO)/$(SEGMENTER) --data_license LICENSE \
+	$(ASYNDGAN) pack brats --weights $(DEMO)/$(SEGMENTER) --data_license LICENSE \
 		--output $(LABEL)/dist --overwrite
-	$(BIN)/python scripts/pack_bundle.py multi_organ --weights $(DEMO_NUCLEI)/$(SEGMENTER) --data_license LICENSE \
+	$(ASYNDGAN) pack multi_organ --weights $(DEMO_NUCLEI)/$(SEGMENTER) --data_license LICENSE \
 		--output $(LABEL)/dist --overwrite
-	$(BIN)/python scripts/check_monailabel.py --environment $(VENV_LABEL) --run_dir $(LABEL)/check \
-		--brain $(LABEL)/dist/asyndgan_brain_tumor_segmentation --nuclei $(LABEL)/dist/asyndgan_nuclei_segmentation
+	LABEL_ENVIRONMENT=$(VENV_LABEL) LABEL_BRAIN=$(LABEL)/dist/asyndgan_brain_tumor_segmentation \
+		LABEL_NUCLEI=$(LABEL)/dist/asyndgan_nuclei_segmentation $(BIN)/python -m pytest -m monailabel -s tests/label
 
 # what bundles are tested in has what their metadata name and what MONAI exports ONNX with, and nothing of this repository
 $(VENV_BUNDLES)/.installed: requirements.txt requirements-onnx.txt
@@ -118,14 +121,15 @@ api: $(VENV)/.installed
 	$(BIN)/python -W ignore -m pdoc -d google -o build/api bundle
 
 benchmark: $(VENV)/.installed
-	$(BIN)/python scripts/benchmark.py step
+	$(BIN)/python -m scripts.benchmark step
 
-# with a GPU, on a machine that has PyTorch and what gpu-pack carries there; without one, see scripts/gpu.py --smoke
+# with a GPU, on a machine that has PyTorch and what gpu-pack carries there; without one: run --smoke
 gpu:
-	$(PYTHON) scripts/gpu.py run --output build/gpu-results $(if $(wildcard build/gpu/data),--dataset_dir build/gpu/data)
+	$(PYTHON) -m scripts.gpu run --output build/gpu-results $(if $(wildcard build/gpu/data),--dataset_dir build/gpu/data)
 
 gpu-pack: $(VENV)/.installed
-	$(BIN)/python scripts/gpu.py pack build/gpu $(if $(DATA),--dataset_dir $(DATA))
+	$(BIN)/python -m scripts.gpu pack build/gpu $(if $(DATA),--dataset_dir $(DATA))
 
 clean:
-	rm -rf $(VENV) $(VENV_BUNDLES) $(VENV_LABEL) .venv-lowest .venv-highest $(DEMO) $(DEMO_NUCLEI) $(DEMO_FEDERATION) $(LABEL)
+	rm -rf $(VENV) $(VENV_BUNDLES) $(VENV_LABEL) .venv-lowest .venv-highest $(DEMO) $(DEMO_NUCLEI) $(DEMO_FEDERATION) $(LABEL) \
+		asyndgan_bundle.egg-info

@@ -5,13 +5,36 @@ from __future__ import annotations
 import copy
 import logging
 import pydoc
+import re
 import sys
 from typing import IO, Any
 
-__all__ = ["MAX_TEXT", "EscapingFormatter", "console", "escape_logs", "escaped", "escaping", "is_text", "shown"]
+__all__ = [
+    "MAX_TEXT",
+    "SERVER",
+    "SITE_NAMES",
+    "EscapingFormatter",
+    "console",
+    "escape_logs",
+    "escaped",
+    "escaping",
+    "is_site_name",
+    "is_text",
+    "shown",
+]
 
 MAX_TEXT = 300
 """Characters of any text that crosses: a name, a nonce, a policy in words, the reason of a refusal."""
+SERVER = "server"
+"""The server's name among the participants of a federation."""
+SITE_NAMES = f"1 to 64 letters A to Z, digits, '-' and '_', and not {SERVER!r}"
+# nvflare/apis/utils/format_check.py; a certificate's common name has room for 64
+_SITE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def is_site_name(value: object) -> bool:
+    """Whether a federation takes this as the name of a site: :data:`SITE_NAMES`."""
+    return isinstance(value, str) and _SITE_NAME.fullmatch(value) is not None and value.lower() != SERVER
 
 
 def is_text(value: object) -> bool:

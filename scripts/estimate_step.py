@@ -1,8 +1,7 @@
-#!/usr/bin/env python
 """What a step would take with many hospitals on one line, on paper, from what was measured.
 
-Prints a table in Markdown. Measured are seconds of G and of a site for an image (scripts/benchmark.py step), FLARE's
-seconds for a call (scripts/benchmark.py scale), and the bytes of messages (scripts/wire_costs.py, with noise).
+Prints a table in Markdown. Measured are seconds of G and of a site for an image (scripts.benchmark step), FLARE's
+seconds for a call (scripts.benchmark scale), and the bytes of messages (scripts.wire_costs, with noise).
 
     step = hospitals · batch · G + batch · site + hospitals · bytes · 8 / line + hospitals · call
 
@@ -10,10 +9,12 @@ G runs at the server for all images one after the other, all sites compute at th
 server's line. Nothing overlaps: what a site returns depends on what it was sent, and so on. Latency is not in it, nor
 are sites slower than the machine that was measured.
 
+From a checkout; no command of the product.
+
 Examples:
-    python scripts/estimate_step.py --step small=runs/benchmark/step_small.json paper=runs/benchmark/step_paper.json \\
+    python -m scripts.estimate_step --step small=runs/benchmark/step_small.json paper=runs/benchmark/step_paper.json \\
         --scale runs/benchmark/scale/results.json
-    python scripts/estimate_step.py --measured paper=0.5,0.1 --call 0.004
+    python -m scripts.estimate_step --measured paper=0.5,0.1 --call 0.004
 """
 
 from __future__ import annotations
@@ -24,9 +25,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from scripts.wire_costs import CODECS, TRAININGS, Training, configs, noise_batch, step_size
+from scripts.wire_costs import TRAININGS, Training, codecs, configs, noise_batch, step_size
 
 SHOWN = ("float32", "int8+zstd")
 
@@ -144,7 +143,7 @@ def training_of(profile: str) -> Training:
     Brains in a profile.
 
     Raises:
-        ValueError: there is none among those of scripts/wire_costs.py.
+        ValueError: there is none among those of scripts.wire_costs.
     """
     known = {training.profile: training for training in reversed(TRAININGS) if training.task == "brats"}
     if profile not in known:
@@ -166,9 +165,10 @@ def main(arguments: list[str] | None = None) -> int:
             measured[profile] = Measured(*(float(value) for value in values.split(",", 1)))
         call = read_call(options.scale) if options.call is None else options.call
         for profile, seconds in measured.items():
+            made = codecs()
             images, conditions = noise_batch(configs(training_of(profile)))
             for codec in SHOWN:
-                size = step_size(CODECS[codec], [(images, conditions)]).both
+                size = step_size(made[codec], [(images, conditions)]).both
                 estimates[profile, codec] = estimate(
                     seconds, len(images), size, call, options.hospitals, options.megabits
                 )

@@ -1,15 +1,16 @@
-#!/usr/bin/env python
 """Everything that needs a GPU, prepared to run once, as it is, where one can be had for a few minutes.
 
 `pack` puts into one folder what such a machine may lack and cannot download: this checkout, wheels, and a share of a
 prepared data set. `run` does, one after the other, each within its share of the time: the card's own rates, the tests
-marked `cuda`, `benchmark.py step` at the published sizes, and as much of a 256×256 training as is left; then it writes
+marked `cuda`, `benchmark step` at the published sizes, and as much of a 256×256 training as is left; then it writes
 OUTPUT/gpu.json, OUTPUT/gpu.md and a picture. A part that fails is named, and the next one begins.
 
+From a checkout; no command of the product.
+
 Examples:
-    python scripts/gpu.py pack build/gpu --dataset_dir data/lgg --python 3.12
-    python scripts/gpu.py run --output build/gpu-results --dataset_dir build/gpu/data --minutes 8
-    python scripts/gpu.py run --output build/gpu-smoke --device cpu --smoke
+    python -m scripts.gpu pack build/gpu --dataset_dir data/lgg --python 3.12
+    python -m scripts.gpu run --output build/gpu-results --dataset_dir build/gpu/data --minutes 8
+    python -m scripts.gpu run --output build/gpu-smoke --device cpu --smoke
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def _pack_data(source: Path, output: Path, limit: float) -> int:
     try:
         content = json.loads((source / "datalist.json").read_text(encoding="utf-8"))
     except OSError as error:
-        raise ValueError(f"{source}: no datalist.json: scripts/prepare_data.py writes one") from error
+        raise ValueError(f"{source}: no datalist.json: asyndgan prepare writes one") from error
     by_site: dict[str, list[dict]] = {}
     for item in content["training"]:
         by_site.setdefault(item["site"], []).append(item)
@@ -244,7 +245,7 @@ class Run:
 
     def step(self, sites: int, modes: str, repeats: int) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
-            words = ["scripts/benchmark.py", "step", *PUBLISHED, "--sites", str(sites), "--modes", *modes.split()]
+            words = ["-m", "scripts.benchmark", "step", *PUBLISHED, "--sites", str(sites), "--modes", *modes.split()]
             words += ["--repeats", str(repeats), "--no_memory", "--device", self.options.device]
             words += ["--profile", "demo" if self.options.smoke else "paper", "--output", f"{folder}/step.json"]
             self.command(words, min(150, self.left - 60), f"step_{sites}.log")
@@ -252,12 +253,13 @@ class Run:
 
     def training(self) -> dict[str, Any]:
         """As much of the training as there is time for, under the default policy: the number of steps comes first."""
-        from scripts.benchmark import phantoms
+        from bundle.composition import stage_files
+        from scripts.benchmark.step import phantoms
 
         profile = "demo" if self.options.smoke else "paper"
         with tempfile.TemporaryDirectory() as folder:
             data = str(self.dataset_dir) if self.dataset_dir else phantoms(Path(folder), 4)
-            configs = [f"configs/{name}.yaml" for name in ("train", "brats", profile)]
+            configs = stage_files("train", "brats", profile)
             words = ["-m", "monai.bundle", "run", "--workflow_name", "bundle.workflows.DistributedGANWorkflow"]
             words += ["--config_file", str(configs), "--dataset_dir", data, "--device", self.options.device]
             words += ["--checkpoint_epochs", "1000"]
@@ -286,7 +288,7 @@ class Run:
         from bundle.workflows import DistributedGANWorkflow
 
         workflow = DistributedGANWorkflow(
-            config_file=[str(ROOT / name) for name in configs],
+            config_file=configs,
             logging_file=False,
             dataset_dir=data,
             run_dir=str(run_dir / "picture"),
@@ -356,7 +358,6 @@ def run(options: argparse.Namespace) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
-    sys.path.insert(0, str(ROOT))
     try:
         return {"pack": pack, "run": run}[options.part](options)
     except (OSError, ValueError, subprocess.CalledProcessError) as error:

@@ -1,11 +1,12 @@
-#!/usr/bin/env python
 """What release policies cost: usefulness of AsynDGAN's images against what attacks gain, as a table and a figure.
 
-A row is a run of scripts/run_experiments.py and the folders that scripts/audit_privacy.py wrote about it; ratios are to
+A row is a run of asyndgan run and the folders that asyndgan audit wrote about it; ratios are to
 the first. Writes price.json, price.md and price.png.
 
+From a checkout; no command of the product.
+
 Examples:
-    python scripts/privacy_price.py --row runs/published audits/published --row runs/guarded audits/guarded \\
+    python -m scripts.privacy_price --row runs/published audits/published --row runs/guarded audits/guarded \\
         --output docs/results/privacy
 """
 
@@ -15,11 +16,6 @@ import argparse
 import json
 import sys
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from bundle.files import require_file, write_json, write_text
-from bundle.report.price import price_figure, price_row, price_table
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -45,19 +41,25 @@ def read_row(run: Path, audits: list[Path]) -> dict:
         FileNotFoundError: without results.json, or for an audit folder that holds neither readout nor membership.
         ValueError: for a run without scores of AsynDGAN.
     """
-    require_file(run / "results.json", "scripts/run_experiments.py writes it")
+    from bundle.files import require_file
+    from bundle.report.price import price_row
+
+    require_file(run / "results.json", "asyndgan run writes it")
     results = json.loads((run / "results.json").read_text(encoding="utf-8"))
     found = {}
     for folder in audits:
         paths = [folder / f"{name}.json" for name in ("readout", "membership") if (folder / f"{name}.json").is_file()]
         if not paths:
-            raise FileNotFoundError(f"{folder}: expected readout.json or membership.json of scripts/audit_privacy.py")
+            raise FileNotFoundError(f"{folder}: expected readout.json or membership.json of asyndgan audit")
         found |= {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in paths}
     return price_row(results, **found)
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
+    from bundle.files import write_json, write_text
+    from bundle.report.price import price_figure, price_table
+
     try:
         rows = [read_row(run, audits) for run, *audits in options.row]
         write_json(options.output / "price.json", {"rows": rows})

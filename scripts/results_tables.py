@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """Print the tables of a run as Markdown, or write them into a page, so that nobody types a number.
 
 In a page they stand between two comments, the first naming the run's results.json relative to the page:
@@ -6,9 +5,11 @@ In a page they stand between two comments, the first naming the run's results.js
     <!-- tables of tcga_lgg_small/results.json -->
     <!-- end of tables -->
 
+From a checkout; no command of the product.
+
 Examples:
-    python scripts/results_tables.py runs/brats-small/results.json
-    python scripts/results_tables.py docs/results/README.md
+    python -m scripts.results_tables runs/brats-small/results.json
+    python -m scripts.results_tables docs/results/README.md
 """
 
 from __future__ import annotations
@@ -19,16 +20,13 @@ import re
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from bundle.files import write_text
-from bundle.report import compute_statistics, markdown_table
-
 _BLOCK = re.compile(r"(<!-- tables of (\S+) -->\n).*?(<!-- end of tables -->)", re.DOTALL)
 
 
 def tables(results_path: Path) -> str:
     """All tables of a results.json in Markdown; ends with a newline."""
+    from bundle.report import compute_statistics, markdown_table
+
     results = json.loads(results_path.read_text(encoding="utf-8"))
     # results of runs before there were statistics
     return markdown_table({"statistics": compute_statistics(results), **results})
@@ -51,12 +49,20 @@ def with_tables(page_path: Path) -> str:
     return text
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("path", nargs="+", type=Path, help="a results.json to print, or a page (.md) to write into")
-    for path in parser.parse_args(arguments).path:
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    for path in parse_arguments(arguments).path:
         try:
             if path.suffix == ".md":
+                from bundle.files import write_text
+
                 write_text(path, with_tables(path))
             else:
                 print(tables(path), end="")

@@ -1,12 +1,13 @@
-#!/usr/bin/env python
 """Bytes of a training, from the sizes of its messages, against federated averaging of the same G and D.
 
 Prints a table for each training in Markdown; docs/communication.md holds those of the first example. Images and
 gradients are noise, and conditions are smooth random masks unless --dataset_dir names real ones.
 
+From a checkout; no command of the product.
+
 Examples:
-    python scripts/wire_costs.py
-    python scripts/wire_costs.py --task brats --dataset_dir data/lgg
+    python -m scripts.wire_costs
+    python -m scripts.wire_costs --task brats --dataset_dir data/lgg
 """
 
 from __future__ import annotations
@@ -15,24 +16,17 @@ import argparse
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-from monai.bundle import ConfigParser
-from safetensors.torch import save
+from bundle.composition import task_files
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+if TYPE_CHECKING:
+    import torch
+    from monai.bundle import ConfigParser
 
-from bundle.data import DataError, SampleDataset, items_by_site, load_datalist
-from bundle.seeding import Draw
-from bundle.wire import Codec
-from bundle.wire.messages import SiteReply, SyntheticBatch
-from bundle.wire.quantization import PRECISIONS
+    from bundle.wire import Codec
 
-ROOT = Path(__file__).resolve().parents[1]
 SITES_ON_A_LINE = (4, 10, 50)
-CODECS = {p + extra: Codec(p, p, extra[1:] or None) for p in PRECISIONS for extra in ("", "+zstd")}
 
 
 @dataclass(frozen=True)
@@ -87,9 +81,19 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
+def codecs() -> dict[str, Codec]:
+    """All codecs by name, such as ``int8+zstd``."""
+    from bundle.wire import Codec
+    from bundle.wire.quantization import PRECISIONS
+
+    return {p + extra: Codec(p, p, extra[1:] or None) for p in PRECISIONS for extra in ("", "+zstd")}
+
+
 def configs(training: Training) -> ConfigParser:
+    from monai.bundle import ConfigParser
+
     parser = ConfigParser()
-    parser.read_config([str(ROOT / "configs" / f"{name}.yaml") for name in (training.task, training.profile)])
+    parser.read_config(task_files(training.task, [training.profile]))
     return parser
 
 
@@ -98,6 +102,8 @@ def noise_batch(config: ConfigParser) -> tuple[torch.Tensor, torch.Tensor]:
     Images B×C×H×W float32, uniform in [-1, 1], which no compression shortens in int8, and conditions B×X×H×W uint8,
     every channel inside of the next.
     """
+    import torch
+
     batch, channels, conditions, size = (
         config.get_parsed_content(key) for key in ("batch_size", "image_channels", "condition_channels", "image_size")
     )
@@ -114,6 +120,11 @@ def with_real_conditions(config: ConfigParser, folder: str) -> Iterator[tuple[to
     As :func:`noise_batch`, with conditions of the first case of every site. Images remain noise: real ones often have
     256 values, and compress as no generator's would.
     """
+    import torch
+
+    from bundle.data import SampleDataset, items_by_site, load_datalist
+    from bundle.seeding import Draw
+
     images, _ = noise_batch(config)
     for site, items in items_by_site(load_datalist(folder, config["modalities"]), "asyndgan").items():
         samples = SampleDataset(
@@ -131,6 +142,10 @@ def with_real_conditions(config: ConfigParser, folder: str) -> Iterator[tuple[to
 
 def step_size(codec: Codec, batches: list[tuple[torch.Tensor, torch.Tensor]]) -> Step:
     """The mean of the batches, each with a gradient of normal noise."""
+    import torch
+
+    from bundle.wire.messages import SiteReply, SyntheticBatch
+
     sizes = []
     for images, conditions in batches:
         gradient = torch.randn(images.shape, generator=torch.Generator().manual_seed(1)) * 1e-5
@@ -142,6 +157,8 @@ def step_size(codec: Codec, batches: list[tuple[torch.Tensor, torch.Tensor]]) ->
 
 def model_size(config: ConfigParser) -> int:
     """Bytes of the weights of G and of one D, as safetensors files."""
+    from safetensors.torch import save
+
     networks = (config.get_parsed_content(key)() for key in ("generator_def", "discriminator_def"))
     return sum(len(save(network.state_dict())) for network in networks)
 
@@ -202,6 +219,8 @@ def table(training: Training, model: int, steps: dict[str, Step], megabits: floa
 def main(arguments: list[str] | None = None) -> int:
     """Run; returns the exit status: 0, or 2 for data that cannot be used."""
     options = parse_arguments(arguments)
+    from bundle.data import DataError
+
     for training in TRAININGS:
         if options.task not in (None, training.task):
             continue
@@ -213,7 +232,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(error, file=sys.stderr)
             return 2
         images = batches[0][0]
-        steps = {name: step_size(codec, batches) for name, codec in CODECS.items()}
+        steps = {name: step_size(codec, batches) for name, codec in codecs().items()}
         print(
             f"{training.title}: {training.sites} sites, a batch of {' × '.join(map(str, images.shape))} each, "
             f"{training.epochs} epochs of {training.epoch_steps} steps\n"

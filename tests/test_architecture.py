@@ -36,6 +36,7 @@ FLOORS = [
     [
         "by_site",
         "checkpoints",
+        "composition",
         "config_files",
         "files",
         "inputs",
@@ -61,6 +62,7 @@ FLOORS = [
     ["flare"],
     ["sharing"],
     ["audit"],
+    ["cli"],
 ]
 FLOOR = {name: number for number, floor in enumerate(FLOORS) for name in floor}
 NAMES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in MODULES}
@@ -95,7 +97,7 @@ def test_there_is_something_to_check():
 
 def test_every_room_is_on_the_list_and_the_tests_mirror_them():
     assert {room(path) for path in MODULES} - {"__init__"} == set(FLOOR)
-    others = {"scripts", "examples"}
+    others = {"scripts", "examples", "label"}
     folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and any(path.rglob("test_*.py"))}
     assert folders - others <= set(FLOOR)
 
@@ -154,7 +156,7 @@ def test_the_package_does_not_import_the_scripts():
 
 
 def test_no_pickle_and_no_weights_that_could_run_code():
-    for path in MODULES + sorted((ROOT / "scripts").glob("*.py")):
+    for path in MODULES + sorted((ROOT / "scripts").rglob("*.py")):
         names = set(imports(path))
         assert not names & {"pickle", "dill", "cloudpickle", "joblib"}, path
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

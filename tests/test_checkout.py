@@ -28,7 +28,8 @@ def checkout(tmp_path):
     folder.mkdir()
     for name in ("Makefile", ".gitignore"):
         shutil.copy(ROOT / name, folder)
-    (folder / "requirements.txt").touch()
+    for name in ("requirements.txt", "pyproject.toml"):
+        (folder / name).touch()
     stub = tmp_path / "python"
     stub.write_text(PYTHON.format(python=sys.executable), encoding="utf-8")
     stub.chmod(0o755)
@@ -50,7 +51,8 @@ def test_setup_makes_the_environment_where_a_link_leads(kind, checkout, tmp_path
         assert done.returncode == 0, done.stderr
     assert (venv / ".installed").is_file()
     assert venv.is_symlink() == ("link" in kind)
-    assert len((venv / "calls").read_text(encoding="utf-8").splitlines()) == 1
+    calls = (venv / "calls").read_text(encoding="utf-8").splitlines()
+    assert [call.split()[-2:] for call in calls] == [["-r", "requirements.txt"], ["--editable", "."]]
     if "link" in kind:
         assert (elsewhere / "bin" / "python").is_file()
 
@@ -59,6 +61,7 @@ def test_setup_makes_the_environment_where_a_link_leads(kind, checkout, tmp_path
 @pytest.mark.parametrize("is_link", [True, False])
 def test_git_leaves_what_is_made_here_alone(name, is_link, checkout, tmp_path):
     folder, _ = checkout
+    files = [".gitignore", "Makefile", "pyproject.toml", "requirements.txt"]
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
     if is_link:
         (folder / name).symlink_to(tmp_path)
@@ -68,4 +71,4 @@ def test_git_leaves_what_is_made_here_alone(name, is_link, checkout, tmp_path):
     listed = subprocess.run(
         ["git", "status", "--porcelain", "--untracked-files=all"], cwd=folder, capture_output=True, text=True
     )
-    assert sorted(listed.stdout.split()) == sorted(["??", ".gitignore", "??", "Makefile", "??", "requirements.txt"])
+    assert sorted(listed.stdout.split()) == sorted(["??"] * len(files) + files)

@@ -97,7 +97,7 @@ def load_datalist(path: str | os.PathLike, modalities: Sequence[str] | None = No
     path = Path(path)
     path = path / FILE_NAME if path.is_dir() else path
     if not path.exists():
-        raise DataError(f"{path}: no such data list; scripts/prepare_data.py writes one")
+        raise DataError(f"{path}: no such data list; asyndgan prepare writes one")
     content = read_json(path, "a data list")
     head = f"data list {path}"
     problems = check_structure(content)

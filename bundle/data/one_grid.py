@@ -17,7 +17,7 @@ from bundle.data.geometry import image_affine, resample
 from bundle.transforms.grids import describe_grid, grid_differences
 
 LABEL_ARRAY, IMAGE_HEADER = TRUST = ("label-array", "image-header")
-REMEDY = "scripts/prepare_data.py --trust says whether the arrays or the headers are right"
+REMEDY = "asyndgan prepare --trust says whether the arrays or the headers are right"
 # share of a label's volume that must be left on another grid
 MIN_KEPT = 0.5
 

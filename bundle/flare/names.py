@@ -6,15 +6,12 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from bundle.flare.participant import SERVER
+from bundle.text import SITE_NAMES, is_site_name
 
 __all__ = ["check_folder", "check_site_names"]
 
-# nvflare/apis/utils/format_check.py; a certificate's common name has room for 64
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # it joins command lines and splits them as a shell would, comments included, and fills in what stands in brackets
 _SPLITS = re.compile(r"""[\s'"\\#{}]""")
-_RULE = f"expected 1 to 64 letters A to Z, digits, '-' and '_', and not {SERVER!r}"
 
 
 def check_site_names(names: Iterable[str]) -> None:
@@ -23,10 +20,10 @@ def check_site_names(names: Iterable[str]) -> None:
         ValueError: FLARE takes a name for no site's, or two for the same folder; the message has the rule.
     """
     names = sorted(names)
-    if wrong := [name for name in names if not _NAME.fullmatch(name) or name.lower() == SERVER]:
+    if wrong := [name for name in names if not is_site_name(name)]:
         raise ValueError(
-            f"FLARE does not take {', '.join(map(repr, wrong))} as the name of a site, {_RULE}: rename it in the table "
-            "that the data list is made from"
+            f"FLARE does not take {', '.join(map(repr, wrong))} as the name of a site, expected {SITE_NAMES}: "
+            "rename it in the table that the data list is made from"
         )
     folded: dict[str, str] = {}
     for name in names:

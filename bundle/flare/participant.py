@@ -15,14 +15,13 @@ from bundle import __version__
 from bundle.declarations.job import SERVER_KEYS, SITE_KEYS, Job, JobError, read_local
 from bundle.installation import config_dir
 from bundle.site.release import DEFAULT
+from bundle.text import SERVER
 from bundle.workflows import DistributedGANWorkflow
 
 __all__ = ["LOCAL_FILES", "SERVER", "local_folder", "make_workflow", "read_server", "read_site"]
 
 LOCAL_FILES = "ASYNDGAN_LOCAL_FILES"
 """Environment variable: a folder with ``NAME/site.yaml`` for several participants of one machine."""
-SERVER = "server"
-"""The server's name among the participants."""
 
 
 def local_folder(name: str) -> Path:

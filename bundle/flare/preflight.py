@@ -107,7 +107,7 @@ def _check_rules(kit: _Kit) -> str:
     check_folder(kit.folder, "the kit")
     path = kit.folder / "local" / "resources.json"
     resources = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    again = "run prepare_kit() in the kit's folder"
+    again = "run `asyndgan federate kits` in the kit's folder"
     if resources.get("class_allow_list") != list(CLASSES):
         raise ValueError(f"{path} is not what this version of the package makes of it: {again}")
     stores = [c["args"]["uri_root"] for c in resources["components"] if c["id"] == "job_manager"]

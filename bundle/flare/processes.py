@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import IO
 
 import psutil
+from nvflare.fuel.utils.network_utils import get_open_ports
 
-__all__ = ["Participants"]
+__all__ = ["Participants", "free_port"]
 
 logger = logging.getLogger(__name__)
 
@@ -134,3 +135,8 @@ def _exit(code: int) -> str:
     with suppress(ValueError):
         return signal.Signals(-code).name
     return f"signal {-code}"
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
+    return get_open_ports(1)[0]

@@ -20,19 +20,21 @@ from bundle.prepare.cases import CaseFiles
 from bundle.prepare.layouts import Layout, get_layout
 from bundle.prepare.splits import RULES, assign_sites, check_split, split_patients
 from bundle.prepare.tables import Row, match_table, read_table
+from bundle.text import SITE_NAMES, is_site_name
 
 NO_SITE = "(no site)"
 
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """Options of :func:`prepare`, as on the command line of ``scripts/prepare_data.py``.
+    """Options of :func:`prepare`, as on the command line of ``asyndgan prepare``.
 
     Attributes:
         layout: name of the layout.
         source: folder with the data as distributed.
         output: folder for ``datalist.json`` and converted files.
         sites: site rule, see :func:`bundle.prepare.splits.assign_sites`.
+        site: name of the one hospital whose cases these are, with the rule ``single``; None calls it ``all``.
         table: CSV or JSON, see :func:`bundle.prepare.tables.read_table`.
         split: ``"table"``, ``"published"`` or ``"random"``; None takes the table's if it has one, else the published
             one if there is one.
@@ -51,6 +53,7 @@ class PrepareOptions:
     source: Path
     output: Path
     sites: str
+    site: str | None = None
     table: Path | None = None
     split: str | None = None
     test_fraction: float | None = None
@@ -131,6 +134,7 @@ def prepare(options: PrepareOptions) -> Summary:
         num_sites=options.num_sites,
         alpha=options.alpha,
         seed=options.seed,
+        name=options.site,
     )
     if split is None:
         fraction = 0.2 if options.test_fraction is None else options.test_fraction
@@ -172,6 +176,10 @@ def _check_options(options: PrepareOptions, layout: Layout) -> None:
     problems = []
     if options.sites not in RULES:
         problems.append(f"sites is {options.sites!r}, expected one of {', '.join(RULES)}")
+    if options.site is not None and options.sites != "single":
+        problems.append(f"site {options.site} is for the rule single, got the rule {options.sites}")
+    if options.site is not None and not is_site_name(options.site):
+        problems.append(f"site is {options.site!r}, expected {SITE_NAMES}")
     if options.sites in ("size", "dirichlet") and options.num_sites is None:
         problems.append(f"site rule {options.sites} needs num_sites")
     if options.sites == "table" and options.table is None:

@@ -25,6 +25,7 @@ def assign_sites(
     num_sites: int | None = None,
     alpha: float = 0.5,
     seed: int = 0,
+    name: str | None = None,
 ) -> dict[str, str | None]:
     """Assign every case to a site.
 
@@ -40,7 +41,7 @@ def assign_sites(
     - ``dirichlet``: label skew. For every class (grade where several are known, else the tertile of size)
       the shares of ``site_01``... are drawn from Dir(`alpha`); after Hsu et al. 2019
       (https://arxiv.org/abs/1909.06335). A site without a training patient receives one of the largest site.
-    - ``single``: all in the one site ``all``.
+    - ``single``: all in one site, called `name`, or ``all``.
 
     Args:
         cases: all cases.
@@ -51,6 +52,7 @@ def assign_sites(
         num_sites: number of sites, for ``size`` and ``dirichlet``.
         alpha: concentration > 0; small values give strong skew.
         seed: of the draws of ``dirichlet``.
+        name: of the site of ``single``.
 
     Returns:
         Site by case; None for test cases of no site.
@@ -78,6 +80,8 @@ def assign_sites(
         else:
             by_patient = _by_dirichlet(patients, size, trained, num_sites, alpha, seed)
         assigned = {case.case: by_patient[patient] for patient, members in patients.items() for case in members}
+    elif rule == "single":
+        assigned = dict.fromkeys((case.case for case in cases), name or "all")
     else:
         assigned = RULES[rule](cases, sites or {}, split)
     _check_sites(patients, assigned, split)
@@ -162,10 +166,6 @@ def _by_organ(cases: Sequence[CaseFiles], sites: Mapping[str, str], split: Mappi
     return {name: organ if organ in trained else None for name, organ in organs.items()}
 
 
-def _single(cases: Sequence[CaseFiles], sites: Mapping[str, str], split: Mapping[str, str]) -> dict[str, str]:
-    return {case.case: "all" for case in cases}
-
-
 def _by_size(size: Mapping[str, float], trained: Sequence[str], num_sites: int) -> dict[str, str]:
     subsets = np.array_split(sorted(trained, key=lambda patient: (size[patient], patient)), num_sites)
     assigned = {str(patient): index for index, subset in enumerate(subsets) for patient in subset}
@@ -233,6 +233,6 @@ RULES: dict[str, Any] = {
     "size": None,
     "table": _by_table,
     "dirichlet": None,
-    "single": _single,
+    "single": None,
     "organ": _by_organ,
 }

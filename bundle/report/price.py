@@ -29,7 +29,7 @@ def price_row(
 
     Args:
         results: contents of the run's results.json; the setting AsynDGAN is read.
-        readout: readout.json of ``scripts/audit_privacy.py readout``, on this run or with the same losses; None where
+        readout: readout.json of ``asyndgan audit readout``, on this run or with the same losses; None where
             there is none. Of its losses those that were refused are left out, and the one with the largest gain counts.
         membership: membership.json; the attack with the largest AUC counts, without controls and without that on the
             released label maps, which is a column of its own.

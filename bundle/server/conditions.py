@@ -163,7 +163,7 @@ class PublicConditions:
     Conditions of the server's own to train with, for sites whose label maps stay where they are.
 
     Args:
-        path: file of :func:`write_conditions`; ``scripts/make_bank.py`` makes one.
+        path: file of :func:`write_conditions`; ``asyndgan bank`` makes one.
         augmentation: random MONAI transforms of ``image``, the condition; None for none.
 
     Raises:
@@ -173,7 +173,7 @@ class PublicConditions:
 
     def __init__(self, path: str | PathLike, augmentation: Compose | None = None) -> None:
         if not Path(path).is_file():
-            raise FileNotFoundError(f"public_conditions: no file {path}; scripts/make_bank.py makes one")
+            raise FileNotFoundError(f"public_conditions: no file {path}; asyndgan bank makes one")
         self.conditions = [condition for found in read_conditions(path).values() for condition in found]
         if len({condition.shape for condition in self.conditions}) != 1:
             raise ValueError(f"public_conditions: expected conditions of one shape in {path}, found none or several")
@@ -254,7 +254,7 @@ class ConditionBank(Dataset):
             raise FileNotFoundError(
                 f"no conditions to generate from: {missing}. train.yaml writes what sites release when a training "
                 "begins (keep_conditions: true lets a site release them); or name a bank of the server's own "
-                "(condition_bank: FILE, scripts/make_bank.py makes one)"
+                "(condition_bank: FILE, asyndgan bank makes one)"
             )
         self._check(channels, batch_size)
         self.augmentation = augmentation
@@ -273,7 +273,7 @@ class ConditionBank(Dataset):
 
     def _add_bank(self, bank: str) -> None:
         if not Path(bank).is_file():
-            raise FileNotFoundError(f"condition_bank: no file {bank}; scripts/make_bank.py makes one")
+            raise FileNotFoundError(f"condition_bank: no file {bank}; asyndgan bank makes one")
         if BANK in self.conditions:
             raise ValueError(f"a site is called {BANK!r}, which stands for the bank of the server")
         # whatever groups it has: they are no sites of this run

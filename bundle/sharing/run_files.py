@@ -41,7 +41,7 @@ class RunFiles:
             return Path(given)
         folder = self.weights.parent
         places = {
-            "config": folder / "config.yaml",
+            "training_config": folder / "config.yaml",
             "record": folder / "record.json",
             "sites": folder.parent / "gan" / "record.json",
             "metrics": folder.parent / "evaluation" / "metrics.json",
@@ -56,7 +56,7 @@ class RunFiles:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The resolved configuration of the training."""
-        return self._config("config")
+        return self._config("training_config")
 
     @cached_property
     def evaluation_config(self) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class RunFiles:
             if config.get(key) != self.config.get(key):
                 raise PackError(
                     f"{self.path('evaluation_config')}: {key} is {config.get(key)!r}, expected "
-                    f"{self.config.get(key)!r} as in {self.path('config')}"
+                    f"{self.config.get(key)!r} as in {self.path('training_config')}"
                 )
         return config
 
@@ -118,10 +118,10 @@ class RunFiles:
         return path
 
 
-OPTIONS = ("config", "record", "metrics", "evaluation_config", "datalist")
+OPTIONS = ("training_config", "record", "metrics", "evaluation_config", "datalist")
 """Files that :class:`RunFiles` takes from elsewhere."""
 _EXPECTED = {
-    "config": "the resolved configuration of the training",
+    "training_config": "the resolved configuration of the training",
     "record": "the record of the training",
     "sites": "the record of the generator's training",
     "metrics": "the scores on the held-out cases",

@@ -34,7 +34,7 @@ __all__ = [
 
 # read by MONAI itself, or by its users, whether a config refers to them or not
 STANDARD_KEYS = {"imports", "bundle_root", "initialize", "run", "finalize", "_meta_"}
-# what a task says of its experiments: scripts/run_experiments.py reads it
+# what a task says of its experiments: asyndgan run reads it
 EXPERIMENT_KEYS = {"stages", "settings", "profile"}
 
 

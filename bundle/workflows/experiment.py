@@ -19,16 +19,18 @@ import monai
 import psutil
 import torch
 
+from bundle.composition import stage_files, task_files
 from bundle.config_files import ConfigFiles
 from bundle.data import check_setting, keep_conditions_by_site, load_datalist, members_by_site
 from bundle.files import below, require_file, write_json
+from bundle.installation import config_dir
 from bundle.report import compute_statistics, read_scalars, summarize_loss
 from bundle.settings import KINDS, all_settings, trains_generator
 from bundle.site.release import policies_by_site
 from bundle.workflows.config_checks import EXPERIMENT_KEYS, ConfigError
 from bundle.workflows.workflow import CheckedWorkflow, DistributedGANWorkflow, QualityWorkflow, SegmentationWorkflow
 
-__all__ = ["STAGES", "Experiment"]
+__all__ = ["STAGES", "Experiment", "Stages"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,77 +49,57 @@ _LATE_NETWORKS = {"segment": "segmenter_def", "features": "feature_network_def"}
 
 
 @dataclass
-class Experiment:
+class Stages:
     """
-    The settings of a task, each trained and scored for every seed, by the same workflows that run the stages alone.
-
-    What is finished is not computed again: every stage knows its own outputs.
+    The stages of a task's settings, each by the workflow of its config.
 
     Args:
-        task: name of the task's config, such as ``brats``.
+        task: name of the task's config, such as ``brats``, or the path of a YAML file that declares one.
         dataset_dir: folder of ``datalist.json``.
         profile: name of the config with the sizes, such as ``small``; None for the one that the task names, if it does.
-        run_dir: folder of the run.
-        seeds: seeds of the runs; generator and segmenter share them.
-        settings: names of settings, or of kinds: ``real_subset`` for that of every site. None for all of the task's.
+        run_dir: folder of the run; None for ``runs/TASK-PROFILE`` below the current folder.
         config_files: further configs, after those of task and profile.
         overrides: values for keys of the configs, as on the command line of ``monai.bundle run``.
-        config_dir: folder of the configs.
-        command: the command line that reproduces the run, for the report.
-        started: when the command began, by ``time.monotonic()``: what it imports and checks belongs to the run.
+        config_dir: folder of the configs; None for those of this package.
+
+    Raises:
+        ConfigError: a profile for a task that has sizes of its own, or a task that does not say what it consists of.
     """
 
     task: str
     dataset_dir: str
     profile: str | None = None
     run_dir: str | None = None
-    seeds: Sequence[int] = (0,)
-    settings: Sequence[str] | None = None
     config_files: Sequence[str] = ()
     overrides: Mapping[str, Any] = field(default_factory=dict)
-    config_dir: str = "configs"
-    command: str = ""
-    started: float = field(default_factory=time.monotonic)
+    config_dir: str | None = None
 
     def __post_init__(self) -> None:
+        self.config_dir = self.config_dir or str(config_dir())
         declared = self._declared()
         own = declared["profile"]
         if own is None and self.profile is not None:
             raise ConfigError(f"the task {self.task} has sizes of its own and takes no profile, got {self.profile!r}")
         self.profile = self.profile or own
-        name = "-".join(filter(None, (self.task, self.profile)))
-        self.run_dir = self.run_dir or str(Path(self.config_dir).parent / "runs" / name)
+        name = "-".join(Path(part).stem for part in (self.task, self.profile) if part)
+        self.run_dir = self.run_dir or str(Path.cwd() / "runs" / name)
         self.stages, self.kinds = tuple(declared["stages"]), tuple(declared["settings"])
         if unknown := [stage for stage in self.stages if stage not in STAGES]:
             raise ConfigError(f"stages: {unknown[0]!r} is none of {', '.join(STAGES)}")
-        modalities = self.workflow("generate", "asyndgan", self.seeds[0]).make("modalities")
-        # held-out cases are first read after hours of training: decode everything now
-        self.datalist = load_datalist(self.dataset_dir, modalities, deep=True)
-        if not self.datalist.test and "evaluate" in self.stages:
-            logger.warning("%s: the list 'test' is empty, so no segmenter is scored", self.dataset_dir)
-        sites = self.datalist.sites
-        asked = self.settings or self._all_settings()
-        found = [one for name in asked for one in (all_settings([name], sites) if name in KINDS else [name])]
-        self.settings = [check_setting(setting, sites) for setting in dict.fromkeys(found)]
 
     def _declared(self) -> dict[str, Any]:
         """What the task says of its experiments, unless a further config or an override does."""
-        task = str(Path(self.config_dir) / f"{self.task}.yaml")
-        declared = {**ConfigFiles.load_config_files([task, *self.config_files]), **self.overrides}
+        files = task_files(self.task, self.config_files, self.config_dir)
+        declared = {**ConfigFiles.load_config_files(files), **self.overrides}
         if missing := sorted(EXPERIMENT_KEYS - declared.keys()):
-            raise ConfigError(f"{task}: expected the key {', '.join(missing)}, of what an experiment consists")
+            raise ConfigError(f"{files[0]}: expected the key {', '.join(missing)}, of what an experiment consists")
         return declared
-
-    def _all_settings(self) -> list[str]:
-        return all_settings(self.kinds, self.datalist.sites)
 
     def workflow(self, stage: str, setting: str, seed: int) -> CheckedWorkflow:
         """A stage's workflow, initialized."""
-        folder = Path(self.config_dir)
-        names = filter(None, (stage, self.task, self.profile))
-        files = [str(folder / f"{name}.yaml") for name in names] + list(self.config_files)
+        files = stage_files(stage, self.task, self.profile, self.config_files, self.config_dir)
         given: dict[str, Any] = {
-            "bundle_root": str(folder.parent),
+            "bundle_root": str(Path(self.config_dir).parent),
             "dataset_dir": str(self.dataset_dir),
             "run_dir": str(self.run_dir),
             "setting": setting,
@@ -132,6 +114,52 @@ class Experiment:
     def output_dir(self, setting: str, seed: int) -> Path:
         return Path(below(self.run_dir, f"seed_{seed}", setting))
 
+    def run_stage(self, stage: str, setting: str, seed: int) -> None:
+        """Run a stage, unless it is finished."""
+        workflow = self.workflow(stage, setting, seed)
+        workflow.run()
+        workflow.finalize()
+        # a workflow's objects refer to each other in circles, and hold the data in memory
+        del workflow
+        gc.collect()
+
+
+@dataclass
+class Experiment(Stages):
+    """
+    The settings of a task, each trained and scored for every seed, by the same workflows that run the stages alone.
+
+    What is finished is not computed again: every stage knows its own outputs.
+
+    Args:
+        task, dataset_dir, profile, run_dir, config_files, overrides, config_dir: see :class:`Stages`.
+        seeds: seeds of the runs; generator and segmenter share them.
+        settings: names of settings, or of kinds: ``real_subset`` for that of every site. None for all of the task's.
+        command: the command line that reproduces the run, for the report.
+        started: when the command began, by ``time.monotonic()``: what it imports and checks belongs to the run. None
+            for what takes no part in its time, such as another report.
+    """
+
+    seeds: Sequence[int] = (0,)
+    settings: Sequence[str] | None = None
+    command: str = ""
+    started: float | None = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        modalities = self.workflow("generate", "asyndgan", self.seeds[0]).make("modalities")
+        # held-out cases are first read after hours of training: decode everything now
+        self.datalist = load_datalist(self.dataset_dir, modalities, deep=True)
+        if not self.datalist.test and "evaluate" in self.stages:
+            logger.warning("%s: the list 'test' is empty, so no segmenter is scored", self.dataset_dir)
+        sites = self.datalist.sites
+        asked = self.settings or self._all_settings()
+        found = [one for name in asked for one in (all_settings([name], sites) if name in KINDS else [name])]
+        self.settings = [check_setting(setting, sites) for setting in dict.fromkeys(found)]
+
+    def _all_settings(self) -> list[str]:
+        return all_settings(self.kinds, self.datalist.sites)
+
     def run(self) -> dict:
         """Run what is not finished; ``results.json`` is written anew after every setting. Returns its content."""
         self._check_stages()
@@ -143,7 +171,7 @@ class Experiment:
                     logger.info("seed %d, setting %d of %d: %s", seed, number, len(self.settings), setting)
                     for stage in STAGES:
                         if self._belongs(stage, setting):
-                            self._run_stage(stage, setting, seed)
+                            self.run_stage(stage, setting, seed)
                     self.write_results()
         except KeyboardInterrupt:
             # the time until here belongs to the run
@@ -186,7 +214,7 @@ class Experiment:
         """There will be something to generate from."""
         bank = self.workflow("generate", setting, self.seeds[0]).make("condition_bank")
         if bank is not None:
-            require_file(bank, "condition_bank names it; scripts/make_bank.py makes one")
+            require_file(bank, "condition_bank names it; asyndgan bank makes one")
             return
         workflow = self.workflow("train", setting, self.seeds[0])
         keep = keep_conditions_by_site(workflow.make("keep_conditions"), self.datalist, setting)
@@ -195,13 +223,13 @@ class Experiment:
         if all(policy.conditions == "public" for policy in policies.values()):
             raise ConfigError(
                 f"setting {setting}: the release policy lets no conditions out. Name some of the server's own "
-                "(public_conditions: FILE, scripts/make_bank.py makes one)"
+                "(public_conditions: FILE, asyndgan bank makes one)"
             )
         if not any(keep[site] and policy.conditions != "public" for site, policy in policies.items()):
             raise ConfigError(
                 f"setting {setting}: nothing could be generated. Set keep_conditions: true for some site"
                 f"{' (syn_all: for all)' if setting == 'syn_all' else ''}, or name a bank of the server's own "
-                "(condition_bank: FILE, scripts/make_bank.py makes one)"
+                "(condition_bank: FILE, asyndgan bank makes one)"
             )
 
     def _belongs(self, stage: str, setting: str) -> bool:
@@ -212,14 +240,6 @@ class Experiment:
         if stage in ("train", "generate", "features", "quality"):
             return trains_generator(setting)
         return stage == "segment" or bool(self.datalist.test)
-
-    def _run_stage(self, stage: str, setting: str, seed: int) -> None:
-        workflow = self.workflow(stage, setting, seed)
-        workflow.run()
-        workflow.finalize()
-        # a workflow's objects refer to each other in circles, and hold the data in memory
-        del workflow
-        gc.collect()
 
     def write_results(self) -> dict:
         """Collect what is finished into ``results.json`` (see docs for its format) and return it."""
@@ -258,7 +278,9 @@ class Experiment:
         return results
 
     def with_time_until_now(self, results: Mapping[str, Any]) -> dict:
-        """The results with the time of the whole run until now, written into ``results.json``."""
+        """The results with the time of the whole run until now, written into ``results.json``, if time counts."""
+        if self.started is None:
+            return dict(results)
         seconds = self._wall_seconds()
         updated = dict(results) | ({} if seconds is None else {"wall_seconds": seconds})
         write_json(Path(self.run_dir) / "results.json", updated)

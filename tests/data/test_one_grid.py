@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from bundle.cli.main import main
 from bundle.data.datalist import load_datalist
 from bundle.data.errors import DataError
 from bundle.data.geometry import image_affine, right_angles, set_affine
-from scripts.prepare_data import main
 
 AFFINE = np.array([[-1.0, 0, 0, 12], [0, -1, 0, 12], [0, 0, 3, -10], [0, 0, 0, 1]])
 SHIFT = np.zeros((4, 4))
@@ -65,8 +65,8 @@ def write_case(source, layout, label_affine, label=None):
 def prepare(source, output, layout, *arguments):
     modalities = [] if layout == "msd" else ["--modalities", "flair"]
     labels = ["--labels", "0=background", "2=tumour"]
-    return main([layout, str(source), "--output", str(output), "--sites", "single", "--test_fraction", "0", *modalities,
-                 *labels, *arguments])  # fmt: skip
+    words = ["prepare", layout, str(source), "--output", str(output), "--sites", "single", "--test_fraction", "0"]
+    return main([*words, *modalities, *labels, *arguments])
 
 
 @pytest.mark.parametrize("layout", ["brats", "tcga_lgg", "msd", "volumes"])

@@ -66,14 +66,14 @@ def outputs(run_dir):
 
 def start(data, run_dir):
     """Start a simulation; that each of its processes computes with one thread is the command's to see to."""
-    words = [sys.executable, str(ROOT / "scripts/federate.py"), "simulate"]
-    words += ["--config_file", "['train.yaml','brats.yaml','demo.yaml']", "--dataset_dir", str(data)]
+    words = [sys.executable, "-m", "bundle.cli", "federate", "simulate"]
+    words += ["--task", "brats", "--profile", "demo", "--dataset_dir", str(data)]
     words += ["--run_dir", str(run_dir), "--num_threads", "1", "--device", "cpu", "--set"]
     words += [f"{key}={json.dumps(value)}" for key, value in SIZES.items()]
     return subprocess.Popen(
         words,
         cwd=run_dir,
-        env={key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"},
+        env={key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"} | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,

@@ -98,7 +98,7 @@ def test_a_list_of_others_only(kit, phantom_dir, tmp_path, capsys):
 
 def test_a_kit_without_its_rules_and_one_that_was_moved(kit, made, capsys, tmp_path):
     (kit / "local" / "resources.json").unlink()
-    assert "run prepare_kit()" in check(kit, capsys)[1]["no   kit"]
+    assert "run `asyndgan federate kits`" in check(kit, capsys)[1]["no   kit"]
     prepare_kit(made[0][SERVER])
     moved = tmp_path / "moved"
     made[0][SERVER].rename(moved)

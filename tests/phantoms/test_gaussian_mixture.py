@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
+from bundle.cli.main import main
 from bundle.data import load_datalist
 from bundle.data.errors import DataError
 from bundle.phantoms.gaussian import MIXTURE, Component, write_mixture
-from scripts import make_phantoms
 
 
 def numbers(item, key="image"):
@@ -79,9 +79,9 @@ def test_bad_options(tmp_path, options, message):
 
 def test_the_command(tmp_path, capsys):
     words = ["gaussian", str(tmp_path / "toy"), "--means", "0", "5", "--spreads", "1", "2", "--spread", "std"]
-    assert make_phantoms.main([*words, "--draws", "8", "16", "--test_draws", "4", "--sites", "A", "B"]) == 0
+    assert main(["phantoms", *words, "--draws", "8", "16", "--test_draws", "4", "--sites", "A", "B"]) == 0
     rule = json.loads((tmp_path / "toy" / "datalist.json").read_text(encoding="utf-8"))["site_rule"]
     assert rule["components"] == [[0, 1], [5, 2]]
     assert (rule["spread"], rule["draws"]) == ("std", [8, 16])
-    assert make_phantoms.main(["gaussian", str(tmp_path / "other"), "--means", "1"]) == 2
+    assert main(["phantoms", "gaussian", str(tmp_path / "other"), "--means", "1"]) == 2
     assert "1 means and 3 spreads" in capsys.readouterr().err

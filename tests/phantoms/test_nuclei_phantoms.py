@@ -11,9 +11,9 @@ from scipy import ndimage
 from skimage.draw import polygon
 
 import bundle.phantoms.nuclei as module
+from bundle.cli.main import main
 from bundle.data.errors import DataError
 from bundle.phantoms.nuclei import TILE_STYLES, nuclei_phantom, tile_style, write_nuclei_phantoms
-from scripts import make_phantoms
 
 SMALL = {"sites": ("breast", "kidney"), "cases_per_site": 1, "test_cases_per_site": 1, "size": 64, "other_cases": 1}
 
@@ -248,9 +248,9 @@ def test_bad_options(tmp_path, options, message):
 
 def test_as_a_program(tmp_path, capsys):
     options = "--sites kidney --cases_per_site 1 --test_cases_per_site 0 --other_cases 1 --size"
-    assert make_phantoms.main(["nuclei", str(tmp_path), *options.split(), "48"]) == 0
+    assert main(["phantoms", "nuclei", str(tmp_path), *options.split(), "48"]) == 0
     assert (tmp_path / "annotations" / "PhantomTile_bladder_001.xml").is_file()
-    assert make_phantoms.main(["nuclei", str(tmp_path), *options.split(), "8"]) == 2
+    assert main(["phantoms", "nuclei", str(tmp_path), *options.split(), "8"]) == 2
     assert "at least 32 pixels" in capsys.readouterr().err
     for arguments in (
         [str(tmp_path)],
@@ -258,4 +258,4 @@ def test_as_a_program(tmp_path, capsys):
         ["brains", str(tmp_path), "--si", "A"],
     ):
         with pytest.raises(SystemExit, match="2"):
-            make_phantoms.main(arguments)
+            main(["phantoms", *arguments])

@@ -3,12 +3,12 @@ import json
 import pytest
 import torch
 
+from bundle.cli.main import main
 from bundle.data import DataError, load_datalist
 from bundle.data.datalist import write_datalist
 from bundle.data.tiles import read_pixels
 from bundle.prepare.tuning import write_tuning_list
 from bundle.transforms import scale_stains
-from scripts.make_tuning_split import main
 
 
 @pytest.fixture
@@ -103,9 +103,9 @@ def test_only_tiles_can_be_stained(whole, tmp_path):
 
 
 def test_the_command(whole, tmp_path, capsys):
-    assert main([str(tmp_path / "whole"), "--output", str(tmp_path / "tuning"), "--patients", "1"]) == 0
+    assert main(["tuning_list", str(tmp_path / "whole"), "--output", str(tmp_path / "tuning"), "--patients", "1"]) == 0
     assert "B: 1 cases to train on, 1 held out" in capsys.readouterr().out
     written = json.loads((tmp_path / "tuning" / "datalist.json").read_text(encoding="utf-8"))
     assert written["site_rule"] == {"tuning": {"patients": 1, "seed": 0, "left_out": []}}
-    assert main([str(tmp_path / "nowhere"), "--output", str(tmp_path / "other")]) == 2
+    assert main(["tuning_list", str(tmp_path / "nowhere"), "--output", str(tmp_path / "other")]) == 2
     assert "no such data list" in capsys.readouterr().err

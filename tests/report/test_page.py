@@ -63,7 +63,7 @@ def make_results(asyndgan=0.671, std=None, seeds=1):
         },
         "hardware": {"cpu": "Some CPU", "cores": 2, "memory_gib": 23.4567, "device": "cpu", "torch": "2.9.0"},
         "seconds": 3312,
-        "command": "python scripts/run_experiments.py --task brats",
+        "command": "asyndgan run --task brats",
     }
 
 
@@ -103,7 +103,7 @@ def test_the_page_says_what_the_results_say(tmp_path, png):
         "results.json",
     ):
         assert expected in page.text
-    assert "python scripts/run_experiments.py --task brats" in page.text.replace("  ", " ")
+    assert "asyndgan run --task brats" in page.text.replace("  ", " ")
     (image,) = [attrs for tag, attrs in page.tags if tag == "img"]
     assert base64.b64decode(image["src"].removeprefix("data:image/png;base64,")) == png.read_bytes()
 

@@ -1,4 +1,4 @@
-"""What scripts/benchmark.py makes of trainings that were measured, and what it does not measure again."""
+"""What the benchmark makes of trainings that were measured, and what it does not measure again."""
 
 import json
 import logging
@@ -12,9 +12,11 @@ from torch.utils.tensorboard import SummaryWriter
 from bundle.flare import site_clock
 from bundle.flare.site_clock import SiteClock
 from bundle.site import SiteStore
-from scripts import benchmark, benchmark_federation, measured_runs
-from scripts.benchmark_federation import needed_memory, overhead, scale_rows
-from scripts.measured_runs import NotMeasured, Training, Variant, command, least_seconds, read, site_seconds
+from scripts.benchmark import __main__ as benchmark
+from scripts.benchmark import federation as benchmark_federation
+from scripts.benchmark import measured_runs
+from scripts.benchmark.federation import needed_memory, overhead, scale_rows
+from scripts.benchmark.measured_runs import NotMeasured, Training, Variant, command, least_seconds, read, site_seconds
 
 TRAINING = Training("brats", "demo", "data", steps=6, interval=2)
 

@@ -9,7 +9,7 @@ from bundle.losses import AdversarialLoss, SiteLoss
 from bundle.networks import ResnetGenerator
 from bundle.server import DistributedGanTrainer, LocalFederation
 from bundle.site.release import POLICIES
-from scripts.textbook_step import TextbookStep, patch_discriminator, resnet_generator
+from scripts.benchmark.textbook_step import TextbookStep, patch_discriminator, resnet_generator
 
 LENGTHS = {"A": 3, "B": 5}
 

@@ -13,6 +13,7 @@ import torch
 import yaml
 from monai.bundle import ConfigParser, run, verify_net_in_out
 
+from bundle.cli.main import main
 from bundle.sharing import PackError, PackOptions, pack_bundle
 from bundle.sharing.bundle_checks import check_bundle
 from bundle.sharing.code import Code, names_in
@@ -246,14 +247,10 @@ def test_checks_find_weights_that_answer_otherwise(packed, tmp_path):
     assert any("model.ts: differs" in problem for problem in check_bundle(folder))
 
 
-def test_command_lines(packed, copied, tmp_path, monkeypatch, capsys):
-    monkeypatch.syspath_prepend(str(ROOT))
-    from scripts import check_bundle as check
-    from scripts import pack_bundle as pack
-
+def test_command_lines(packed, copied, tmp_path, capsys):
     weights = str(copied / "segmenter" / "segmenter.pt")
-    assert pack.main(["brats", "--weights", weights, "--output", str(tmp_path / "dist")]) == 2
+    assert main(["pack", "brats", "--weights", weights, "--output", str(tmp_path / "dist")]) == 2
     assert "--data_license FILE" in capsys.readouterr().err
-    assert check.main([str(packed["multi_organ"])]) == 0
-    assert check.main([str(tmp_path)]) == 1
+    assert main(["check", str(packed["multi_organ"])]) == 0
+    assert main(["check", str(tmp_path)]) == 1
     assert "configs/metadata.json: missing" in capsys.readouterr().out

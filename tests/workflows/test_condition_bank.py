@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from one_process import one_thread
 
+from bundle.cli.main import main
 from bundle.data import DataError, keep_conditions_by_site, load_datalist
 from bundle.server import read_conditions
 from bundle.workflows import ConfigError, DistributedGANWorkflow, evidence
+from bundle.workflows.bank import make_bank
 from bundle.workflows.experiment import Experiment
-from scripts import make_bank
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs"
@@ -27,7 +28,7 @@ def bank(phantom_dir, tiny_sizes, tmp_path_factory):
     """A bank of the phantoms' conditions."""
     path = tmp_path_factory.mktemp("bank") / "conditions.npz"
     files = [str(CONFIGS / name) for name in ("train.yaml", "brats.yaml", "demo.yaml")]
-    make_bank.make_bank(files, str(phantom_dir), path, tiny_sizes)
+    make_bank(files, str(phantom_dir), path, tiny_sizes)
     return path
 
 
@@ -62,9 +63,9 @@ def test_a_bank_holds_what_sites_with_these_data_and_configs_release(bank, mixed
     assert all(np.array_equal(*pair) for pair in zip(own["A"], released["A"], strict=True))
 
 
-def test_the_script_writes_the_same_and_says_how_much(bank, phantom_dir, tiny_sizes, tmp_path, capsys):
+def test_the_command_writes_the_same_and_says_how_much(bank, phantom_dir, tiny_sizes, tmp_path, capsys):
     given = ["--task", "brats", "--profile", "demo", "--dataset_dir", str(phantom_dir)]
-    assert make_bank.main([*given, "--output", str(tmp_path / "bank.npz"), "--set", *words(tiny_sizes)]) == 0
+    assert main(["bank", *given, "--output", str(tmp_path / "bank.npz"), "--set", *words(tiny_sizes)]) == 0
     own, again = read_conditions(bank), read_conditions(tmp_path / "bank.npz")
     assert capsys.readouterr().out.splitlines()[:2] == [f"{site}: {len(own[site])} conditions" for site in "AB"]
     assert {site: np.array(found).tolist() for site, found in again.items()} == {
@@ -167,9 +168,9 @@ def test_one_site_that_holds_all_images_lets_conditions_be_kept_where_all_do(pha
 
 def test_a_bank_that_cannot_be_made(phantom_dir, tmp_path, capsys):
     given = ["--task", "brats", "--dataset_dir"]
-    assert make_bank.main([*given, str(phantom_dir), "--output", str(tmp_path / "bank.npy")]) == 2
+    assert main(["bank", *given, str(phantom_dir), "--output", str(tmp_path / "bank.npy")]) == 2
     assert "ends with .npz" in capsys.readouterr().err
-    assert make_bank.main([*given, str(tmp_path), "--output", str(tmp_path / "bank.npz")]) == 2
+    assert main(["bank", *given, str(tmp_path), "--output", str(tmp_path / "bank.npz")]) == 2
     assert "no such data list" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 

@@ -18,13 +18,14 @@ from monai.bundle import ConfigWorkflow
 from monai.transforms import LoadImage
 from one_process import one_thread
 
+from bundle.cli.main import main
+from bundle.cli.options import overrides
 from bundle.data import DataError, load_datalist
 from bundle.networks import ResNetFeatures, VGGFeatures
 from bundle.settings import all_settings
 from bundle.workflows import ConfigError
 from bundle.workflows.evidence import make_report
 from bundle.workflows.experiment import Experiment
-from scripts import run_experiments
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs"
@@ -365,14 +366,14 @@ def test_held_out_cases_are_prepared_before_any_training(phantom_dir, tiny_sizes
         (["--set", "seed=3"], "seed: the experiment sets it for every stage"),
         (["--set", "lr=2e-4"], "lr is the text '2e-4', expected a number"),
         (["--set", "num_stepz=3"], "unknown key 'num_stepz'.*did you mean 'num_steps'"),
-        (["--profile", "tiny"], r"cannot find the config file .*tiny\.yaml"),
+        (["--profile", "tiny.yaml"], r"cannot find the config file .*tiny\.yaml"),
         (["--settings", "real"], "unknown setting 'real'"),
         (["--dataset_dir", "nowhere"], "nowhere: no such data list"),
     ],
 )
-def test_the_script_says_what_is_wrong_in_its_last_line(arguments, message, phantom_dir, tmp_path, capsys):
+def test_the_command_says_what_is_wrong_in_its_last_line(arguments, message, phantom_dir, tmp_path, capsys):
     given = ["--task", "brats", "--dataset_dir", str(phantom_dir), "--run_dir", str(tmp_path / "run")]
-    assert run_experiments.main([*given, *arguments]) == 2
+    assert main(["run", *given, *arguments]) == 2
     said = capsys.readouterr().err.split("\n\n")[-1].strip()
     assert re.search(message, said, re.DOTALL)
     assert said.startswith("error: ")
@@ -386,9 +387,9 @@ def test_a_refusal_of_a_component_is_said_once_and_what_is_none_keeps_its_traceb
     given = ["--task", "brats", "--dataset_dir", str(phantom_dir), "--run_dir", str(tmp_path / "run")]
     monkeypatch.setattr("bundle.workflows.experiment.Experiment.run", lambda self: np.zeros(2).reshape(3))
     with pytest.raises(ValueError, match="reshape"):
-        run_experiments.main(given)
+        main(["run", *given])
     monkeypatch.setattr("bundle.workflows.experiment.Experiment.run", lambda self: all_settings(["nothing"], []))
-    assert run_experiments.main(given) == 2  # a plain ValueError, of this package
+    assert main(["run", *given]) == 2  # a plain ValueError, of this package
     assert capsys.readouterr().err.count("unknown kind of setting 'nothing'") == 1
 
 
@@ -405,17 +406,19 @@ def test_the_time_of_a_run_begins_with_its_command(phantom_dir, tiny_sizes, tmp_
 
 
 def test_a_key_may_be_set_to_another_key(phantom_dir, tiny_sizes, tmp_path):
-    given = run_experiments.overrides(["copy_augmentation=@condition_augmentation", "copies=2", "betas=[0, 0.9]"])
+    given = overrides(["copy_augmentation=@condition_augmentation", "copies=2", "betas=[0, 0.9]"])
     assert given == {"copy_augmentation": "@condition_augmentation", "copies": 2, "betas": [0, 0.9]}
     generate = make_experiment(phantom_dir, tmp_path / "run", tiny_sizes | given).workflow("generate", "asyndgan", 0)
     made, expected = (generate.parser.get_parsed_content(f"{name}_augmentation") for name in ("copy", "condition"))
     assert [type(each) for each in made.transforms] == [type(each) for each in expected.transforms]
 
 
-@pytest.mark.parametrize("arguments", [["--seeds", "-1"], ["--seeds", "one"], ["--seed", "1"], ["--task", "nothing"]])
+@pytest.mark.parametrize(
+    "arguments", [["--seeds", "-1"], ["--seeds", "one"], ["--seed", "1"], ["--task", "nothing"], ["--profile", "tiny"]]
+)
 def test_options_that_there_are_not(arguments, tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
-        run_experiments.main(["--task", "brats", "--dataset_dir", str(tmp_path), *arguments])
+        main(["run", "--task", "brats", "--dataset_dir", str(tmp_path), *arguments])
     assert stopped.value.code == 2
     assert arguments[0] in capsys.readouterr().err
 

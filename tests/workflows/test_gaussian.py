@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from one_process import one_thread
 
+from bundle.cli.main import main
 from bundle.data import load_datalist
 from bundle.evaluation import read_draws
 from bundle.phantoms.gaussian import write_mixture
 from bundle.workflows import ConfigError
 from bundle.workflows.evidence import make_report
 from bundle.workflows.experiment import Experiment
-from scripts import run_experiments
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = ["syn_all", "syn_subset/1", "syn_subset/2", "syn_subset/3", "asyndgan"]
@@ -114,7 +114,7 @@ def test_the_task_has_its_own_sizes(data, tmp_path, capsys):
         make_experiment(data, tmp_path, profile="small")
     words = ["--task", "gaussian", "--dataset_dir", str(data), "--run_dir", str(tmp_path / "run"), "--settings"]
     sizes = ["--set", "device=cpu", *(f"{key}={value}" for key, value in SIZES.items())]
-    assert run_experiments.main([*words, "syn_subset/2", *sizes]) == 0
+    assert main(["run", *words, "syn_subset/2", *sizes]) == 0
     said = capsys.readouterr().out
     assert "Syn-Subset-2" in said
     assert "W1 ↓" in said

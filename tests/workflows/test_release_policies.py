@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from one_process import one_thread
 
+from bundle.cli.main import main
 from bundle.data import load_datalist, members_by_site
 from bundle.report import markdown_table
 from bundle.site.release import PolicyError, ReleaseRefused, policies_by_site, summarize, verify
 from bundle.workflows import ConfigError
 from bundle.workflows.experiment import Experiment
-from scripts import make_bank
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 STAGES = ["train", "generate", "segment", "evaluate"]
@@ -52,7 +52,7 @@ def test_the_default_is_guarded_and_every_table_says_so(phantom_dir, tiny_sizes,
 def test_with_public_conditions_everything_is_made_of_the_servers(phantom_dir, tiny_sizes, tmp_path):
     bank = tmp_path / "bank.npz"
     words = ["--task", "brats", "--profile", "demo", "--dataset_dir", str(phantom_dir), "--output", str(bank)]
-    assert make_bank.main([*words, "--set", *(f"{key}={value}" for key, value in tiny_sizes.items())]) == 0
+    assert main(["bank", *words, "--set", *(f"{key}={value}" for key, value in tiny_sizes.items())]) == 0
     policy = {"policy": "private", "epsilon": math.inf}
     results = run(phantom_dir, tmp_path / "run", tiny_sizes, release_policy=policy, public_conditions=str(bank))
     assert results["policy"] == "private (clip_norm 0.01, epsilon inf, delta 1e-05)"

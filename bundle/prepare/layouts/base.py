@@ -86,7 +86,7 @@ class Layout:
 
 
 def case_folders(source: Path) -> list[Path]:
-    """Folders below `source` that are cases: not hidden, and not what scripts/prepare_data.py wrote there.
+    """Folders below `source` that are cases: not hidden, and not what asyndgan prepare wrote there.
 
     Raises:
         DataError: `source` is no folder.

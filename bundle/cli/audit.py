@@ -1,0 +1,162 @@
+"""Attack one's own sites, to know what they let out.
+
+`readout`: real images, read out of the image gradients that a site returns. `membership`: who was in the training.
+`conditions`: what the conditions tell. What a site has let out so far says `asyndgan site ledger`.
+
+Examples:
+  asyndgan audit readout --task brats --dataset_dir data/lgg --site CS --output runs/audit
+  asyndgan audit readout --task brats --dataset_dir data/lgg --site CS --output runs/b --set release_policy=published
+  asyndgan audit membership --task brats --dataset_dir data/lgg --run_dir runs/brats-small --output runs/audit
+  asyndgan audit conditions --task brats --dataset_dir data/lgg --output runs/audit
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bundle.cli.options import (
+    add_dataset_dir,
+    add_seed,
+    add_setting,
+    add_training,
+    make_parser,
+    overrides,
+    profile_of,
+    training_files,
+)
+from bundle.cli.terminal import show_lines
+
+if TYPE_CHECKING:
+    from bundle.audit.audited_run import Audited
+
+__all__ = ["declare", "summary"]
+
+# as the library has them, which takes long to import
+LOSSES = ("adversarial", "L1_10", "L1_100", "perceptual")
+
+READOUT = """Real images, read out of the image gradients that a site returns.
+
+The server asks a site again and again for the same step, with images of its choice. With an L1 term it reads the real
+images out by bisection; with others it follows the gradients, or looks for images with which a simulated site answers
+as the site did. The site keeps to its release policy, that of the configs: a loss that it forbids is not attacked but
+told, and an attack ends where the site refuses. For undefended sites: --set release_policy=published. To a site that
+issues no conditions the true ones are sent, as by a server that has its victims' masks from elsewhere.
+
+Writes readout.json (curves of PSNR and SSIM over the number of queries, baselines that need no attack, gains),
+readout.png (the images) and readout_curves.png."""
+
+
+def summary(command: str) -> str:
+    return "Attack one's own sites, to know what they let out"
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    parts = parser.add_subparsers(dest="part", required=True, metavar="ATTACK")
+
+    def part(name: str, about: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+        first = about.splitlines()[0]
+        one = make_parser(parts.add_parser, about, name, help=first[0].lower() + first[1:])
+        one.set_defaults(run=run)
+        add_training(one)
+        add_dataset_dir(one)
+        add_seed(one)
+        one.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write to")
+        return one
+
+    readout = part("readout", READOUT, run_readout)
+    _add_run(readout, required=False)
+    readout.add_argument("--site", required=True, metavar="NAME", help="the site that is attacked")
+    _add_number(readout, "--images", 4, "real images to read out")
+    _add_number(readout, "--queries", 8, "of a bisection, for each batch")
+    _add_number(readout, "--climb_queries", 64, "where there is no L1 term")
+    _add_number(readout, "--match_queries", 4, "of gradient matching, 0 for none")
+    _add_number(readout, "--match_steps", 100, "of its optimiser")
+    readout.add_argument(
+        "--losses", nargs="+", choices=LOSSES, default=LOSSES, help="that the site has in turn (default: all)"
+    )
+    readout.add_argument(
+        "--vgg", metavar="FILE", help="torchvision's VGG-16 weights for the perceptual term (default: random ones)"
+    )
+    membership = part("membership", "Can it be told which slices a generator was trained with?", run_membership)
+    _add_run(membership, required=True)
+    membership.add_argument(
+        "--slices", type=int, metavar="N", help="of every patient at most, evenly spaced (default: all)"
+    )
+    _add_number(membership, "--wall_slices", 4, "of every patient to send to a site at most")
+    conditions = part("conditions", "What do released conditions reveal alone?", run_conditions)
+    _add_number(conditions, "--masks", 8, "known of every patient at most")
+
+
+def _add_run(parser: argparse.ArgumentParser, required: bool) -> None:
+    """Of audits that attack trained networks."""
+    text = "folder of a run, for its networks" + ("" if required else " (default: untrained ones)")
+    parser.add_argument("--run_dir", required=required, metavar="DIR", help=text)
+    add_setting(parser, "asyndgan, syn_all or syn_subset/SITE")
+
+
+def _add_number(parser: argparse.ArgumentParser, name: str, default: int, text: str) -> None:
+    parser.add_argument(name, type=int, default=default, metavar="N", help=f"{text} (default {default})")
+
+
+def _audited(options: argparse.Namespace) -> Audited:
+    from bundle.audit.audited_run import audited
+
+    return audited(
+        training_files(options),
+        options.dataset_dir,
+        overrides(options.set),
+        options.seed,
+        getattr(options, "run_dir", None),
+        getattr(options, "setting", "asyndgan"),
+    )
+
+
+def _about(options: argparse.Namespace) -> dict[str, Any]:
+    """What the results say of the training that was attacked."""
+    return {"task": options.task, "profile": profile_of(options), "set": options.set}
+
+
+def run_readout(options: argparse.Namespace) -> int:
+    """
+    Raises:
+        ValueError: for a site that there is not, or numbers out of range.
+        ValueError, OSError: see :func:`bundle.audit.audited_run.audited`.
+    """
+    show_lines()
+    from bundle.audit.readout_run import ReadoutOptions, run_readout
+
+    names = ("site", "images", "queries", "climb_queries", "match_queries", "match_steps", "losses", "vgg", "seed")
+    wanted = ReadoutOptions(**{name: getattr(options, name) for name in names})
+    about = {"data": Path(options.dataset_dir).resolve().name} | _about(options)
+    print(f"wrote {run_readout(_audited(options), wanted, options.output, about)}")
+    return 0
+
+
+def run_membership(options: argparse.Namespace) -> int:
+    """
+    Raises:
+        ValueError, OSError: see :func:`bundle.audit.audited_run.audited`.
+    """
+    show_lines()
+    from bundle.audit.membership_run import run_membership
+
+    about = _about(options) | {"setting": options.setting}
+    given = (options.slices, options.wall_slices, options.seed)
+    print(f"wrote {run_membership(_audited(options), options.output, about, *given)}")
+    return 0
+
+
+def run_conditions(options: argparse.Namespace) -> int:
+    """
+    Raises:
+        ValueError, OSError: see :func:`bundle.audit.audited_run.audited`.
+    """
+    show_lines()
+    from bundle.audit.conditions_run import run_conditions
+
+    found = run_conditions(_audited(options), options.output, _about(options), options.masks, options.seed)
+    print(f"wrote {found}")
+    return 0

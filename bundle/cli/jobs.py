@@ -1,0 +1,99 @@
+"""From the words of ``asyndgan federate`` to a job, and who watches over it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bundle.cli.options import training_files
+
+if TYPE_CHECKING:
+    from bundle.declarations.job import Job
+    from bundle.flare.administrator import Administrator
+    from bundle.flare.supervisor import Supervisor
+
+__all__ = ["config_names", "make_federated_job", "make_job", "make_supervisor", "write_job"]
+
+LAST = "flare.yaml"
+"""Comes last in every job, whether or not it is asked for."""
+
+
+def config_names(options: argparse.Namespace) -> list[str]:
+    """
+    Names of the configs that a job carries, in their order.
+
+    Raises:
+        ValueError: one of them is no config of this package.
+        FileNotFoundError: one is missing.
+    """
+    from bundle.installation import config_dir
+
+    names = []
+    for file in map(Path, training_files(options)):
+        if file.resolve().parent != config_dir():
+            raise ValueError(
+                f"{file}: expected the name of a config of this package, as in {config_dir()}: a job carries no files, "
+                "and every participant has those"
+            )
+        names.append(file.name)
+    return [*(name for name in names if name != LAST), LAST]
+
+
+def make_job(options: argparse.Namespace, overrides: dict[str, Any]) -> Job:
+    """
+    Raises:
+        bundle.declarations.job.JobError: see :meth:`bundle.declarations.job.Job.make`.
+        ValueError: see :func:`config_names`.
+    """
+    from bundle import __version__
+    from bundle.declarations.job import Job
+    from bundle.installation import config_dir
+
+    return Job.make(config_names(options), overrides, config_dir(), __version__)
+
+
+def make_federated_job(options: argparse.Namespace, overrides: dict[str, Any], sites: list[str]) -> tuple[Job, int]:
+    """The job for these sites, and without how many of them nothing goes on: more than there are means all."""
+    from bundle.installation import config_dir
+
+    given = {} if options.min_sites is None else {"min_sites": options.min_sites}
+    job = make_job(options, given | {"site_names": sites} | overrides)
+    number = job.value("min_sites", config_dir())
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+        raise ValueError(f"min_sites: expected a whole number of at least 1, got {number!r}")
+    return job, min(number, len(sites))
+
+
+def write_job(
+    options: argparse.Namespace, overrides: dict[str, Any], sites: list[str], folder: Path
+) -> tuple[Path, int]:
+    """A job as a folder for FLARE in ``folder``, and without how many sites nothing goes on."""
+    from bundle.flare.jobs import export_job
+    from bundle.flare.names import check_site_names
+
+    check_site_names(sites)
+    job, min_sites = make_federated_job(options, overrides, sites)
+    # by its name a job that is active is known to be of this training
+    return export_job(job, f"{options.name}-{job.identity}", folder, min_sites), min_sites
+
+
+def make_supervisor(
+    options: argparse.Namespace,
+    administrator: Administrator,
+    folder: Path,
+    sites: list[str],
+    min_sites: int,
+    outputs: Path | None = None,
+    look: Callable[[], None] | None = None,
+) -> Supervisor:
+    """A supervisor of a job; ``outputs`` of one whose server is on this machine, and says itself how far it is."""
+    from bundle.flare.supervisor import Policy, Supervisor
+
+    policy = Policy(max_restarts=options.max_restarts if options.supervise else 0, patience=options.patience)
+    if outputs is not None:
+        policy = replace(policy, interval=2.0, report=None)
+    finished = None if outputs is None else (outputs / "record.json").is_file
+    return Supervisor(administrator, folder, sites, min_sites, policy, finished, look)

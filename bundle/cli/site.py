@@ -1,0 +1,148 @@
+"""At a hospital: its startup kit, whether it is ready, and what has left the site.
+
+Examples:
+  asyndgan site init --dataset_dir /data/tcga --checkpoint_dir /data/checkpoints
+  asyndgan site check --deep
+  asyndgan site ledger
+  asyndgan site ledger runs/brats-small/seed_0/asyndgan/gan/releases/CS.jsonl --head 120 HASH
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bundle.cli.federate import add_deep, begin_process, require_flare, say_own_file
+from bundle.cli.options import make_parser
+
+__all__ = ["declare", "summary"]
+
+
+def summary(command: str) -> str:
+    return "At a hospital: make its startup kit ready, check it, read its ledger"
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="part", required=True, metavar="PART")
+
+    def part(name: str, text: str, run: Callable[[argparse.Namespace], int], more: str = "") -> argparse.ArgumentParser:
+        one = make_parser(commands.add_parser, f"{text[0].upper()}{text[1:]}.{more}", name, help=text)
+        one.set_defaults(run=run)
+        one.add_argument(
+            "--startup_kit", type=Path, default=Path("."), metavar="KIT", help="the site's startup kit (default: here)"
+        )
+        return one
+
+    init = part("init", "write the site's own rules and a commented site.yaml into its startup kit", run_init)
+    init.set_defaults(begin_process=begin_process)
+    init.add_argument("--dataset_dir", type=Path, metavar="DIR", help="folder of datalist.json, for site.yaml")
+    init.add_argument("--checkpoint_dir", type=Path, metavar="DIR", help="folder for checkpoints, for site.yaml")
+    init.add_argument("--device", help="cpu, cuda or cuda:N, for site.yaml (default: CUDA where there is)")
+    init.add_argument(
+        "--release_policy", metavar="POLICY", help="what leaves the site, for site.yaml (default guarded)"
+    )
+    checked = part("check", "whether the startup kit is ready to be started", run_check)
+    checked.set_defaults(begin_process=begin_process)
+    add_deep(checked)
+    ledger = part(
+        "ledger",
+        "what the site has let out so far, and whether its ledger was changed",
+        run_ledger,
+        "\n\nPrints one page. The exit status is 0 for a whole chain, also where its last line is torn (by a power\n"
+        "cut; the page says so), 1 for a broken one or one that does not hold the head given, 2 for none at all.",
+    )
+    ledger.add_argument(
+        "file", nargs="?", type=Path, metavar="FILE", help="SITE.jsonl (default: that of the kit's local/site.yaml)"
+    )
+    ledger.add_argument(
+        "--head", nargs=2, metavar=("NUMBER", "HASH"), help="of an entry, as noted elsewhere from an earlier page"
+    )
+
+
+def run_init(options: argparse.Namespace) -> int:
+    """
+    Raises:
+        FileNotFoundError: there is no kit of a site.
+        ValueError: FLARE could not start a job there, or there is no such policy.
+    """
+    require_flare()
+    import yaml
+
+    from bundle.flare.kits import prepare_kit
+    from bundle.flare.own_files import write_own_file
+    from bundle.site.release import ReleasePolicy
+
+    kit = options.startup_kit
+    if not (kit / "startup" / "fed_client.json").is_file():
+        raise FileNotFoundError(f"{kit.resolve()}: expected the startup kit of a site")
+    given: dict[str, Any] = {
+        key: str(path.expanduser().resolve())
+        for key in ("dataset_dir", "checkpoint_dir")
+        if (path := getattr(options, key)) is not None
+    }
+    if options.device is not None:
+        given["device"] = options.device
+    if options.release_policy is not None:
+        given["release_policy"] = yaml.safe_load(options.release_policy)
+        ReleasePolicy.make(given["release_policy"])
+    own = kit / "local" / "site.yaml"
+    if given and own.exists():
+        raise ValueError(f"{own} is there, and kept: set {', '.join(given)} in it, and call init without them")
+    prepare_kit(kit)
+    print(f"{kit}: wrote the site's rules, local/*.json")
+    say_own_file(kit, write_own_file(kit, given))
+    return 0
+
+
+def run_check(options: argparse.Namespace) -> int:
+    require_flare()
+    from bundle.flare.preflight import check_kit
+
+    return 0 if check_kit(options.startup_kit, options.deep) else 2
+
+
+def run_ledger(options: argparse.Namespace) -> int:
+    """
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: for a head that cannot be one, or a kit whose site.yaml does not tell where the ledger is.
+    """
+    # nothing heavier: a ledger is read where there is no torch as well
+    from bundle.site.release import LedgerError, check_head, summarize, verify
+
+    file = options.file or find_ledger(options.startup_kit)
+    print(summarize(file), end="")
+    state = verify(file)
+    if options.head is not None:
+        number, hash = options.head
+        if not number.isdecimal():
+            raise ValueError(f"--head: expected the number of an entry, got {number!r}")
+        try:
+            held = check_head(file, int(number), hash)
+        except LedgerError:
+            held = False
+        print(f"\nEntry {number} {'is the one' if held else 'is NOT the one'} that was noted.")
+        if not held:
+            return 1
+    if not state.whole:
+        print(f"\n{file}: the chain is broken: {state.problem}", file=sys.stderr)
+    return 0 if state.whole else 1
+
+
+def find_ledger(kit: Path) -> Path:
+    """The ledger of the site whose kit this is."""
+    import json
+
+    import yaml
+
+    from bundle.files import require_file
+
+    own = require_file(kit / "local" / "site.yaml", "name a ledger's file, or a site's kit by --startup_kit")
+    content = yaml.safe_load(Path(own).read_text(encoding="utf-8")) or {}
+    folder = content.get("release_dir") or Path(content.get("checkpoint_dir") or "", "releases")
+    about = json.loads((kit / "startup" / "fed_client.json").read_text(encoding="utf-8"))
+    path = Path(folder) / f"{about['client']['fqsn']}.jsonl"
+    return Path(require_file(path, f"nothing has left the site yet, or {own} names another release_dir"))

@@ -1,0 +1,164 @@
+"""A federation on this machine, as a trial: FLARE's simulator, or server and sites with certificates of their own."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from bundle.cli.jobs import make_federated_job, make_job, make_supervisor
+
+__all__ = ["poc", "show", "simulate", "write_page"]
+
+logger = logging.getLogger("bundle.federate")
+
+
+def write_participants(options: argparse.Namespace, run_dir: Path, overrides: dict) -> tuple[Path, list[str]]:
+    """
+    The own files of server and sites that share this machine; returns their folder and the names of the sites. All are
+    those of whoever makes the job, and let it override what it does.
+    """
+    import yaml
+
+    from bundle.data import load_datalist, write_site_lists
+    from bundle.declarations.job import PRIVATE_OVERRIDES
+    from bundle.files import write_text
+    from bundle.flare.names import check_folder, check_site_names
+    from bundle.site.release import DEFAULT, ReleasePolicy
+
+    def given(threads: int | None) -> dict:
+        own = {"num_threads": threads, "device": options.device}
+        return {key: value for key, value in own.items() if value is not None}
+
+    policy = None if options.release_policy is None else yaml.safe_load(options.release_policy)
+    ReleasePolicy.make(DEFAULT if policy is None else policy)
+    check_folder(run_dir, "--run_dir")
+    check_folder(Path(sys.executable), "Python")
+    datalist = load_datalist(options.dataset_dir)
+    check_site_names(datalist.sites)
+    folder = run_dir / "participants"
+    lists = write_site_lists(datalist, folder)
+    for site, path in lists.items():
+        own: dict[str, Any] = {"dataset_dir": str(path.parent), "checkpoint_dir": str(folder / site / "checkpoints")}
+        if policy is not None:
+            own |= {"release_policy": policy, "allowed_overrides": sorted({*overrides, *PRIVATE_OVERRIDES})}
+        write_text(folder / site / "site.yaml", yaml.safe_dump(given(options.num_threads) | own))
+    (folder / "server").mkdir(parents=True, exist_ok=True)
+    server = {"run_dir": str(run_dir)} | given(options.server_threads or options.num_threads)
+    server |= {"public_conditions": str(options.public_conditions.resolve())} if options.public_conditions else {}
+    write_text(folder / "server" / "server.yaml", yaml.safe_dump(server))
+    return folder, sorted(lists)
+
+
+def local_run(options: argparse.Namespace, overrides: dict) -> tuple[Path, Path]:
+    """Folders of a run on this machine, and of the setting's outputs in it."""
+    run_dir = (options.run_dir or Path("runs") / "federation").resolve()
+    return run_dir, run_dir / f"seed_{overrides.get('seed', 0)}" / overrides.get("setting", "asyndgan") / "gan"
+
+
+def simulate(options: argparse.Namespace, overrides: dict) -> int:
+    from bundle.flare.jobs import run_simulation
+    from bundle.flare.participant import LOCAL_FILES
+
+    job = make_job(options, overrides)
+    run_dir, outputs = local_run(options, overrides)
+    folder, sites = write_participants(options, run_dir, overrides)
+    os.environ[LOCAL_FILES] = str(folder)
+    run_simulation(job, sites, run_dir / "flare")
+    if not (outputs / "record.json").is_file():
+        raise RuntimeError(f"the training did not finish: {run_dir / 'flare'} holds the logs")
+    show(outputs, run_dir)
+    return 0
+
+
+def poc(options: argparse.Namespace, overrides: dict) -> int:
+    from bundle.flare.administrator import Administrator
+    from bundle.flare.jobs import export_job
+    from bundle.flare.kits import ADMINISTRATOR, prepare_kit, provision
+    from bundle.flare.participant import LOCAL_FILES, SERVER
+    from bundle.flare.processes import Participants, free_port
+
+    run_dir, outputs = local_run(options, overrides)
+    folder, sites = write_participants(options, run_dir, overrides)
+    job, min_sites = make_federated_job(options, overrides, sites)
+    if (outputs / "record.json").is_file():
+        logger.info("finished before")
+        show(outputs, run_dir)
+        return 0
+    flare = run_dir / "flare"
+    # keys and certificates last as long as the trial
+    with tempfile.TemporaryDirectory(prefix="kits_", dir=make_folder(flare)) as place:
+        kits = provision(Path(place), sites, free_port())
+        environment = os.environ | {
+            LOCAL_FILES: str(folder),
+            "NVFLARE_CLIENT_OUTCOME_WAIT_TIMEOUT": "10",
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+        }
+        for name in (SERVER, *sites):
+            prepare_kit(kits[name], check=False)  # what there is to check was checked
+        processes = {name: kits[name] for name in (SERVER, *sites)}
+        administrator = Administrator(kits[ADMINISTRATOR])
+        participants = Participants(
+            processes, flare, environment, shown=[SERVER], revive=None if options.no_revive else 5.0
+        )
+        try:
+            with participants:
+                logger.info("server and %d sites are started; their logs are in %s", len(sites), flare)
+                job_folder = export_job(job, "training", Path(place) / "job", min_sites)
+                make_supervisor(options, administrator, job_folder, sites, min_sites, outputs, participants.look).run()
+        finally:
+            administrator.close()
+            keep_logs(processes, flare)
+    show(outputs, run_dir)
+    return 0
+
+
+def make_folder(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def keep_logs(kits: dict[str, Path], folder: Path) -> None:
+    """FLARE's own logs of every participant and job: the kits go, with their keys."""
+    for name, kit in kits.items():
+        for path in sorted(kit.rglob("*log*.txt")) + sorted(kit.rglob("audit*.log")):
+            kept = folder / name / path.relative_to(kit)
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, kept)
+
+
+def show(outputs: Path, run_dir: Path) -> None:
+    """What came of a trial: who answered and what crossed, here and as a page."""
+    record = json.loads((outputs / "record.json").read_text(encoding="utf-8"))
+    for site, about in record.get("sites", {}).items():
+        print(f"{site}: {', '.join(f'{key} {value}' for key, value in about.items())}")
+    wire = record["wire"]
+    print(f"{wire['bytes_to_sites'] / 1e6:.1f} MB to and {wire['bytes_from_sites'] / 1e6:.1f} MB from the sites")
+    print(
+        f"generator: {outputs / 'generator.pt'}\nrecord:    {outputs / 'record.json'}\nlogs:      {run_dir / 'flare'}"
+    )
+    print(f"page:      {write_page(outputs, record, run_dir)}")
+
+
+def write_page(outputs: Path, record: dict, run_dir: Path) -> Path:
+    """``report.html`` of a training without segmenters: its losses, who answered, and the bytes by site."""
+    from bundle.report import loss_curves, read_scalars, write_report
+
+    curves = run_dir / "figures" / "losses.png"
+    curves.parent.mkdir(exist_ok=True)
+    loss_curves({"AsynDGAN": read_scalars(outputs / "events")}, curves)
+    results = {key: record[key] for key in ("wire", "sites", "seconds", "policy") if key in record}
+    results |= {"name": "Federation on this machine", "train": {"asyndgan": record}, "settings": {}}
+    notes = (
+        "This run trained the generator behind NVIDIA FLARE, with server and sites as processes of their own. It made "
+        "no synthetic data set and trained no segmentation model."
+    )
+    figures = [("Losses", "Per site and term.", curves)]
+    path = run_dir / "report.html"
+    return write_report(path, results, figures, notes, results_path=str(outputs.relative_to(run_dir) / "record.json"))

@@ -1,0 +1,107 @@
+"""A participant's own file as one begins with it: every key, with what it means and what holds without it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bundle.files import write_text
+
+__all__ = ["write_own_file"]
+
+
+@dataclass(frozen=True)
+class _Line:
+    """
+    Attributes:
+        key: of the file.
+        meaning: in words, with what holds where the key is absent.
+        value: an example, as YAML; None where the key is needed and no example is right.
+    """
+
+    key: str
+    meaning: str
+    value: str | None = None
+
+
+_DEVICE = _Line("device", "what computes: cpu, cuda or cuda:N. Without it: CUDA where there is, else the CPU", "cpu")
+_THREADS = _Line("num_threads", "threads that compute; on a CPU the bits depend on it. Without it: torch's own", "1")
+_MESSAGES = _Line(
+    "max_message_bytes",
+    "images and conditions of one message, decoded; what is larger is refused before it is decoded",
+    "268435456",
+)
+SITE_LINES = (
+    _Line("dataset_dir", "NEEDED: the folder of this site's datalist.json (asyndgan prepare writes it)"),
+    _Line("checkpoint_dir", "NEEDED: a folder for checkpoints, discriminators that have seen this site's images"),
+    _DEVICE,
+    _THREADS,
+    _Line("batch_size", "of this site. Without it: the profile's", "2"),
+    _Line(
+        "release_policy",
+        "what leaves this site: guarded, private, published, or a policy and its fields. Without it: guarded",
+        "guarded",
+    ),
+    _Line("release_dir", "folder of this site's ledger of releases. Without it: releases/ in checkpoint_dir", "DIR"),
+    _Line("keep_conditions", "whether the server may keep conditions of this site after the training", "true"),
+    _Line(
+        "allowed_overrides",
+        "keys that a job may override here. Without it: all; under a private policy those that choose nothing among "
+        "the data",
+        "[num_steps, epoch_length, seed]",
+    ),
+    _Line("cache_rate", "share of the cases kept in memory; the others lie decoded in cache_dir", "1.0"),
+    _Line("cache_dir", "a folder for decoded cases. Without it: the system's for temporary files", "DIR"),
+    _MESSAGES,
+    _Line("perceptual_weights_path", "torchvision's VGG-16. Without it: the perceptual term is off", "FILE"),
+)
+SERVER_LINES = (
+    _Line("run_dir", "NEEDED: a folder for checkpoints, TensorBoard's events and the generator"),
+    _DEVICE,
+    _THREADS,
+    _Line("public_conditions", "a bank of conditions (asyndgan bank), for sites that let none of theirs out", "FILE"),
+    _MESSAGES,
+    _Line("max_kept_bytes", "conditions of one site for generation, a byte a pixel", "2147483648"),
+)
+_SITE_HEAD = """# This hospital's own business, read when a training begins; the server neither sees nor overrides it.
+# `asyndgan site check` says what is wrong with it.
+"""
+_SERVER_HEAD = """# The server's own business, read when a training begins.
+# `asyndgan federate check --startup_kit KIT` says what is wrong with it.
+"""
+
+
+def write_own_file(kit: Path | str = ".", given: Mapping[str, Any] | None = None) -> Path | None:
+    """
+    ``local/site.yaml`` of a site's startup kit, ``local/server.yaml`` of the server's, with a comment for every key.
+
+    Args:
+        kit: the kit's folder.
+        given: values by key; other keys are commented out, or empty where they are needed.
+
+    Returns:
+        The path; None where the kit has one, which is kept.
+
+    Raises:
+        FileNotFoundError: there is no kit of a server or a site.
+    """
+    kit = Path(kit)
+    is_server, is_site = ((kit / "startup" / f"fed_{kind}.json").is_file() for kind in ("server", "client"))
+    if not is_server and not is_site:
+        raise FileNotFoundError(f"{kit}: expected the startup kit of a site or the server")
+    path = kit / "local" / ("server.yaml" if is_server else "site.yaml")
+    if path.exists():
+        return None
+    head, lines = (_SERVER_HEAD, SERVER_LINES) if is_server else (_SITE_HEAD, SITE_LINES)
+    write_text(path, head + "".join(_text(line, given or {}) for line in lines))
+    return path
+
+
+def _text(line: _Line, given: Mapping[str, Any]) -> str:
+    if line.key in given:
+        # JSON is YAML, and quotes what needs it
+        return f"\n# {line.meaning}\n{line.key}: {json.dumps(given[line.key], ensure_ascii=False)}\n"
+    return f"\n# {line.meaning}\n" + (f"{line.key}:\n" if line.value is None else f"# {line.key}: {line.value}\n")

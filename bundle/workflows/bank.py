@@ -1,0 +1,48 @@
+"""A bank of conditions that the server owns, of public label maps for example."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bundle.installation import config_dir
+from bundle.server import write_conditions
+from bundle.workflows.workflow import DistributedGANWorkflow
+
+__all__ = ["make_bank"]
+
+
+def make_bank(files: Sequence[str], dataset_dir: str, output: Path, overrides: Mapping[str, Any]) -> dict[str, int]:
+    """
+    Write the conditions of all training cases of a data list, as sites with these configs would release them.
+
+    Args:
+        files: configs of a training: stage, task, profile.
+        dataset_dir: folder of the data list. Its test cases are left out.
+        output: ``.npz``, see :func:`bundle.server.write_conditions`.
+        overrides: values for keys of the configs.
+
+    Returns:
+        Number of conditions by site of the data list.
+
+    Raises:
+        ValueError: ``output`` has another ending.
+        bundle.workflows.ConfigError, bundle.data.DataError: see there.
+    """
+    if output.suffix != ".npz":
+        raise ValueError(f"{output}: expected a name that ends with .npz")
+    workflow = DistributedGANWorkflow(
+        list(files),
+        bundle_root=str(config_dir().parent),
+        dataset_dir=dataset_dir,
+        logging_file=False,  # the command's stays as it is
+        **({"setting": "asyndgan"} | dict(overrides)),
+    )
+    workflow.initialize()
+    found = {
+        site: [sample["condition"].numpy() for sample in map(samples.__getitem__, range(len(samples)))]
+        for site, samples in workflow.make("site_samples").items()
+    }
+    write_conditions(output, found)
+    return {site: len(conditions) for site, conditions in found.items()}

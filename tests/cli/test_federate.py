@@ -1,0 +1,171 @@
+"""The command line of a federation, what is installed for it, and one federation in small."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bundle.cli.jobs import config_names
+from bundle.cli.main import build_parser, main
+from bundle.cli.options import overrides
+from bundle.installation import config_dir
+
+ROOT = Path(__file__).resolve().parents[2]
+ASYNDGAN = [sys.executable, "-m", "bundle.cli"]
+TRAINING = ["--task", "brats", "--profile", "demo"]
+
+
+def parse(*words):
+    return build_parser().parse_args(["federate", *map(str, words)])
+
+
+def test_a_job_has_names_of_configs_and_the_federations_comes_last(tmp_path):
+    own = tmp_path / "own.yaml"
+    own.write_text("num_steps: 20", encoding="utf-8")
+
+    def names(*words):
+        return config_names(parse("export", "--sites", "A", "--output", "job", "--task", "brats", *words))
+
+    assert names() == ["train.yaml", "brats.yaml", "small.yaml", "flare.yaml"]
+    assert names("--profile", "demo", "--config", "flare", "l1")[2:] == ["demo.yaml", "l1.yaml", "flare.yaml"]
+    assert names("--config", config_dir() / "l1.yaml")[-2:] == ["l1.yaml", "flare.yaml"]
+    with pytest.raises(ValueError, match=r"own\.yaml: expected the name of a config of this package.*no files"):
+        names("--config", own)
+
+
+def test_arguments(capsys):
+    options = parse("submit", "--startup_kit", "kit", *TRAINING, "--set", "num_steps=20", "--min_sites", 2)
+    assert (options.supervise, options.min_sites, options.max_restarts, options.sites) == (True, 2, 5, None)
+    assert not parse("poc", *TRAINING, "--dataset_dir", "data", "--no-supervise").supervise
+    for wrong in (["submit", *TRAINING], ["stop", "--startup_kit", "kit"], ["poc", "--now"], []):
+        with pytest.raises(SystemExit):
+            parse(*wrong)
+    assert "--startup_kit" in capsys.readouterr().err
+
+
+def test_a_kit_that_is_none(tmp_path, capsys):
+    pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
+    assert main(["federate", "status", "--startup_kit", str(tmp_path)]) == 2
+    assert "expected the startup kit of an administrator" in capsys.readouterr().err
+
+
+def test_a_participants_rules(tmp_path):
+    pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
+    from bundle.flare.kits import ADMINISTRATOR, CLASSES, prepare_kit, provision
+    from bundle.flare.participant import SERVER
+
+    kits = provision(tmp_path, ["A"], 8002)
+    assert set(kits) == {SERVER, "A", ADMINISTRATOR}
+    for name in (SERVER, "A"):
+        prepare_kit(kits[name])
+        local = kits[name] / "local"
+        resources = json.loads((local / "resources.json").read_text(encoding="utf-8"))
+        assert resources["class_allow_list"] == list(CLASSES)
+        assert resources["class_list_enforcement_mode"] == "enforce"
+        assert resources["allow_log_streaming"] is False
+        roles = json.loads((local / "authorization.json").read_text(encoding="utf-8"))["permissions"]
+        for role, rights in roles.items():
+            assert role == "member" or (rights["byoc"], rights["shell_commands"]) == ("none", "none")
+        # nobody else on this machine sees its jobs
+        assert "/tmp/nvflare" not in (local / "resources.json").read_text(encoding="utf-8")
+
+
+def test_a_job_carries_no_code(tmp_path):
+    pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
+    from bundle import __version__
+    from bundle.declarations.job import Job
+    from bundle.flare.jobs import export_job
+    from bundle.flare.kits import CLASSES
+    from bundle.installation import config_dir
+
+    job = Job.make(
+        ["train.yaml", "brats.yaml", "demo.yaml", "flare.yaml"], {"num_steps": 20}, config_dir(), __version__
+    )
+    folder = export_job(job, "training", tmp_path, 2)
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} == {".json"}
+    named = set()
+    for path in files:
+        text = path.read_text(encoding="utf-8")
+        named |= {word for word in text.replace('"', " ").split() if word.startswith(("bundle.", "nvflare."))}
+    assert named == set(CLASSES)
+    assert json.loads((folder / "meta.json").read_text(encoding="utf-8"))["min_clients"] == 2
+
+
+@pytest.mark.federation
+def test_a_sites_job_process_is_killed_and_the_training_ends_as_in_one_process(tmp_path):
+    import torch
+
+    from bundle.workflows import DistributedGANWorkflow
+
+    pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
+    run = [*ASYNDGAN, "phantoms", "brains", str(tmp_path / "phantoms")]
+    subprocess.run(
+        [*run, "--sites", "A", "B", "--cases_per_site", "2", "--test_cases_per_site", "1", "--size", "32", "32", "8"],
+        check=True,
+        cwd=ROOT,
+    )
+    prepare = [*ASYNDGAN, "prepare", "brats", str(tmp_path / "phantoms")]
+    table = ["--sites", "table", "--table", str(tmp_path / "phantoms" / "cases.csv")]
+    data = tmp_path / "data"
+    subprocess.run([*prepare, "--output", str(data), *table, "--modalities", "flair"], check=True, cwd=ROOT)
+    own = [*TRAINING, "--dataset_dir", str(data), "--num_threads", "1", "--device", "cpu"]
+    sizes = ["image_size=32", "generator_channels=4", "generator_blocks=1", "discriminator_channels=4"]
+    steps = ["num_steps=120", "epoch_length=10", "amp=false", "step_timeout=10"]
+
+    def start(command, run_dir):
+        return subprocess.Popen(
+            [*ASYNDGAN, "federate", command, *own, "--run_dir", str(run_dir), "--set", *sizes, *steps],
+            cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    killed = tmp_path / "killed"
+    process = start("poc", killed)
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if "step 30 is saved" in line and not any("submitted again" in before for before in said):
+            jobs = [one for one in psutil.process_iter(["cmdline"]) if _is_job_of(one, killed)]
+            assert jobs, "no job process of a site"
+            os.kill(jobs[0].pid, signal.SIGKILL)
+    assert process.wait(120) == 0, "".join(said)
+    assert any("submitted again" in line for line in said), "".join(said)
+    end = time.monotonic() + 10
+    while any(_is_job_of(one, killed) for one in psutil.process_iter(["cmdline"])) and time.monotonic() < end:
+        time.sleep(0.2)
+    assert not any(str(killed) in " ".join(one.info["cmdline"] or []) for one in psutil.process_iter(["cmdline"]))
+
+    alone = tmp_path / "alone"
+    config = [ROOT / "configs" / name for name in ("train.yaml", "brats.yaml", "demo.yaml")]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        workflow = DistributedGANWorkflow(
+            [str(path) for path in config],
+            dataset_dir=str(data),
+            run_dir=str(alone),
+            device="cpu",
+            bundle_root=str(ROOT),
+            **overrides([*sizes, *steps[:-1]]),
+        )
+        workflow.initialize()
+        workflow.run()
+        workflow.finalize()
+    finally:
+        torch.set_num_threads(threads)
+    name = Path("seed_0") / "asyndgan" / "gan" / "generator.pt"
+    assert (killed / name).read_bytes() == (alone / name).read_bytes()
+
+
+def _is_job_of(process, run_dir):
+    words = process.info["cmdline"] or []
+    return any("worker_process" in word for word in words) and any(str(run_dir) in word for word in words)
