@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -17,6 +18,15 @@ from bundle.phantoms.nuclei import write_nuclei_phantoms
 from bundle.prepare.preparation import PrepareOptions, prepare
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _no_lines_to_what_is_closed():
+    """A command logs to the stderr of its process; that of an earlier test is closed."""
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        if getattr(getattr(handler, "stream", None), "closed", False):
+            root.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")

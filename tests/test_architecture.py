@@ -151,6 +151,10 @@ def test_sharing_works_on_files():
     assert offenders(["sharing"], forbidden) == []
 
 
+def test_nothing_waits_for_the_command():
+    assert offenders({room(path) for path in MODULES} - {"cli"}, ["bundle.cli"]) == []
+
+
 def test_the_package_does_not_import_the_scripts():
     assert offenders({room(path) for path in MODULES}, ["scripts"]) == []
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bundle.cli.options import training_files
+from bundle.cli.options import profile_of
+from bundle.composition import locate
 
 if TYPE_CHECKING:
     from bundle.declarations.job import Job
@@ -32,7 +33,9 @@ def config_names(options: argparse.Namespace) -> list[str]:
     from bundle.installation import config_dir
 
     names = []
-    for file in map(Path, training_files(options)):
+    # what they are based on, if anything, every participant has as well
+    for name in filter(None, ("train", options.task, profile_of(options), *options.config)):
+        file = Path(locate(name))
         if file.resolve().parent != config_dir():
             raise ValueError(
                 f"{file}: expected the name of a config of this package, as in {config_dir()}: a job carries no files, "

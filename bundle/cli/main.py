@@ -25,7 +25,7 @@ STARTED = time.monotonic()
 COMMANDS = {
     **{name: name for name in ("prepare", "phantoms", "tuning_list", "bank", "run")},
     **dict.fromkeys(STAGES, "stage"),
-    **{name: name for name in ("report", "federate", "site", "audit", "pack", "check")},
+    **{name: name for name in ("files", "report", "federate", "site", "audit", "pack", "check")},
 }
 """
 Modules of this package by command. Each has ``summary(command)`` and ``declare(parser)``, which sets ``run`` and, for

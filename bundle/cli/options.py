@@ -14,6 +14,7 @@ __all__ = [
     "add_seed",
     "add_setting",
     "add_training",
+    "add_training_files",
     "config_paths",
     "make_parser",
     "overrides",
@@ -29,8 +30,8 @@ def make_parser(make: Callable[..., argparse.ArgumentParser], about: str | None,
     return make(*words, description=about, formatter_class=shape, allow_abbrev=False, **more)
 
 
-def add_training(parser: argparse.ArgumentParser) -> None:
-    """``--task``, ``--profile``, ``--config`` and ``--set``: which configuration."""
+def add_training_files(parser: argparse.ArgumentParser) -> None:
+    """``--task``, ``--profile`` and ``--config``: which configs."""
     parser.add_argument(
         "--task", required=True, type=_task, metavar="TASK", help=f"{', '.join(task_names())}, or FILE.yaml of another"
     )
@@ -49,6 +50,11 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         metavar="CONFIG",
         help="further configs, which win over the profile: names of the package's, such as l1, or FILE.yaml",
     )
+
+
+def add_training(parser: argparse.ArgumentParser) -> None:
+    """``--task``, ``--profile``, ``--config`` and ``--set``: which configuration."""
+    add_training_files(parser)
     parser.add_argument(
         "--set",
         nargs="+",

@@ -78,11 +78,12 @@ def simulate(options: argparse.Namespace, overrides: dict) -> int:
 
 
 def poc(options: argparse.Namespace, overrides: dict) -> int:
+    from bundle.federation.flare import free_port
     from bundle.flare.administrator import Administrator
     from bundle.flare.jobs import export_job
     from bundle.flare.kits import ADMINISTRATOR, prepare_kit, provision
     from bundle.flare.participant import LOCAL_FILES, SERVER
-    from bundle.flare.processes import Participants, free_port
+    from bundle.flare.processes import Participants
 
     run_dir, outputs = local_run(options, overrides)
     folder, sites = write_participants(options, run_dir, overrides)

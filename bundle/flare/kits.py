@@ -13,6 +13,7 @@ from typing import Any
 from nvflare.apis.fl_constant import SystemComponents
 from nvflare.collab.runtime.controller import CollabController
 from nvflare.collab.runtime.executor import CollabExecutor
+from nvflare.fuel.utils.network_utils import get_open_ports
 from nvflare.lighter.constants import CtxKey
 from nvflare.lighter.prov_utils import prepare_builders
 from nvflare.lighter.provision import prepare_project
@@ -26,7 +27,7 @@ from bundle.flare.participant import SERVER
 from bundle.flare.server import FlareServer
 from bundle.flare.site import FlareSite
 
-__all__ = ["ADMINISTRATOR", "CLASSES", "prepare_kit", "provision"]
+__all__ = ["ADMINISTRATOR", "CLASSES", "free_port", "prepare_kit", "provision"]
 
 
 def _path(component: type) -> str:
@@ -38,6 +39,11 @@ ADMINISTRATOR = "admin@federation.local"
 CLASSES = tuple(_path(c) for c in (FlareServer, FlareSite, CollabController, CollabExecutor))
 """All classes that a job names; a participant that runs nothing else allows nothing else."""
 CLASS_RULES = {"class_allow_list": list(CLASSES), "class_list_enforcement_mode": "enforce"}
+
+
+def free_port() -> int:
+    """A port of this machine on which nothing listens."""
+    return get_open_ports(1)[0]
 
 
 def provision(folder: Path, sites: Sequence[str], port: int, server: str = "localhost") -> dict[str, Path]:

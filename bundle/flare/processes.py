@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import IO
 
 import psutil
-from nvflare.fuel.utils.network_utils import get_open_ports
 
-__all__ = ["Participants", "free_port"]
+__all__ = ["Participants"]
 
 logger = logging.getLogger(__name__)
 
@@ -135,8 +134,3 @@ def _exit(code: int) -> str:
     with suppress(ValueError):
         return signal.Signals(-code).name
     return f"signal {-code}"
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens at."""
-    return get_open_ports(1)[0]

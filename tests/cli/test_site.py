@@ -91,5 +91,5 @@ def test_the_ledger_of_a_kit_is_found(kits, tmp_path, capsys):
     with ReleaseLedger(tmp_path / "checkpoints" / "releases" / "A.jsonl", "A") as written:
         written.append("reply", step=1, parts=[])
     assert main(words) == 0
-    assert "Chain: whole, 1 entries" in capsys.readouterr().out
+    assert "Chain: whole, 1 entr" in capsys.readouterr().out
     assert json.loads((kit / "startup" / "fed_client.json").read_text(encoding="utf-8"))["client"]["fqsn"] == "A"
