@@ -34,6 +34,7 @@ def imports(path):
 # From the ground up. A room imports from the floors below it, and from rooms beside it on its floor in no case.
 FLOORS = [
     [
+        "by_site",
         "checkpoints",
         "config_files",
         "files",

@@ -94,7 +94,7 @@ def audit_membership(
     moved = shifted_errors(images, conditions, target.generate, shift)
     untrained = reconstruction_errors(images, conditions, target.untrained_generate)
     untrained_moved = shifted_errors(images, conditions, target.untrained_generate, shift)
-    networks = {name: site.discriminator for name, site in target.sites.items()}
+    networks = {name: site.critic.discriminator for name, site in target.sites.items()}
     found = {} if target.released is None else {"released conditions": _nearest_condition(candidates, target.released)}
     distances = _distances(candidates, target.synthetic, seed)
     found |= {name: score for name, score in distances.items() if not name.startswith(CONTROL)}

@@ -66,7 +66,7 @@ def attacks_on(site: Site, begun: Starts, rows: slice, effort: Effort) -> dict[s
     Returns:
         By name, in the order in which an attacker trusts them.
     """
-    loss, near = site.loss, begun.matched[rows]
+    loss, near = site.critic.loss, begun.matched[rows]
     found: dict[str, Callable[[Asker], list[Guess]]] = {}
     if loss.l1_weight > 0:
         low, queries = -torch.ones_like(near), effort.queries

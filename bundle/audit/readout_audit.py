@@ -77,7 +77,7 @@ def audit_loss(
         (:func:`bundle.audit.gradient_matching.recognise`). Of a loss that the site's policy forbids,
         ``{"loss", "refused": reason}`` and no pictures.
     """
-    site.loss = loss.to(site.device)
+    site.critic.loss = loss.to(site.critic.device)
     try:
         renew_gate(site, num_steps)
     except ReleaseRefused as error:

@@ -110,9 +110,9 @@ class FlareFederation(Federation):
         broken = frozenset({*first.broken, *second.broken})
         return self._with_late(Outcome(first.messages | second.messages, failures, ended=ended, broken=broken))
 
-    def exchange(self, batches: Mapping[str, SyntheticBatch]) -> Outcome:
+    def exchange(self, synthetic: Mapping[str, SyntheticBatch]) -> Outcome:
         self.ledger.steps += 1
-        return self._with_late(self._ask(batches, self.step_timeout))
+        return self._with_late(self._ask(synthetic, self.step_timeout))
 
     def conditions(self, request: ConditionRequest) -> ConditionBatch:
         outcome = self._ask({request.site: request}, self.open_timeout)

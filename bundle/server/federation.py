@@ -78,11 +78,11 @@ class Federation(ABC):
         """
 
     @abstractmethod
-    def exchange(self, batches: Mapping[str, SyntheticBatch]) -> Outcome:
+    def exchange(self, synthetic: Mapping[str, SyntheticBatch]) -> Outcome:
         """
         One step: to each site its own synthetic batch and no other.
 
-        It may be called again for the same step, with some of the same batches: a site that has done that step already
+        It may be called again for the same step, for some of the same sites: one that has done that step already
         returns the reply it gave then (:meth:`bundle.site.Site.step`).
 
         Returns:

@@ -54,9 +54,9 @@ class LocalFederation(Federation):
         asked = self.sites if sites is None else sorted(sites)
         return self._ask({name: partial(self._sites[name].open, step) for name in asked})
 
-    def exchange(self, batches: Mapping[str, SyntheticBatch]) -> Outcome:
+    def exchange(self, synthetic: Mapping[str, SyntheticBatch]) -> Outcome:
         self.ledger.steps += 1
-        return self._ask({name: partial(self._step, name, batches[name]) for name in sorted(batches)})
+        return self._ask({name: partial(self._step, name, synthetic[name]) for name in sorted(synthetic)})
 
     def conditions(self, request: ConditionRequest) -> ConditionBatch:
         try:

@@ -20,11 +20,11 @@ import psutil
 import torch
 
 from bundle.config_files import ConfigFiles
-from bundle.data import check_setting, keep_conditions_by_site, load_datalist
+from bundle.data import check_setting, keep_conditions_by_site, load_datalist, members_by_site
 from bundle.files import below, require_file, write_json
 from bundle.report import compute_statistics, read_scalars, summarize_loss
 from bundle.settings import KINDS, all_settings, trains_generator
-from bundle.site import policies_by_site
+from bundle.site.release import policies_by_site
 from bundle.workflows.config_checks import EXPERIMENT_KEYS, ConfigError
 from bundle.workflows.workflow import CheckedWorkflow, DistributedGANWorkflow, QualityWorkflow, SegmentationWorkflow
 
@@ -190,7 +190,8 @@ class Experiment:
             return
         workflow = self.workflow("train", setting, self.seeds[0])
         keep = keep_conditions_by_site(workflow.make("keep_conditions"), self.datalist, setting)
-        policies = policies_by_site(workflow.make("release_policy"), self.datalist, setting)
+        members = members_by_site(self.datalist, setting)
+        policies = policies_by_site(workflow.make("release_policy"), self.datalist.sites, members)
         if all(policy.conditions == "public" for policy in policies.values()):
             raise ConfigError(
                 f"setting {setting}: the release policy lets no conditions out. Name some of the server's own "

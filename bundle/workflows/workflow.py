@@ -245,7 +245,7 @@ class CheckedWorkflow(ConfigWorkflow):
         if self._content("config_path") is None or not Path(self._content("config_path")).exists():
             return
         kept = Path(self._content("config_path"))
-        before, config = yaml.safe_load(kept.read_text(encoding="utf-8")) or {}, self._plain_config()
+        before, config = _read_kept(kept), self._plain_config()
         # what this stage does not use may change: a segmenter's steps are nothing to a generator
         start = {self.init_id, self.run_id, self.final_id, "inputs", INPUT_DIGESTS}
         used = keys_in_use(config, start) | keys_in_use(before, start)
@@ -258,6 +258,20 @@ class CheckedWorkflow(ConfigWorkflow):
                 f"{', '.join(changed)}. Choose another run_dir (behind FLARE: in server.yaml), or delete {outputs}"
                 f"{also} to start over"
             )
+
+
+def _read_kept(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(
+            f"{path}: unreadable, expected the configuration of the outputs beside it ({error})"
+        ) from error
+    if not isinstance(content, dict):
+        raise ConfigError(
+            f"{path}: holds a {type(content).__name__}, expected the configuration of the outputs beside it"
+        )
+    return content
 
 
 # what MONAI takes for parts of an id, evaluates, looks up or replaces
