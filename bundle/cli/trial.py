@@ -78,7 +78,7 @@ def simulate(options: argparse.Namespace, overrides: dict) -> int:
 
 
 def poc(options: argparse.Namespace, overrides: dict) -> int:
-    from bundle.federation.flare import free_port
+    from bundle.flare.kits import free_port
     from bundle.flare.administrator import Administrator
     from bundle.flare.jobs import export_job
     from bundle.flare.kits import ADMINISTRATOR, prepare_kit, provision

@@ -108,9 +108,11 @@ def write_conditions(path: str | PathLike, conditions: Mapping[str, Sequence[np.
         path: file to write: NumPy's ``.npz``, one array ``SITE/NUMBER`` for each condition, numbers from 0.
         conditions: conditions X×H×W uint8 of 0 and 1 by site, or by any other name of where they are from.
     """
-    arrays = {f"{site}/{number}": array for site, found in conditions.items() for number, array in enumerate(found)}
+    arrays: dict[str, Any] = {
+        f"{site}/{number}": array for site, found in conditions.items() for number, array in enumerate(found)
+    }
     with atomic_path(path) as temporary:
-        np.savez_compressed(temporary, allow_pickle=False, **arrays)
+        np.savez_compressed(temporary, **arrays)
 
 
 def read_conditions(path: str | PathLike) -> dict[str, list[np.ndarray]]:

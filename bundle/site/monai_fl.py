@@ -11,8 +11,8 @@ field and nothing else:
 ``weight_type``     ``WEIGHTS`` where there are arrays: they are whole, and nothing to add to anything
 ==================  ===================================================================================
 
-A platform that averages, clips or filters weights by itself must leave these alone: they are a site's own, and the
-server weights them (:func:`bundle.server.trainer.mixture_weights`).
+``examples/monai_fl/train.py`` trains so, in one file. A platform that averages, clips or filters weights by itself must
+leave these alone: they are a site's own, and the server weights them (:func:`bundle.server.trainer.mixture_weights`).
 """
 
 from __future__ import annotations

@@ -166,7 +166,7 @@ MESSAGES: dict[str, type[Message]] = {
     cls.__name__: cls
     for cls in (OpenRequest, SiteInfo, SyntheticBatch, SiteReply, ConditionRequest, ConditionBatch, Refusal)
 }
-_HINTS: dict[str, dict[str, Any]] = {name: typing.get_type_hints(cls) for name, cls in MESSAGES.items()}
+_HINTS: dict[type[Message], dict[str, Any]] = {}
 
 
 def check_fields(cls: type[Message], values: Mapping[str, object]) -> None:
@@ -175,7 +175,7 @@ def check_fields(cls: type[Message], values: Mapping[str, object]) -> None:
         ValueError: when ``values`` lack a field of this type of message, have another, or one of another type, or text
             that may not cross.
     """
-    expected = _HINTS[cls.__name__]
+    expected = _hints(cls)
     if set(values) != set(expected):
         raise ValueError(f"{cls.__name__} has the fields {sorted(expected)}, not {sorted(values)}")
     for name, hint in expected.items():
@@ -183,6 +183,12 @@ def check_fields(cls: type[Message], values: Mapping[str, object]) -> None:
         if not _fits(value, hint):
             got = f"{value!r:.80}" if isinstance(value, str | int | float) else f"a {type(value).__name__}"
             raise ValueError(f"{cls.__name__}.{name}: expected {_WORDS.get(hint, hint)}, got {got}")
+
+
+def _hints(cls: type[Message]) -> dict[str, Any]:
+    if cls not in _HINTS:
+        _HINTS[cls] = typing.get_type_hints(cls)
+    return _HINTS[cls]
 
 
 def _fits(value: object, hint: Any) -> bool:

@@ -520,7 +520,7 @@ def test_what_a_site_says_of_itself_wins(folder, lists):
     site, other = end._site, start(job, "B")._site
     assert (site.name, site.batch_size, site.seed) == ("A", 3, 3)
     # torch knows the two apart, and no config says cpu:0
-    assert site.device == torch.device("cpu:0") != torch.device("cpu")
+    assert site.critic.device == torch.device("cpu:0") != torch.device("cpu")
     assert other.batch_size == 2  # demo.yaml's
     # torch's number holds in the thread that it was set in: here in the one that computes
     assert end._computing.submit(torch.get_num_threads).result() == 1

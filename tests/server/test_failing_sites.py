@@ -135,7 +135,7 @@ def test_a_site_that_goes_and_comes_back(caplog):
     assert "step 7: site B is back, trained up to step 2" in caplog.text
     # its discriminator saw the steps that it took part in, no others, and was not sent back
     assert fed.site("B").trained == 10
-    assert all(state["step"] == 6 for state in fed.site("B").optimizer.state.values())
+    assert all(state["step"] == 6 for state in fed.site("B").critic.optimizer.state.values())
 
 
 def corrupt_gradient(value):

@@ -179,6 +179,7 @@ def test_no_more_code_than_needed(packed):
         "scale_intensity.py",
         "group_labels.py",
         "check_same_shape.py",
+        "check_one_grid.py",
     }
     assert modules("brats") == {"grid_writer.py"} | transforms | every
     assert modules("generator_multi_organ") == {
