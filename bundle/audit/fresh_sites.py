@@ -24,11 +24,11 @@ def renew_gate(site: Site, num_steps: int | None, step: int = 1) -> None:
     """
     # samples stay as they are deformed
     secret = site.gate.secret if site.policy.conditions == "deformed" else None
-    gate = ReleaseGate(site.policy, site.name, num_steps=num_steps, secret=secret)
     private = num_steps is not None and site.policy.private
-    if private:
-        # the gate divides its budget among the steps that are left
-        gate.num_steps = num_steps + step - 1
+    # the gate divides its budget among the steps that are left
+    steps = num_steps + step - 1 if private else num_steps
+    keep = site.gate.keep_conditions
+    gate = ReleaseGate(site.policy, site.name, num_steps=steps, keep_conditions=keep, secret=secret)
     gate.plan(site.critic.loss.terms)
     if not private:
         # possible; but attacks ask for steps past the end of a training as well

@@ -10,7 +10,7 @@ import torch
 from bundle.audit.candidates import Candidates
 from bundle.audit.fresh_sites import renew_gate
 from bundle.site.site import Site
-from bundle.wire.messages import SyntheticBatch
+from bundle.wire.messages import SiteReply, SyntheticBatch
 
 __all__ = ["ADVERSARIAL", "GRADIENT", "ask", "wall_scores"]
 
@@ -18,7 +18,7 @@ ADVERSARIAL = "adversarial loss"
 GRADIENT = "image gradient"
 
 
-def ask(site: Site, image: torch.Tensor, condition: torch.Tensor) -> tuple[dict[str, float], torch.Tensor]:
+def ask(site: Site, image: torch.Tensor, condition: torch.Tensor) -> SiteReply:
     """
     Send one image, in all places of a batch, for the conditions that the site issues next or, to a site that issues
     none, for its own. All that is said to a site is said here.
@@ -28,17 +28,13 @@ def ask(site: Site, image: torch.Tensor, condition: torch.Tensor) -> tuple[dict[
         image: C×H×W float32 in [-1, 1].
         condition: X×H×W uint8, that of the image.
 
-    Returns:
-        The scalar losses and the image gradient, B×C×H×W, of the reply.
-
     Raises:
         ValueError, ReleaseRefused: as :meth:`bundle.site.Site.step`.
     """
     info = site.open(site.trained + 1)
     images, own = (one.expand(info.batch_size, *one.shape).contiguous() for one in (image, condition))
     sent = {} if info.conditions.numel() else {"conditions": own}
-    reply = site.step(SyntheticBatch(site.name, info.step, images, info.nonce, **sent))
-    return reply.losses, reply.image_gradient
+    return site.step(SyntheticBatch(site.name, info.step, images, info.nonce, **sent))
 
 
 def wall_scores(candidates: Candidates, sites: dict[str, Site], num_steps: int | None = None) -> dict[str, np.ndarray]:
@@ -73,10 +69,10 @@ def wall_scores(candidates: Candidates, sites: dict[str, Site], num_steps: int |
         site = sites[holder]
         renew_gate(site, num_steps, site.trained + 1)
         try:
-            losses, gradient = ask(site, image, condition)
+            reply = ask(site, image, condition)
         finally:
             site.load_state_dict(deepcopy(before[holder]))
-        if "adversarial" in losses:
-            found[ADVERSARIAL].append(-losses["adversarial"])
-        found[GRADIENT].append(-torch.linalg.vector_norm(gradient.double()).item())
+        if "adversarial" in reply.losses:
+            found[ADVERSARIAL].append(-reply.losses["adversarial"])
+        found[GRADIENT].append(-torch.linalg.vector_norm(reply.image_gradient.double()).item())
     return {name: np.array(scores) for name, scores in found.items() if len(scores) == len(candidates)}

@@ -78,10 +78,9 @@ def simulate(options: argparse.Namespace, overrides: dict) -> int:
 
 
 def poc(options: argparse.Namespace, overrides: dict) -> int:
-    from bundle.flare.kits import free_port
     from bundle.flare.administrator import Administrator
     from bundle.flare.jobs import export_job
-    from bundle.flare.kits import ADMINISTRATOR, prepare_kit, provision
+    from bundle.flare.kits import ADMINISTRATOR, free_port, prepare_kit, provision
     from bundle.flare.participant import LOCAL_FILES, SERVER
     from bundle.flare.processes import Participants
 

@@ -154,9 +154,9 @@ def test_a_question_through_the_wall_leaves_no_trace():
     turned = wall_scores(found.take([3, 2, 1, 0]), asked)
     for name in (ADVERSARIAL, GRADIENT):
         np.testing.assert_array_equal(scores[name], turned[name][::-1])
-    losses, gradient = ask(asked[found.holders[0]], found.images[0], found.conditions[0])
-    assert scores[ADVERSARIAL][0] == -losses["adversarial"]
-    assert scores[GRADIENT][0] == -torch.linalg.vector_norm(gradient.double()).item()
+    reply = ask(asked[found.holders[0]], found.images[0], found.conditions[0])
+    assert scores[ADVERSARIAL][0] == -reply.losses["adversarial"]
+    assert scores[GRADIENT][0] == -torch.linalg.vector_norm(reply.image_gradient.double()).item()
     with pytest.raises(ValueError, match=r"no site B: there are \['A'\]"):
         wall_scores(found, {"A": asked["A"]})
 

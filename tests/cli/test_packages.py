@@ -16,7 +16,8 @@ def test_what_is_installed_is_what_there_is():
     }
     listed = {p.relative_to(ROOT) for p in (ROOT / "bundle" / "sharing").glob("templates/*")}
     assert setuptools["package-data"]["bundle.sharing"] == ["templates/*"]
-    assert others == listed, "files that setuptools leaves out"
+    assert setuptools["package-data"]["bundle"] == ["py.typed"]
+    assert others == listed | {Path("bundle/py.typed")}, "files that setuptools leaves out"
 
 
 def test_the_command_is_installed():

@@ -292,7 +292,7 @@ def test_a_training_goes_on_where_no_site_releases_conditions_and_asks_again_whe
     ).run()
     assert "no site released conditions for generation: it will need a bank" in caplog.text
     assert list(tmp_path.iterdir()) == []
-    fed.site("A").keep_conditions = True
+    fed.site("A").gate.keep_conditions = True
     collector(None)
     assert list(conditions.read_conditions(tmp_path / "c.npz")) == ["A"]
 
@@ -678,8 +678,10 @@ def test_a_job_that_sets_what_is_a_sites_own_is_refused_there(folder, lists, key
     ("key", "value"),
     [
         ("sites::batch_size", 1),
-        ("sites#device", "meta"),
         ("+sites", {"batch_size": 1}),
+        ("critic_def#device", "meta"),
+        ("gates::keep_conditions", True),
+        ("+gates", {"policy": "published"}),
         ("samples_def::cache_dir", "/elsewhere"),
         ("site_loss_def::perceptual::weights_path", "/etc/passwd"),
         ("output_dir", "/elsewhere"),

@@ -175,7 +175,7 @@ def test_a_site_with_fewer_samples_than_its_batch(phantom_dir, tmp_path, tiny_si
 
 def test_batch_sizes_of_other_sites_than_there_are(phantom_dir, tmp_path, tiny_sizes):
     message = refused("train", tmp_path, tiny_sizes | {"batch_size": {"A": 1}}, dataset_dir=str(phantom_dir))
-    assert message == "batch_size is given for ['A'], but the sites are ['A', 'B']"
+    assert message == "batch_size is given for A, but the sites are A, B: nothing for B"
 
 
 def test_stages_that_lack_what_the_stage_before_writes(phantom_dir, tmp_path, tiny_sizes):
