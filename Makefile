@@ -19,7 +19,7 @@ IN_PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile
 # an environment may be a link to where there is room; venv itself refuses links
 make_venv = $(PYTHON) -m venv "$$($(PYTHON) -c 'import os, sys; print(os.path.realpath(sys.argv[1]))' $(1))"
 
-.PHONY: setup setup-monailabel api demo demo-nuclei demo-federation test test-ranges coverage fuzz test-federation test-bundles monailabel benchmark gpu gpu-pack lint types clean
+.PHONY: setup setup-monailabel api reference demo demo-nuclei demo-federation test test-ranges coverage fuzz test-federation test-bundles monailabel benchmark gpu gpu-pack lint types clean
 
 # the mark comes last: an interrupted installation must not look like a finished one
 $(VENV)/.installed: requirements.txt pyproject.toml
@@ -119,6 +119,10 @@ types: $(VENV)/.installed
 
 api: $(VENV)/.installed
 	$(BIN)/python -W ignore -m pdoc -d google -o build/api bundle
+
+# from the declaration of the keys and the configs
+reference: $(VENV)/.installed
+	$(BIN)/python -W ignore -m bundle.declarations.reference docs/reference/configuration.md
 
 benchmark: $(VENV)/.installed
 	$(BIN)/python -m scripts.benchmark step

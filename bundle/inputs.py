@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["check_inputs", "list_files", "pair_files"]
+from monai.bundle import ConfigWorkflow
+
+__all__ = ["check_inputs", "check_places", "list_files", "misread", "pair_files", "running_workflow"]
 
 Files = str | os.PathLike | Sequence[Any]
 
@@ -126,6 +130,63 @@ def _check_whole(path: str | os.PathLike, what: str) -> None:
     """MONAI's configs have ``::`` for every ``#``, in paths as well: another folder would be read, or be made."""
     if "::" in str(path) and not Path(path).exists():
         raise ValueError(f"{what} is {path}: expected a path without '#', which configs of MONAI turn into '::'")
+
+
+def check_places(one: Sequence[str], several: Sequence[str] = ()) -> None:
+    """
+    For the first lines of a config's ``run``: refuse places that MONAI's own workflow has read as something else, of
+    which it says nothing, or something that names no option.
+
+    Args:
+        one: keys of the config that hold one path.
+        several: keys that hold one, or a list of them.
+
+    Raises:
+        ValueError: naming the option, and what to write.
+    """
+    workflow = running_workflow()
+    config = {} if workflow is None else workflow.parser.get()
+    for key in (*one, *several):
+        if key in config and (wrong := misread(key, config[key], config, key in several)):
+            raise ValueError(wrong)
+
+
+def running_workflow() -> ConfigWorkflow | None:
+    """The workflow that evaluates the expression from which this is called."""
+    # MONAI hands an expression nothing of the config that it stands in, so it is looked for where it is evaluated from
+    callers = (frame.frame.f_locals.get("self") for frame in inspect.stack(context=0))
+    return next((caller for caller in callers if isinstance(caller, ConfigWorkflow)), None)
+
+
+_WORD_AFTER_DOLLAR = re.compile(r"\$[\w./~ -]*")
+
+
+def misread(key: str, value: Any, config: Mapping[str, Any], several: bool = False) -> str | None:
+    """
+    Why a place is not what was written on MONAI's command line, in one line; None where it may be.
+
+    Args:
+        key: of the config.
+        value: what the parser has under it, not resolved.
+        config: all of what the parser has.
+        several: whether it may be a list of places.
+
+    >>> misread("output_dir", "run::1", {})
+    "output_dir: MONAI's own workflow reads 'run::1' where # stood; rename the folder"
+    """
+    if isinstance(value, list | tuple) and several:
+        return next((wrong for item in value if (wrong := misread(key, item, config))), None)
+    if value is None or isinstance(value, Mapping):  # nothing, or a component
+        return None
+    if not isinstance(value, str):
+        return f"{key}: expected a path, got {value!r:.60}; write ./ in front of what reads as something else"
+    if value.startswith("@") and re.split("::|#", value[1:])[0] not in config:
+        return f"{key}: MONAI takes {value!r:.60} for the name of a key, and there is none; write ./ in front of it"
+    if _WORD_AFTER_DOLLAR.fullmatch(value):
+        return f"{key}: MONAI takes {value!r:.60} for an expression; write ./ in front of it"
+    if not value.startswith(("$", "@", "%")) and "::" in value:
+        return f"{key}: MONAI's own workflow reads {value!r:.60} where # stood; rename the folder"
+    return None
 
 
 def _stem(path: str | os.PathLike) -> str:

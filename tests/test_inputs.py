@@ -3,11 +3,15 @@
 import doctest
 import os
 import re
+import sys
+from pathlib import Path
 
 import pytest
+from monai.bundle import ConfigWorkflow
 
 from bundle import inputs
-from bundle.inputs import check_inputs, list_files, pair_files
+from bundle.inputs import check_inputs, list_files, misread, pair_files
+from bundle.plain_errors import sentence
 
 NIFTI = [".nii", ".nii.gz"]
 
@@ -155,3 +159,60 @@ def test_an_input_that_is_no_path_is_refused(given):
     """As the command line reads what looks like a number or a list."""
     with pytest.raises(ValueError, match="expected the path of a file, or a list"):
         check(["b.nii", given])
+
+
+# places that MONAI's own workflow misreads
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("output_dir", "out#4", "output_dir: MONAI's own workflow reads 'out::4' where # stood; rename the folder"),
+        ("dataset_dir", "data#1", "dataset_dir: MONAI's own workflow reads 'data::1' where # stood"),
+        ("weights", "model#1.pt", "weights: MONAI's own workflow reads 'model::1.pt' where # stood"),
+        ("datalist", "scan#1.nii.gz", "datalist: MONAI's own workflow reads 'scan::1.nii.gz' where # stood"),
+        ("datalist", ["a.nii.gz", "b#1.nii.gz"], "datalist: MONAI's own workflow reads 'b::1.nii.gz' where # stood"),
+        ("output_dir", "@out", "output_dir: MONAI takes '@out' for the name of a key, and there is none; write ./"),
+        ("output_dir", "$out", r"output_dir: MONAI takes '\$out' for an expression; write ./ in front of it"),
+        ("output_dir", 2018, "output_dir: expected a path, got 2018; write ./ in front"),
+        ("output_dir", ["a", "b"], "output_dir: expected a path, got"),
+    ],
+    ids=str,
+)
+def test_a_place_that_monai_misreads_is_refused_by_the_name_of_its_option(
+    option, value, message, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # the config sets it
+    root = Path(__file__).resolve().parents[1]
+    given = {"bundle_root": str(root), "logging_file": False, option: value}
+    workflow = ConfigWorkflow(str(root / "configs" / "inference.yaml"), workflow_type="infer", **given)
+    workflow.initialize()
+    with pytest.raises(RuntimeError) as caught:
+        workflow.run()
+    assert re.match(message, sentence(caught.value))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bundle_root_that_is_not_there_is_said(tmp_path):
+    config = Path(__file__).resolve().parents[1] / "configs" / "inference.yaml"
+    workflow = ConfigWorkflow(str(config), workflow_type="infer", bundle_root=f"{tmp_path}#1", logging_file=False)
+    workflow.initialize()
+    with pytest.raises(SystemExit, match=r"bundle_root: there is no folder .*::1"):
+        workflow.run()
+
+
+def test_places_that_are_what_they_say():
+    config = {"run_dir": "runs", "fit": {"folder": "x"}}
+    for value in (
+        "out",
+        "./a b",
+        "/x/y.pt",
+        "@run_dir",
+        "@fit::folder",
+        "$os.path.join(@run_dir, 'x')",
+        None,
+        "$'a\\x23b'",
+    ):
+        assert misread("output_dir", value, config) is None
+    assert misread("datalist", ["a", "b"], config, several=True) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -97,6 +98,6 @@ def make_supervisor(
 
     policy = Policy(max_restarts=options.max_restarts if options.supervise else 0, patience=options.patience)
     if outputs is not None:
-        policy = replace(policy, interval=2.0, report=None)
+        policy = replace(policy, interval=2.0, report=math.inf)
     finished = None if outputs is None else (outputs / "record.json").is_file
     return Supervisor(administrator, folder, sites, min_sites, policy, finished, look)

@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from bundle.composition import with_bases
 from bundle.declarations.keys import KEYS, PARTICIPANT_KEYS, PATH_KEYS, problem
 from bundle.declarations.kinds import Fields, ListOf, Matching, in_brief
 
@@ -85,11 +86,12 @@ class Job:
     A training, as its participants are asked for it.
 
     Attributes:
-        config_files: names of configs, in their order, of the folder that every participant has.
+        config_files: names of configs, in their order, of the folder that every participant has; what they are based
+            on goes without saying.
         overrides: plain values by top-level key of the configs, of keys that hold such; nothing that is evaluated,
             nothing that is a participant's own.
         version: of this package.
-        digest: of the contents of the configs.
+        digest: of the contents of the configs and of what they are based on.
     """
 
     config_files: tuple[str, ...]
@@ -171,7 +173,8 @@ class Job:
                 raise JobError(f"override {wrong}")
 
     def files(self, folder: Path) -> list[str]:
-        return [str(folder / name) for name in self.config_files]
+        """Paths of the configs and of what they are based on."""
+        return _paths(self.config_files, folder)
 
     def value(self, key: str, folder: Path) -> Any:
         """What the training has under a key that holds a plain value: the job's override, or that of the configs."""
@@ -179,7 +182,7 @@ class Job:
 
     def _plain(self, folder: Path) -> dict[str, Any]:
         """What the configs hold as plain values by top-level key: no component, and nothing that is evaluated."""
-        return {key: value for key, value in _merged(self.config_files, folder).items() if _is_plain(value)}
+        return {key: value for key, value in _merged(self.files(folder)).items() if _is_plain(value)}
 
 
 def read_local(path: Path, keys: frozenset[str]) -> dict[str, Any]:
@@ -221,11 +224,11 @@ def _check_order(names: Sequence[str], folder: Path) -> None:
 
 
 # ConfigParser merges in the same way; it brings torch, for which a site's waiting process has no use
-def _merged(names: Sequence[str], folder: Path) -> dict[str, Any]:
+def _merged(files: Sequence[str]) -> dict[str, Any]:
     """The configs as one, later ones win; a key with ``+`` adds to the one before."""
     merged: dict[str, Any] = {}
-    for name in names:
-        for key, value in _read_config(folder / name).items():
+    for file in files:
+        for key, value in _read_config(Path(file)).items():
             before = merged.get(key[1:]) if key.startswith("+") else None
             if isinstance(before, dict):
                 value = before | value
@@ -241,13 +244,20 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 def _digest(names: Sequence[str], folder: Path) -> str:
     digest = hashlib.sha256()
-    for name in names:
-        path = folder / name
-        if Path(name).name != name or not path.is_file():
-            raise JobError(f"config {name!r}: expected the name of a file in {folder}")
+    for path in map(Path, _paths(names, folder)):
         content = path.read_bytes()
-        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+        digest.update(f"{path.name}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()
+
+
+def _paths(names: Sequence[str], folder: Path) -> list[str]:
+    for name in names:
+        if Path(name).name != name or not (folder / name).is_file():
+            raise JobError(f"config {name!r}: expected the name of a file in {folder}")
+    try:
+        return with_bases([folder / name for name in names], folder)
+    except ValueError as error:
+        raise JobError(f"configs: {error}") from error
 
 
 def _is_plain(value: Any) -> bool:

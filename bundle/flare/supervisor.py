@@ -7,6 +7,7 @@ server keeps checkpoints, and so does every site: the same job, submitted again,
 from __future__ import annotations
 
 import logging
+import math
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -50,7 +51,7 @@ class Policy:
         longest_delay: at most so many.
         interval: seconds between two looks at the job.
         patience: seconds without the server, or without enough sites, after which the supervisor gives up.
-        report: seconds between two lines that say how far the training is; None for no such lines.
+        report: seconds between two lines that say how far the training is; infinity for no such lines.
     """
 
     max_restarts: int = 5
@@ -58,7 +59,7 @@ class Policy:
     longest_delay: float = 300.0
     interval: float = 5.0
     patience: float = 600.0
-    report: float | None = 30.0
+    report: float = 30.0
 
 
 class Supervisor:
@@ -180,7 +181,7 @@ class Supervisor:
     def _watch(self, job: str) -> str | None:
         """Why the job ended without success; None when it did with."""
         returned: set[str] = set()
-        lines = None if self.policy.report is None else ProgressLines(self.policy.report, self._clock)
+        lines = None if math.isinf(self.policy.report) else ProgressLines(self.policy.report, self._clock)
         wanted, alive = "", self._clock()
         while True:
             if self._is_finished():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,10 @@ __all__ = ["TEMPLATES", "generator_configs", "inference_config", "segmenter_conf
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 # a host may hold several bundles: what is appended hides nothing of theirs
-_CODE = "$sys.path.extend({os.path.abspath(@bundle_root)} - set(sys.path))"
+_CODE = (
+    '"$sys.path.extend({os.path.abspath(@bundle_root)} - set(sys.path)) if os.path.isdir(@bundle_root) else '
+    "sys.exit('bundle_root: there is no folder ' + str(@bundle_root))\""
+)
 _WIDTH = 118
 
 
@@ -60,7 +64,7 @@ def inference_config(config: Mapping[str, Any], weights: str = "model.pt") -> st
         )
     )
     return _filled(
-        f"{task}_inference.yaml",
+        "segmenter_inference.yaml",
         config,
         weights=_weights(weights),
         network_def=_network(config, "segmenter_def"),
@@ -96,7 +100,7 @@ def segmenter_configs(config: Mapping[str, Any]) -> dict[str, str]:
     if task == "brats":
         packed["label_groups"] = packed_label_groups(config["label_groups"])
     train = _filled(
-        f"{task}_train.yaml",
+        "segmenter_train.yaml",
         packed,
         weights=_weights("model.pt"),
         network_def=_network(config, "segmenter_def"),
@@ -123,13 +127,12 @@ def generator_configs(config: Mapping[str, Any]) -> dict[str, str]:
     Args:
         config: resolved configuration of the training.
     """
-    task = config["task"]
     network = _network(config, "generator_def")
     return {
         "inference.yaml": _filled(
-            f"generator_{task}_inference.yaml", config, weights=_weights("model.pt"), network_def=network
+            "generator_inference.yaml", config, weights=_weights("model.pt"), network_def=network
         ),
-        "evaluate.yaml": _filled(f"generator_{task}_evaluate.yaml", config),
+        "evaluate.yaml": _filled("generator_evaluate.yaml", config),
     }
 
 
@@ -148,13 +151,13 @@ def _filled(name: str, config: Mapping[str, Any], **parts: Any) -> str:
     """
     A template with its places ``???PART`` filled.
 
-    ``???values`` is replaced by those keys of the configuration that the rest refers to, ``???modalities`` by their
-    names.
+    First by what the task alone has, ``tasks.yaml``. ``???values`` is replaced by those keys of the configuration that
+    the rest refers to, ``???modalities`` by their names.
 
     Raises:
         PackError: the run's configuration lacks something that the packed one refers to.
     """
-    text = template(name)
+    text = _of_task(name, config["task"])
     text = text.replace("???modalities", ", ".join(config["modalities"]))
     for part, value in parts.items():
         text = re.sub(
@@ -175,6 +178,27 @@ def _filled(name: str, config: Mapping[str, Any], **parts: Any) -> str:
 
 def _in_place(found: re.Match, value: Any) -> str:
     return _block(found["start"], value)
+
+
+def _of_task(name: str, task: str) -> str:
+    """A template with what differs between the tasks filled in, at the indentation of its place."""
+    content = yaml.safe_load(template("tasks.yaml"))
+    stem = name.removesuffix(".yaml")
+    parts = {part for own in content.values() for part in own[stem]}
+    text = template(name)
+    for part in parts:
+        filled = content[task][stem].get(part, "")
+        text = re.sub(
+            rf"^( *)\?\?\?{part}\n",
+            partial(_indented, filled),
+            text,
+            flags=re.MULTILINE,
+        )
+    return text.replace("???suffixes", content[task]["suffixes"])
+
+
+def _indented(text: str, place: re.Match) -> str:
+    return textwrap.indent(f"{text}\n", place[1]) if text else ""
 
 
 def _refuse_letters(name: str, text: str) -> str:

@@ -51,6 +51,8 @@ def restricted_transforms(
         raise PackError(f"the configuration of the run has no {id} with transforms, as a Compose has") from None
     kept = []
     for transform in transforms:
+        if isinstance(transform, str) and transform.startswith("@"):
+            transform = config[transform[1:]]
         name = transform["_target_"].rpartition(".")[2]
         if name in replacements:
             kept += copy.deepcopy(replacements[name])

@@ -14,6 +14,7 @@ from monai.bundle import ConfigParser
 from monai.bundle.config_item import ComponentLocator, ConfigComponent
 from monai.bundle.reference_resolver import ReferenceResolver
 
+from bundle.composition import BASES, with_bases
 from bundle.config_files import ConfigFiles
 from bundle.declarations.keys import KEYS, PATH_KEYS, problem
 
@@ -30,10 +31,11 @@ __all__ = [
     "check_values",
     "is_computed",
     "keys_in_use",
+    "references",
 ]
 
 # read by MONAI itself, or by its users, whether a config refers to them or not
-STANDARD_KEYS = {"imports", "bundle_root", "initialize", "run", "finalize", "_meta_"}
+STANDARD_KEYS = {"imports", "bundle_root", "initialize", "run", "finalize", "_meta_", BASES}
 # what a task says of its experiments: asyndgan run reads it
 EXPERIMENT_KEYS = {"stages", "settings", "profile"}
 
@@ -42,12 +44,12 @@ class ConfigError(ValueError):
     """A configuration that cannot be meant as it is written; the message names the key."""
 
 
-def _references(config: Any) -> set[str]:
+def references(config: Any) -> set[str]:
     """Top-level keys that a config refers to, by ``@key``, ``%key`` or inside an expression."""
     if isinstance(config, Mapping):
-        return set().union(*(_references(value) for value in config.values()))
+        return set().union(*(references(value) for value in config.values()))
     if isinstance(config, list | tuple):
-        return set().union(*(_references(value) for value in config))
+        return set().union(*(references(value) for value in config))
     if isinstance(config, str):
         text = ReferenceResolver.normalize_id(config)
         found = ReferenceResolver.match_refs_pattern(text) if text.startswith(("$", "@")) else {}
@@ -75,7 +77,7 @@ def keys_in_use(config: Mapping, start: Iterable[str]) -> set[str]:
         key = waiting.pop()
         if key not in found:
             found.add(key)
-            waiting += [name for name in _references(config[key]) if name in config]
+            waiting += [name for name in references(config[key]) if name in config]
     return found
 
 
@@ -84,16 +86,17 @@ def check_top_level_keys(files: Iterable[str | Path], override_keys: Iterable[st
     Refuse a top-level key that no stage declares and nothing refers to: it would silently do nothing.
 
     Args:
-        files: the config files of the run. Stage configs are those beside the first of them that have the key ``run``.
+        files: the config files of the run, with their bases. The stage is the first of them that has the key ``run``;
+            other stages are those beside it.
         override_keys: keys of the overrides, such as ``lr`` or ``train#trainer#max_epochs``.
 
     Raises:
         ConfigError: naming the key, where it stands, and the nearest key that there is.
     """
     configs = {str(file): ConfigFiles.load_config_file(file) for file in files}
-    stages = _stages(Path(next(iter(configs))).parent)
-    # the run's own files are read for references, and the first of them, its stage, for keys as well
-    stages.append(next(iter(configs.values())))
+    stage = next((file for file, config in configs.items() if "run" in config), next(iter(configs)))
+    # the run's own files are read for references, and its stage, with what it is based on, for keys as well
+    stages = [*_stages(Path(stage).parent), *(ConfigFiles.load_config_file(file) for file in with_bases([stage]))]
     known = _known(stages, configs.values())
     for file, keys in [*configs.items(), ("the command line", override_keys)]:
         _refuse_unknown(keys, known, file)
@@ -118,15 +121,16 @@ def check_merged(config: Mapping, folder: Path) -> None:
 
 
 def _stages(folder: Path) -> list[dict]:
-    """The stages' configs of a folder."""
-    beside = [ConfigFiles.load_config_file(file) for file in sorted(folder.glob("*.yaml"))]
-    return [config for config in beside if "run" in config]
+    """The stages' configs of a folder, and what they are based on."""
+    beside = {str(file): ConfigFiles.load_config_file(file) for file in sorted(folder.glob("*.yaml"))}
+    stages = [file for file, config in beside.items() if "run" in config]
+    return [beside[file] if file in beside else ConfigFiles.load_config_file(file) for file in with_bases(stages)]
 
 
 def _known(stages: Iterable[Mapping], configs: Iterable[Mapping]) -> set[str]:
     """Keys that stages have, and those that they or other configs refer to."""
     known = (STANDARD_KEYS | EXPERIMENT_KEYS).union(*({_top(key) for key in config} for config in stages))
-    return known.union(*(_references(config) for config in [*stages, *configs]))
+    return known.union(*(references(config) for config in [*stages, *configs]))
 
 
 def _refuse_unknown(keys: Iterable[str], known: set[str], where: str) -> None:

@@ -77,11 +77,11 @@ class Stages:
     def __post_init__(self) -> None:
         self.config_dir = self.config_dir or str(config_dir())
         declared = self._declared()
-        own = declared["profile"]
+        self.name, own = declared["task"], declared["profile"]
         if own is None and self.profile is not None:
-            raise ConfigError(f"the task {self.task} has sizes of its own and takes no profile, got {self.profile!r}")
+            raise ConfigError(f"the task {self.name} has sizes of its own and takes no profile, got {self.profile!r}")
         self.profile = self.profile or own
-        name = "-".join(Path(part).stem for part in (self.task, self.profile) if part)
+        name = "-".join([self.name, *([Path(self.profile).stem] if self.profile else [])])
         self.run_dir = self.run_dir or str(Path.cwd() / "runs" / name)
         self.stages, self.kinds = tuple(declared["stages"]), tuple(declared["settings"])
         if unknown := [stage for stage in self.stages if stage not in STAGES]:
@@ -91,8 +91,8 @@ class Stages:
         """What the task says of its experiments, unless a further config or an override does."""
         files = task_files(self.task, self.config_files, self.config_dir)
         declared = {**ConfigFiles.load_config_files(files), **self.overrides}
-        if missing := sorted(EXPERIMENT_KEYS - declared.keys()):
-            raise ConfigError(f"{files[0]}: expected the key {', '.join(missing)}, of what an experiment consists")
+        if missing := sorted((EXPERIMENT_KEYS | {"task"}) - declared.keys()):
+            raise ConfigError(f"task {self.task}: expected the key {', '.join(missing)}, of an experiment")
         return declared
 
     def workflow(self, stage: str, setting: str, seed: int) -> CheckedWorkflow:
@@ -244,7 +244,7 @@ class Experiment(Stages):
     def write_results(self) -> dict:
         """Collect what is finished into ``results.json`` (see docs for its format) and return it."""
         results: dict[str, Any] = {
-            "task": self.task,
+            "task": self.name,
             "name": self.datalist.name,
             "profile": self.profile,
             "seeds": list(self.seeds),

@@ -16,8 +16,10 @@ import torch.distributed as dist
 import yaml
 from monai.bundle import DEFAULT_EXP_MGMT_SETTINGS, ConfigWorkflow, ReferenceResolver
 from monai.bundle.properties import MetaProperties
+from monai.bundle.utils import merge_kv
 from monai.utils import BundleProperty, BundlePropertyConfig, ensure_tuple
 
+from bundle.composition import BASES, with_bases
 from bundle.config_files import ConfigFiles
 from bundle.declarations.job import CONDUCT_KEYS
 from bundle.declarations.keys import PATH_KEYS, problem
@@ -95,7 +97,8 @@ class CheckedWorkflow(ConfigWorkflow):
         the file that the stage writes last. When it is there, nothing is computed.
 
     Args:
-        config_file: the stage's config first, then overlays; later ones win.
+        config_file: the stage's config first, then overlays; later ones win. What a file is based on
+            (:mod:`bundle.composition`) is read before it and need not be named.
         workflow_type: as for MONAI; None to tell it by the stage: a config with ``train`` is a training.
         **kwargs: as for :class:`monai.bundle.ConfigWorkflow`; all others are overrides.
 
@@ -116,20 +119,20 @@ class CheckedWorkflow(ConfigWorkflow):
         kwargs |= overrides
         check_numbers(overrides)
         check_values(overrides)
-        files = [str(file) for file in ensure_tuple(config_file)]
-        for file in files:
-            if not Path(file).is_file():
-                raise FileNotFoundError(f"cannot find the config file {file}")
+        files = with_bases(ensure_tuple(config_file))
         check_top_level_keys(files, overrides)
-        written = ConfigFiles()
-        for place, file in enumerate(files):  # files may override below the top level as well
-            check_overrides(written, ConfigFiles.load_config_file(file))
-            written.read_config(files[: place + 1])
+        written = ConfigFiles(config={})
+        for file in files:  # files may override below the top level as well
+            content = ConfigFiles.load_config_file(file)
+            check_overrides(written, content)
+            for key, value in content.items():
+                merge_kv(written, key, value)
         check_overrides(written, overrides)
         if workflow_type is None:
             workflow_type = "train" if "train" in written else "infer"
         tracking = kwargs.pop("tracking", None)
-        super().__init__(config_file, workflow_type=workflow_type, **kwargs)
+        super().__init__(files, workflow_type=workflow_type, **kwargs)
+        self.parser.get().pop(BASES, None)  # they are in
         if kwargs.get("logging_file") is not False:
             escape_logs()
         check_numbers(self._config())

@@ -74,13 +74,18 @@ def test_a_key_that_is_added_to_is_merged_as_monai_does(tmp_path):
     assert job._plain(tmp_path) == ConfigParser.load_config_files(job.files(tmp_path))
 
 
-def test_another_version_or_other_configs_are_refused(tmp_path):
+@pytest.mark.parametrize("changed", ["brats.yaml", "models.yaml"])
+def test_another_version_or_other_configs_are_refused(changed, tmp_path):
     with pytest.raises(JobError, match=r"for version '0\.0\.1'"):
         Job.from_dict(make(version="0.0.1").to_dict()).check(config_dir(), __version__)
     for name in FILES:
         (tmp_path / name).write_bytes((config_dir() / name).read_bytes())
+    with pytest.raises(JobError, match=r"configs: .*train\.yaml: based_on: there is no run\.yaml"):
+        make().check(tmp_path, __version__)
+    for path in config_dir().glob("*.yaml"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
     make().check(tmp_path, __version__)
-    with (tmp_path / "brats.yaml").open("a", encoding="utf-8") as file:
+    with (tmp_path / changed).open("a", encoding="utf-8") as file:
         file.write("\nl1_weight: 1.0\n")
     with pytest.raises(JobError, match="not those that the job was made with"):
         make().check(tmp_path, __version__)

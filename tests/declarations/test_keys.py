@@ -8,6 +8,7 @@ import yaml
 
 from bundle.declarations.job import SERVER_KEYS, SITE_KEYS
 from bundle.declarations.keys import KEYS, PARTICIPANT_KEYS, PATH_KEYS, problem
+from bundle.declarations.reference import reference_page
 from bundle.workflows.config_checks import STANDARD_KEYS, is_computed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,12 +45,13 @@ def test_every_key_says_what_it_means_in_a_line():
         assert "\n" not in about.meaning
 
 
-def test_the_documented_keys_are_declared_or_parts_that_can_be_replaced():
-    text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
-    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
-    named = {key for row in rows for key in re.findall(r"`(\w+)`", row)}
-    components = {key for config in CONFIGS.values() for key, value in config.items() if is_computed(value)}
-    assert named - KEYS.keys() - components == set()
+def test_the_reference_page_is_that_of_the_keys_and_the_configs():
+    page = reference_page(ROOT / "configs")
+    written = (ROOT / "docs" / "reference" / "configuration.md").read_text(encoding="utf-8")
+    assert written == page, "`make reference` writes it anew"
+    for key, about in KEYS.items():
+        (row,) = re.findall(rf"^\| `{key}` \| .*\|.*\| .* \|$", page.partition("## Sizes by profile")[0], re.MULTILINE)
+        assert about.meaning in row.replace("\\|", "|")
 
 
 @pytest.mark.parametrize("key", sorted(KEYS.keys() - PATH_KEYS - SITE_KEYS - SERVER_KEYS - {"weights", "dataset_dir"}))

@@ -14,6 +14,7 @@ import yaml
 from monai.bundle import ConfigParser, run, verify_net_in_out
 
 from bundle.cli.main import main
+from bundle.composition import with_bases
 from bundle.sharing import PackError, PackOptions, pack_bundle
 from bundle.sharing.bundle_checks import check_bundle
 from bundle.sharing.code import Code, names_in
@@ -25,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def resolved_config(*names):
     parser = ConfigParser()
-    parser.read_config([str(ROOT / "configs" / f"{name}.yaml") for name in names])
+    parser.read_config(with_bases([ROOT / "configs" / f"{name}.yaml" for name in names]))
     return parser.get()
 
 

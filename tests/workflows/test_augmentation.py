@@ -6,6 +6,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
+from bundle.composition import task_files
 from bundle.transforms import label_from_condition
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -13,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def parsed(key, task="brats", **overrides):
     parser = ConfigParser()
-    parser.read_config([str(ROOT / "configs" / f"{name}.yaml") for name in (task, "demo")])
+    parser.read_config(task_files(task, ["demo"]))
     parser.update(overrides)
     return parser.get_parsed_content(key)
 

@@ -12,13 +12,14 @@ from bundle.workflows.experiment import Experiment
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 # not stages, tasks or sizes: tested with what they are for
+BASES = {"run", "server", "site", "supervised", "models", "semantic", "instances"}
 OTHERS = {"flare", "inference", "l1", "mlflow", "multi_gpu_segment", "published", "resnet_features", "vgg_features"}
 SIZES = ("demo", "compact", "small", "paper")
 PROFILES = {"brats": SIZES, "multi_organ": SIZES, "gaussian": (None,)}
 
 
 def test_no_config_is_forgotten():
-    named = {*STAGES, *OTHERS, *PROFILES, *(name for names in PROFILES.values() for name in names if name)}
+    named = {*STAGES, *BASES, *OTHERS, *PROFILES, *(name for names in PROFILES.values() for name in names if name)}
     assert named == {path.stem for path in CONFIGS.glob("*.yaml")}
 
 

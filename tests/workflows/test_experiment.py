@@ -20,6 +20,7 @@ from one_process import one_thread
 
 from bundle.cli.main import main
 from bundle.cli.options import overrides
+from bundle.composition import stage_files
 from bundle.data import DataError, load_datalist
 from bundle.networks import ResNetFeatures, VGGFeatures
 from bundle.settings import all_settings
@@ -295,7 +296,7 @@ def test_the_batch_of_syn_all_is_the_sum_of_the_sites(batch_size, phantom_dir, t
 
 @pytest.mark.parametrize("stage", ["train", "generate", "segment", "evaluate", "features"])
 def test_monais_own_workflow_finds_every_property(stage, copied, tiny_sizes):
-    files = [str(CONFIGS / f"{name}.yaml") for name in (stage, "brats", "demo")]
+    files = stage_files(stage, "brats", "demo")
     given = {"dataset_dir": copied.dataset_dir, "run_dir": copied.run_dir, "logging_file": False, **tiny_sizes}
     kind = "train" if stage in ("train", "segment", "features") else "infer"
     workflow = ConfigWorkflow(config_file=files, workflow_type=kind, **given)
@@ -427,7 +428,7 @@ def test_options_that_there_are_not(arguments, tmp_path, capsys):
 
 
 def command(verb, stage, data, run_dir, sizes, *arguments):
-    files = str([str(CONFIGS / f"{name}.yaml") for name in (stage, "brats", "demo")])
+    files = str(stage_files(stage, "brats", "demo"))
     given = {"config_file": files, "dataset_dir": data, "run_dir": run_dir} | sizes
     pairs = [str(word) for key, value in given.items() for word in (f"--{key}", value)]
     return [sys.executable, "-m", "monai.bundle", verb, *pairs, *arguments]

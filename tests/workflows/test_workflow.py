@@ -13,6 +13,7 @@ from monai.utils import BundleProperty
 from one_process import one_thread
 from stages import STAGES
 
+from bundle.composition import stage_files
 from bundle.data import DataError
 from bundle.files import digest
 from bundle.networks import SegmentationDiscriminator
@@ -78,7 +79,7 @@ def test_values_that_must_be_given_are_named():
 
 @pytest.mark.parametrize("stage", ["train", "segment"])
 def test_monais_own_workflow_takes_the_trainings_as_well(stage, phantom_dir, tiny_sizes, tmp_path):
-    files = [str(CONFIGS / f"{name}.yaml") for name in (stage, "brats", "small")]
+    files = stage_files(stage, "brats", "small")
     given = {"dataset_dir": str(phantom_dir), "run_dir": str(tmp_path), "logging_file": False, **tiny_sizes}
     workflow = ConfigWorkflow(config_file=files, setting="asyndgan" if stage == "train" else "real_all", **given)
     workflow.initialize()
@@ -107,7 +108,7 @@ def test_misspelt_overrides(overrides, message):
 @pytest.mark.parametrize(("task", "image", "weights"), [("brats", 1, [10, 1, 1]), ("multi_organ", 3, [10, 10, 1])])
 def test_a_discriminator_that_segments_is_a_matter_of_two_keys(task, image, weights):
     parser = ConfigParser()
-    parser.read_config([str(CONFIGS / f"{name}.yaml") for name in ("train", task, "compact")])
+    parser.read_config(stage_files("train", task, "compact"))
     parser.update({"discriminator": "segmentation", "foreground_weight": 10.0})
     network = parser.get_parsed_content("discriminator_def")()
     assert isinstance(network, SegmentationDiscriminator)
@@ -427,7 +428,7 @@ def test_a_lock_that_a_killed_process_left_locks_nothing(stage):
 
 
 def plain(stage, tmp_path, phantom_dir, sizes, **overrides):
-    files = [str(CONFIGS / f"{name}.yaml") for name in (stage, "brats", "demo")]
+    files = stage_files(stage, "brats", "demo")
     given = {"dataset_dir": str(phantom_dir), "run_dir": str(tmp_path / "run"), **sizes}
     workflow = ConfigWorkflow(config_file=files, logging_file=False, **given | overrides)
     workflow.initialize()
@@ -451,6 +452,8 @@ def test_a_misspelt_key_of_a_plain_run_is_told_before_anything_is_computed(stage
         ({"setting": "../x"}, "setting: expected real_all"),
         ({"run_dir": "exp#1"}, "run_dir: MONAI's own workflow reads 'exp::1' where # stood"),
         ({"dataset_dir": 2018}, "dataset_dir: expected a path"),
+        ({"run_dir": "@exp"}, "run_dir: MONAI takes '@exp' for the name of a key"),
+        ({"run_dir": "$exp"}, "run_dir: MONAI takes '$exp' for an expression"),
     ],
     ids=str,
 )
@@ -458,6 +461,16 @@ def test_a_plain_runs_values_are_checked_as_well(wrong, message, tmp_path, phant
     with pytest.raises(RuntimeError) as caught:
         plain("train", tmp_path, phantom_dir, tiny_sizes, **wrong).run()
     assert message in str(caught.value.__cause__)
+
+
+def test_a_plain_run_wants_the_whole_list(tmp_path, phantom_dir, tiny_sizes):
+    files = [str(CONFIGS / f"{name}.yaml") for name in ("train", "brats", "demo")]
+    given = {"dataset_dir": str(phantom_dir), "run_dir": str(tmp_path / "run"), **tiny_sizes}
+    workflow = ConfigWorkflow(config_file=files, logging_file=False, **given)
+    workflow.initialize()
+    with pytest.raises(RuntimeError) as caught:
+        workflow.run()
+    assert "which no config has; MONAI's own workflow wants what configs are based_on" in str(caught.value.__cause__)
 
 
 # places
