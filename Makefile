@@ -19,7 +19,7 @@ IN_PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile
 # an environment may be a link to where there is room; venv itself refuses links
 make_venv = $(PYTHON) -m venv "$$($(PYTHON) -c 'import os, sys; print(os.path.realpath(sys.argv[1]))' $(1))"
 
-.PHONY: setup setup-monailabel api reference demo demo-nuclei demo-federation test test-ranges coverage fuzz test-federation test-bundles monailabel benchmark gpu gpu-pack lint types clean
+.PHONY: setup setup-monailabel api reference demo demo-nuclei demo-federation test test-ranges coverage fuzz test-federation test-bundles test-browser monailabel benchmark gpu gpu-pack lint types clean
 
 # the mark comes last: an interrupted installation must not look like a finished one
 $(VENV)/.installed: requirements.txt pyproject.toml
@@ -109,6 +109,10 @@ coverage: $(VENV)/.installed
 
 test-bundles: $(VENV)/.installed $(VENV_BUNDLES)/.installed
 	$(BIN)/python -m pytest -m bundles
+
+# the report's page as a headless Chromium shows it; without one (Debian: apt-get install chromium) all are skipped
+test-browser: $(VENV)/.installed
+	$(BIN)/python -m pytest -m browser -rs tests/report
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

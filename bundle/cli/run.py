@@ -56,13 +56,13 @@ def run(options: argparse.Namespace) -> int:
     show_lines_with_time()
     from bundle.plain_errors import name_errors_once
     from bundle.report import text_table
-    from bundle.workflows.evidence import make_report
+    from bundle.workflows.figures import write_pages
 
     name_errors_once()
     try:
         experiment = make_experiment(options)
         results = experiment.run()
-        page = make_report(experiment, results)
+        page = write_pages(experiment, results)
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on from here", file=sys.stderr)
         raise
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
 
 def make_experiment(options: argparse.Namespace) -> Experiment:
     """
-    What the options of this command name. ``started`` is when it began, by ``time.monotonic()``, or None;
+    What the options of this command name. ``started`` is when it began, by ``time.monotonic()``;
     ``command_line`` is what reproduces it.
 
     Raises:

@@ -148,7 +148,7 @@ def show(outputs: Path, run_dir: Path) -> None:
 
 def write_page(outputs: Path, record: dict, run_dir: Path) -> Path:
     """``report.html`` of a training without segmenters: its losses, who answered, and the bytes by site."""
-    from bundle.report import loss_curves, read_scalars, write_report
+    from bundle.report import PageFigure, loss_curves, read_scalars, write_report
 
     curves = run_dir / "figures" / "losses.png"
     curves.parent.mkdir(exist_ok=True)
@@ -159,6 +159,6 @@ def write_page(outputs: Path, record: dict, run_dir: Path) -> Path:
         "This run trained the generator behind NVIDIA FLARE, with server and sites as processes of their own. It made "
         "no synthetic data set and trained no segmentation model."
     )
-    figures = [("Losses", "Per site and term.", curves)]
+    figures = [PageFigure(curves, "Losses", "Per site and term.", group="losses", pages="both")]
     path = run_dir / "report.html"
     return write_report(path, results, figures, notes, results_path=str(outputs.relative_to(run_dir) / "record.json"))

@@ -1,23 +1,27 @@
 """Tables, figures and one HTML page about a run; works on plain dicts, arrays and files of any task."""
 
 from .boxplots import metric_boxplot
-from .curves import read_scalars
+from .display_names import Metric, display_name, get_metric
 from .extremes import extremes_grid
 from .formats import human_bytes, human_seconds
 from .histograms import histogram_row
 from .losses import loss_curves
-from .names import Metric, display_name, get_metric
 from .neighbours import neighbour_panel
-from .page import write_report
+from .page import FULL_PAGE, SHAREABLE_PAGE, make_report, write_report
+from .page_figures import PageFigure, write_figure_list
+from .result_tables import markdown_table, text_table
+from .scalars import read_scalars
 from .scores import best_subset, key_metric, mean_and_std, metric_names, order_settings, ratio_to_reference
 from .segmentations import segmentation_panel
 from .statistics import compute_statistics
 from .synthesis import synthesis_grid
-from .tables import markdown_table, text_table
 from .untrained import summarize_loss
 
 __all__ = [
+    "FULL_PAGE",
+    "SHAREABLE_PAGE",
     "Metric",
+    "PageFigure",
     "best_subset",
     "compute_statistics",
     "display_name",
@@ -28,6 +32,7 @@ __all__ = [
     "human_seconds",
     "key_metric",
     "loss_curves",
+    "make_report",
     "markdown_table",
     "mean_and_std",
     "metric_boxplot",
@@ -40,5 +45,6 @@ __all__ = [
     "summarize_loss",
     "synthesis_grid",
     "text_table",
+    "write_figure_list",
     "write_report",
 ]

@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from .display_names import display_name, get_metric
 from .drawing import INK, MUTED, PALETTE, RULE, literal, placeholder, save_figure
-from .names import display_name, get_metric
 from .scores import case_values, order_settings
 
 

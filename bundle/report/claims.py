@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .display_names import display_name, get_metric
 from .formats import as_number, count
-from .names import display_name, get_metric
+from .result_tables import format_p
 from .scores import best_subset, block, mean_and_std, order_settings
-from .tables import format_p
 from .untrained import is_untrained
 
 

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from .display_names import display_name
 from .drawing import INK, MUTED, PALETTE, RULE, literal, save_figure
-from .names import display_name
 
 _ALPHA = 0.55
 
@@ -25,6 +25,7 @@ def histogram_row(
     scores: Mapping[str, float] | None = None,
     score: str = "W1",
     bins: int = 90,
+    outline: bool = True,
 ) -> None:
     """Densities of synthetic numbers, stacked in the colours of their components, under the outline of the data.
 
@@ -39,6 +40,7 @@ def histogram_row(
         scores: by setting, a number for the panel's title; a setting that is not there has none.
         score: what the numbers are.
         bins: of all histograms.
+        outline: whether the data are drawn; without, they only say how wide and how high the axes are.
 
     Raises:
         ValueError: no panels or no data.
@@ -63,7 +65,8 @@ def histogram_row(
             colour = PALETTE[number % len(PALETTE)]
             axes.stairs(below + heights, edges, baseline=below, fill=True, color=colour, alpha=_ALPHA)
             below = below + heights
-        axes.stairs(real, edges, color=INK, linewidth=1.1)
+        if outline:
+            axes.stairs(real, edges, color=INK, linewidth=1.1)
         tallest = max(tallest, below.max())
         axes.set_title(literal(display_name(setting)), fontsize=11, color=INK, loc="left", pad=17)
         known = (scores or {}).get(setting, math.nan)
@@ -76,7 +79,7 @@ def histogram_row(
         axes.set_axisbelow(True)
     row[0].set_ylim(0, 1.04 * tallest)
     row[0].set_ylabel("density", fontsize=9.5, color=MUTED)
-    handles: list = [Line2D([], [], color=INK, linewidth=1.1, label="held-out data")]
+    handles: list = [Line2D([], [], color=INK, linewidth=1.1, label="held-out data")] if outline else []
     handles += [
         Patch(facecolor=PALETTE[n % len(PALETTE)], alpha=_ALPHA, label=literal(f"synthetic, {name}"))
         for n, name in enumerate(names)

@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .curves import Curve
 from .drawing import INK, MUTED, PALETTE, RULE, literal, placeholder, save_figure
+from .scalars import Curve
 
 # Terms of a loss whose tag is not how one writes them.
 TERMS = {"l1": "L1"}

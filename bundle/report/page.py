@@ -1,29 +1,72 @@
-"""One HTML page about a run: it opens without a network and can be passed on as a single file."""
+"""One HTML page about a run: a single file that opens without a network, whole or as it may be passed on."""
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Mapping, Sequence
-from html import escape
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bundle.files import atomic_path
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from .sections import SECTIONS, Report
-from .style import STYLE
+from bundle.files import atomic_path, require_file
+
+from .page_figures import PageFigure, read_figures
+from .sections import SECTIONS, Report, Section, first_screen
+from .shareable import without_case_names, without_paths
+
+__all__ = ["FULL_PAGE", "SHAREABLE_PAGE", "make_report", "render_section", "write_report"]
+
+FULL_PAGE = "report.html"
+SHAREABLE_PAGE = "report_shareable.html"
+
+_PLACES = ("bundle_root", "dataset_dir", "run_dir", "cache_dir")
+"""Keys of a configuration that only say where files lie: they say nothing to others."""
+
+
+def make_report(run_dir: str | os.PathLike[str], shareable: bool = False) -> Path:
+    """
+    Write the page of a run from what the run left: ``results.json``, ``figures/`` and the configuration of AsynDGAN's
+    training. Nothing is drawn, and no data set is needed.
+
+    Args:
+        run_dir: folder of the run.
+        shareable: whether to leave out all that shows a real image or names a case.
+
+    Returns:
+        The path written: :data:`FULL_PAGE` or :data:`SHAREABLE_PAGE` in ``run_dir``.
+
+    Raises:
+        FileNotFoundError: there is no ``results.json``.
+        ValueError: a file is damaged, named with what was expected.
+        OSError: the page cannot be written.
+    """
+    folder = Path(run_dir)
+    results = _read_results(folder / "results.json")
+    return write_report(
+        folder / (SHAREABLE_PAGE if shareable else FULL_PAGE),
+        results,
+        read_figures(folder / "figures"),
+        configs=_configs(folder, results, shareable),
+        shareable=shareable,
+    )
 
 
 def write_report(
     path: str | os.PathLike[str],
     results: Mapping[str, Any],
-    figures: Sequence[tuple[str, str, str | os.PathLike[str]]],
+    figures: Sequence[PageFigure],
     notes: str | Sequence[str] | None = None,
     *,
     results_path: str = "results.json",
     configs: Sequence[tuple[str, str]] = (),
+    shareable: bool = False,
 ) -> Path:
-    """Write the page: its sections are those of `bundle.report.sections.SECTIONS`.
+    """Write a page: the first screen, then the sections of `bundle.report.sections.SECTIONS`, folded.
 
     The file needs no network and no other file: images are embedded, styles inline, scripts absent. It is
     written whole or not at all.
@@ -31,10 +74,12 @@ def write_report(
     Args:
         path: HTML file to write; its folder is made.
         results: contents of results.json; any block may be missing, its section is then left out.
-        figures: (title, caption, PNG file) in order; a file that cannot be read is named in its place.
-        notes: a paragraph or several, as plain text, shown after the summary.
+        figures: in order, those of both kinds of page; a file that cannot be read is named in its place.
+        notes: a paragraph or several, as plain text, shown on the first screen. They are not looked into.
         results_path: where the reader finds results.json, as it should be printed.
-        configs: (what it is of, the resolved configuration as text) of stages, shown folded up at the end.
+        configs: (what it is of, the resolved configuration as text) of stages, shown folded up at the end. They are
+            not looked into.
+        shareable: whether to leave out the figures that show real images or name cases, cases' names and the command.
 
     Returns:
         The path written.
@@ -42,18 +87,75 @@ def write_report(
     Raises:
         OSError: the page cannot be written.
     """
-    report = Report(results, figures, [notes] if isinstance(notes, str) else list(notes or []), results_path, configs)
-    body = [html for section in SECTIONS if (html := section(report))]
+    notes = [notes] if isinstance(notes, str) else list(notes or [])
+    kept = [figure for figure in figures if figure.pages in ("both", "shareable" if shareable else "full")]
+    shown = without_case_names(results) if shareable else results
+    report = Report(shown, kept, notes, results_path, configs, shareable)
+    sections = [section for make in SECTIONS if (section := make(report)) is not None]
     page = (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        # Belt and braces: even a string that escaped wrongly could load nothing and run nothing.
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
-        "style-src 'unsafe-inline'\">\n"
-        f"<title>{escape(report.name)} · AsynDGAN report</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(body)
-        + "\n</main>\n</body>\n</html>\n"
+        _environment()
+        .get_template("page.html")
+        .render(
+            name=report.name,
+            shareable=shareable,
+            shows_cases=any(figure.pages == "full" for figure in kept),
+            shows_label_maps=any(figure.group == "synthesis" for figure in kept),
+            other_page=SHAREABLE_PAGE,
+            first=first_screen(report),
+            sections=sections,
+        )
     )
     with atomic_path(path) as temporary:
         temporary.write_bytes(page.encode("utf-8", errors="replace"))
     return Path(path)
+
+
+def render_section(section: Section) -> str:
+    """The content of a section as HTML, without its heading."""
+    return _environment().get_template(section.template).render(content=section.content)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["unbroken"] = unbroken
+    environment.filters["css_name"] = lambda text: re.sub(r"[^a-z0-9]+", "-", text.lower())
+    return environment
+
+
+def unbroken(heading: str) -> str:
+    """A column's heading, which wraps between words, but not before a unit or an arrow, nor within "Real-All"."""
+    heading = re.sub(r" (?=[(↑↓])", "\N{NO-BREAK SPACE}", heading)
+    return re.sub(r"\b(Real|Syn)-All", "\\1\N{NON-BREAKING HYPHEN}All", heading)
+
+
+def _read_results(path: Path) -> Mapping[str, Any]:
+    require_file(path, "a run writes it after each setting that it has finished")
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: cannot be read, expected the results of a run in JSON ({error})") from error
+    if not isinstance(results, Mapping):
+        raise ValueError(f"{path}: expected a mapping, the results of a run")
+    return results
+
+
+def _configs(folder: Path, results: Mapping[str, Any], shareable: bool) -> list[tuple[str, str]]:
+    """The configuration that AsynDGAN's generator was trained with, without what only says where files lie."""
+    seed = next(iter(results.get("seeds") or []), 0)
+    path = folder / f"seed_{seed}" / "asyndgan" / "gan" / "config.yaml"
+    if not path.is_file():
+        return []
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read, expected a configuration in YAML ({error})") from error
+    kept = {key: value for key, value in (config or {}).items() if key not in _PLACES}
+    text = yaml.safe_dump(without_paths(kept) if shareable else kept, sort_keys=False, width=100)
+    return [(f"Configuration of AsynDGAN's training, seed {seed}", text)]

@@ -9,9 +9,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from .display_names import get_metric
 from .drawing import INK, MUTED, PALETTE, RULE, literal, save_figure
 from .formats import as_number, human_bytes
-from .names import get_metric
 from .scores import key_metric, mean_and_std, seed_count
 
 __all__ = ["price_figure", "price_row", "price_table"]

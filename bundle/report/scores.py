@@ -9,8 +9,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .display_names import METRICS, SETTINGS, get_metric, natural
 from .formats import as_number
-from .names import METRICS, SETTINGS, get_metric, natural
 from .untrained import is_untrained
 
 

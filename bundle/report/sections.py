@@ -1,27 +1,24 @@
-"""The sections of a report's page: each a function from a `Report` to HTML, empty where there is nothing to say."""
+"""What a report's page says, section by section, as data: the templates give it its form."""
 
 from __future__ import annotations
 
-import base64
 import math
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from html import escape
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from .attendance import attendance
 from .claims import verdicts
-from .formats import DASH, as_number, count, human_bytes, human_seconds
-from .names import SETTINGS, display_name
-from .quality import COLUMNS, quality_section
-from .render import plain_html_table, to_html
+from .display_names import SETTINGS, display_name
+from .formats import DASH, as_number, count, human_bytes, human_seconds, listed
+from .image_quality import COLUMNS, image_quality
+from .page_figures import GROUPS, PageFigure
+from .result_in_words import what_is_claimed, what_it_says, what_was_done
+from .result_tables import comparison_tables, made_with, score_tables
 from .scores import block, case_count, is_synthesis_only, metric_names, order_settings, sites
-from .summary import what_is_claimed, what_it_says, what_was_done
 from .synthesis_only import HEADING, LEGEND, MEANINGS
-from .tables import comparison_tables, made_with, score_tables
+from .table import Row, Table
 
 
 @dataclass(frozen=True)
@@ -30,251 +27,282 @@ class Report:
 
     Attributes:
         results: contents of results.json; any block may be missing.
-        figures: (title, caption, PNG file) in order.
+        figures: in order; those of the other kind of page are left out already.
         notes: paragraphs of plain text.
         results_path: where the reader finds results.json, as it should be printed.
         configs: (what it is of, the resolved configuration as text) of stages.
+        shareable: whether the page may be passed on.
     """
 
     results: Mapping[str, Any]
-    figures: Sequence[tuple[str, str, str | os.PathLike[str]]] = ()
+    figures: Sequence[PageFigure] = ()
     notes: Sequence[str] = ()
     results_path: str = "results.json"
     configs: Sequence[tuple[str, str]] = ()
+    shareable: bool = False
 
     @property
     def name(self) -> str:
         """What the run is called."""
         return str(self.results.get("name") or self.results.get("task") or "run")
 
-
-def opening(report: Report) -> str:
-    """Title, facts, what was done and what came out."""
-    return "\n".join(
-        [
-            f"<h1>{escape(report.name)}</h1>",
-            '<p class="subtitle">Distributed synthetic learning (AsynDGAN): results of one run</p>',
-            _facts(report.results),
-            f"<p>{escape(what_was_done(report.results))}</p>",
-            f"<p>{what_it_says(report.results)}</p>",
-            *(f"<p>{escape(str(paragraph))}</p>" for paragraph in report.notes),
-        ]
-    )
+    def figures_of(self, group: str) -> list[PageFigure]:
+        return [figure for figure in self.figures if figure.group == group]
 
 
-def _facts(results: Mapping[str, Any]) -> str:
+@dataclass(frozen=True)
+class Section:
+    """A folded part of the page.
+
+    Attributes:
+        name: of its anchor.
+        title: its heading.
+        shows: one line, which stands under the heading also while it is folded.
+        template: the file in ``templates/`` that shows the content.
+        content: what the template needs.
+    """
+
+    name: str
+    title: str
+    shows: str
+    template: str
+    content: Mapping[str, Any] = field(default_factory=dict)
+
+
+def first_screen(report: Report) -> dict[str, Any]:
+    """What everybody reads: the result in a sentence, the table of settings, synthesis beside real."""
+    results = report.results
+    tables = score_tables(results) if order_settings(results) else []
+    headline, _ = what_it_says(results)
+    return {
+        "facts": _facts(results),
+        "headline": headline,
+        "notes": [str(paragraph) for paragraph in report.notes],
+        "heading": HEADING if is_synthesis_only(results) else "Segmentation on held-out real cases",
+        "table": tables[0] if tables else None,
+        "figures": report.figures_of("first"),
+    }
+
+
+def _facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
     seeds = results.get("seeds") or []
-    return _fact_list(
-        [
-            ("Task", results.get("task")),
-            ("Profile", results.get("profile")),
-            ("Sites", len(sites(results)) or None),
-            ("Test cases", case_count(results) or None),
-            ("Seed" if len(seeds) == 1 else "Seeds", ", ".join(str(seed) for seed in seeds) or None),
-            ("Training time", _duration(results.get("seconds"))),
-            ("Whole run", _duration(results.get("wall_seconds"))),
-        ]
-    )
+    facts = [
+        ("Task", results.get("task")),
+        ("Profile", results.get("profile")),
+        ("Sites", len(sites(results)) or None),
+        ("Test cases", case_count(results) or None),
+        ("Seed" if len(seeds) == 1 else "Seeds", ", ".join(str(seed) for seed in seeds) or None),
+        ("Training time", _duration(results.get("seconds"))),
+        ("Whole run", _duration(results.get("wall_seconds"))),
+    ]
+    return [(name, str(value)) for name, value in facts if value not in (None, "")]
 
 
 def _duration(seconds: Any) -> str | None:
     return None if seconds is None else human_seconds(seconds)
 
 
-def _fact_list(facts: Sequence[tuple[str, Any]]) -> str:
-    cells = [
-        f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}</dd></div>"
-        for name, value in facts
-        if value not in (None, "")
+def in_words(report: Report) -> Section:
+    """What was done, what came out, and what the settings are."""
+    synthesis_only = is_synthesis_only(report.results)
+    headline, rest = what_it_says(report.results)
+    content = {
+        "done": what_was_done(report.results),
+        "headline": headline,
+        "rest": rest,
+        "heading": LEGEND if synthesis_only else "What each segmentation model was trained on",
+        "settings": _meanings(report.results),
+    }
+    shows = "The question, the result in full, and what each setting stands for."
+    return Section("in-words", "What was done, and what came out", shows, "in_words.html", content)
+
+
+def _meanings(results: Mapping[str, Any]) -> list[tuple[str, str]]:
+    kinds = dict.fromkeys(setting.partition("/")[0] for setting in order_settings(results))
+    other = MEANINGS if is_synthesis_only(results) else {}
+    return [
+        (SETTINGS[kind][0].replace("{site}", "SITE"), other.get(kind, SETTINGS[kind][1]))
+        for kind in kinds
+        if kind in SETTINGS
     ]
-    return f'<dl class="facts">{"".join(cells)}</dl>' if cells else ""
 
 
-def scores(report: Report) -> str:
-    """The table of settings and metrics, and what the settings are."""
-    tables = score_tables(report.results) if order_settings(report.results) else []
-    heading = HEADING if is_synthesis_only(report.results) else "Segmentation on held-out real cases"
-    return "\n".join(
-        [
-            f"<h2>{heading}</h2>",
-            "\n".join(map(to_html, tables)) or '<p class="note">No results yet.</p>',
-            _legend(report.results),
-        ]
-    )
-
-
-def _legend(results: Mapping[str, Any]) -> str:
-    kinds = list(dict.fromkeys(setting.partition("/")[0] for setting in order_settings(results)))
-    entries = []
-    for kind in kinds:
-        if kind in SETTINGS:
-            name, meaning = SETTINGS[kind]
-            if is_synthesis_only(results):
-                meaning = MEANINGS.get(kind, meaning)
-            name = name.replace("{site}", "SITE")
-            entries.append(f"<div><dt>{escape(name)}</dt><dd>{escape(meaning)}</dd></div>")
-    if not entries:
-        return ""
-    heading = LEGEND if is_synthesis_only(results) else "What each segmentation model was trained on"
-    return (
-        f"<h3>{heading}</h3>"
-        f'<dl class="legend">{"".join(entries)}</dl>'
-        '<p class="note">The page measures what synthetic images are good for. '
-        "It does not measure how much they reveal about the real ones.</p>"
-    )
-
-
-def quality(report: Report) -> str:
-    """The synthetic images themselves; where the table of scores has them already and they are none, nothing."""
-    if is_synthesis_only(report.results) and not set(COLUMNS) & set(metric_names(report.results)):
-        return ""
-    return quality_section(report.results)
-
-
-def claims(report: Report) -> str:
+def claims(report: Report) -> Section | None:
     """Whether what the paper claims holds in this run."""
     found = verdicts(report.results)
     if not found:
-        return ""
-    entries = []
-    for verdict in found:
-        words = f"{verdict.found}. {verdict.certainty}".strip()
-        mark, answer = ("holds", "holds in this run") if verdict.holds else ("fails", "does not hold in this run")
-        entries.append(
-            f'<div class="{mark}"><dt>{escape(verdict.claim.meaning)}: <em>{answer}</em></dt>'
-            f"<dd>{escape(verdict.asked)}. {escape(words)}</dd></div>"
-        )
-    return (
-        "<h2>Does the paper's claim hold here?</h2>"
-        f"<p>{what_is_claimed(report.results)} Absolute figures depend on how large a run is, so the claims are held "
-        "against ratios within this run. The limits, where the paper has words, were set before the run.</p>"
-        f'<dl class="claims">{"".join(entries)}</dl>'
+        return None
+    held = sum(verdict.holds for verdict in found)
+    return Section(
+        "claims",
+        "Does the paper's claim hold here?",
+        f"{held} of {count(len(found), 'claim')} that this run can judge {'holds' if held == 1 else 'hold'}.",
+        "claims.html",
+        {"claim": what_is_claimed(report.results), "verdicts": found},
     )
 
 
-def certainty(report: Report) -> str:
+def certainty(report: Report) -> Section | None:
     """Intervals over patients and paired tests."""
     tables = comparison_tables(report.results)
     if not tables:
-        return ""
-    return (
-        "<h2>How sure are these numbers?</h2>"
-        "<p>With few patients much depends on which ones were held out. An interval says between which values the "
-        "mean moves when patients are drawn again from these; with a dozen it is rather too narrow than too wide. "
-        "p says how often chance alone would make AsynDGAN and a setting differ as consistently over the same cases: "
-        "small means that the two differ, large that this run cannot tell them apart. Neither knows what another "
-        "training with another seed would give; the ± in the table above is about that.</p>"
-        + "\n".join(map(to_html, tables))
+        return None
+    shows = "Intervals over patients, and AsynDGAN tested against each setting."
+    return Section("certainty", "How sure are these numbers?", shows, "certainty.html", {"tables": tables})
+
+
+def score_details(report: Report) -> Section | None:
+    """Scores of single classes, of groups of cases, and case by case."""
+    tables = score_tables(report.results)[1:] if order_settings(report.results) else []
+    figures = report.figures_of("cases")
+    parts = [table.title.lower() for table in tables] + ["every case"] * bool(figures)
+    if not parts:
+        return None
+    shows = f"The scores apart, for {listed(parts)}."
+    return Section(
+        "scores", "Scores in detail", shows, "tables_and_figures.html", {"tables": tables, "figures": figures}
     )
 
 
-def pictures(report: Report) -> str:
-    """All figures, embedded; a file that cannot be read is named in its place."""
-    if not report.figures:
-        return ""
-    return "\n".join(["<h2>Figures</h2>", *(_figure(*figure) for figure in report.figures)])
+def segmentations(report: Report) -> Section | None:
+    """Segmentations on real images."""
+    shows = "The worst, a typical and the best case of every setting, outlined on the real image."
+    return _of_figures(report, "segmentations", "Segmentations of held-out cases", shows)
 
 
-def _figure(title: str, caption: str, path: str | os.PathLike[str]) -> str:
-    try:
-        data = base64.b64encode(Path(path).read_bytes()).decode("ascii")
-        picture = f'<img alt="{escape(title)}" src="data:image/png;base64,{data}">'
-        picture = f'<div class="scroll" tabindex="0">{picture}</div>'
-    except OSError:
-        # A report on a long run is worth having without one of its pictures.
-        picture = f'<p class="missing">This figure is missing: {escape(Path(path).name)}</p>'
-    note = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return f"<figure><h3>{escape(title)}</h3>{picture}{note}</figure>"
+def synthesis(report: Report) -> Section | None:
+    """What the generators drew."""
+    real = "" if report.shareable else ", and the real images"
+    return _of_figures(
+        report, "synthesis", "Synthetic images", f"Label maps, what the generators drew on them{real}, site by site."
+    )
 
 
-def wire(report: Report) -> str:
+def neighbours(report: Report) -> Section | None:
+    """Real images that are nearest to synthetic ones."""
+    shows = "The synthetic images that come nearest to a training image, beside that image."
+    return _of_figures(report, "neighbours", "Nearest training images", shows)
+
+
+def others(report: Report) -> Section | None:
+    """Figures that belong to no other section."""
+    figures = [figure for figure in report.figures if figure.group not in GROUPS]
+    shows = f"{count(len(figures), 'figure')}."
+    return Section("figures", "Figures", shows, "tables_and_figures.html", {"figures": figures}) if figures else None
+
+
+def _of_figures(report: Report, group: str, title: str, shows: str) -> Section | None:
+    figures = report.figures_of(group)
+    return Section(group, title, shows, "tables_and_figures.html", {"figures": figures}) if figures else None
+
+
+def quality(report: Report) -> Section | None:
+    """The synthetic images themselves; where the table of scores has them already and they are none, nothing."""
+    if is_synthesis_only(report.results) and not set(COLUMNS) & set(metric_names(report.results)):
+        return None
+    found = image_quality(report.results)
+    shows = "How near synthetic images are to real ones, and whether they are copies."
+    return Section("quality", "Image quality", shows, "quality.html", found) if found else None
+
+
+def traffic(report: Report) -> Section | None:
     """Bytes between the server and the sites."""
     found = block(report.results, "wire")
     if not found:
-        return ""
+        return None
     steps = as_number(found.get("steps"))
-    per_site = block(found, "per_site")
-    traffic = [(site, (sent or {}).get("to"), (sent or {}).get("from")) for site, sent in sorted(per_site.items())]
+    sent = [
+        (site, (of or {}).get("to"), (of or {}).get("from")) for site, of in sorted(block(found, "per_site").items())
+    ]
     total = "bytes_to_sites" in found or "bytes_from_sites" in found
     if total:
-        traffic.append(("All sites", found.get("bytes_to_sites"), found.get("bytes_from_sites")))
+        sent.append(("All sites", found.get("bytes_to_sites"), found.get("bytes_from_sites")))
     rows = []
-    for name, to, back in traffic:
-        sent, received = as_number(to), as_number(back)
-        step = (human_bytes(sent / steps), human_bytes(received / steps)) if steps > 0 else (DASH, DASH)
-        rows.append((name, *step, human_bytes(sent), human_bytes(received), human_bytes(sent + received)))
-    codec = f" ({escape(str(found['codec']))})" if found.get("codec") else ""
+    for number, (name, to, back) in enumerate(sent, start=1):
+        there, here = as_number(to), as_number(back)
+        step = (human_bytes(there / steps), human_bytes(here / steps)) if steps > 0 else (DASH, DASH)
+        cells = (*step, human_bytes(there), human_bytes(here), human_bytes(there + here))
+        rows.append(Row(name, cells, "total" if total and number == len(sent) else ""))
     over = f" over {count(int(steps), 'step')}" if steps > 0 else ""
     seeds = report.results.get("seeds") or []
-    over += f" with seed {escape(str(seeds[0]))}" if len(seeds) > 1 else ""
+    over += f" with seed {seeds[0]}" if len(seeds) > 1 else ""
+    codec = f" ({found['codec']})" if found.get("codec") else ""
     headings = ("Site", "To site / step", "From site / step", "To site", "From site", "Both ways")
-    return (
-        "<h2>What crosses between server and sites</h2>"
-        f"<p>In a step the server sends each site synthetic images; the site returns the gradient of its loss for "
-        f"them, the losses and the next label maps. These are the bytes of all messages in AsynDGAN's "
-        f"training{over}, as encoded for a network{codec}. Where all sites ran in one process, they are what would "
-        "have crossed.</p>" + plain_html_table(headings, rows, total)
+    return Section(
+        "traffic",
+        "What crosses between server and sites",
+        f"{rows[-1].cells[-1]} in AsynDGAN's training{over}, by site and direction." if total else "Bytes by site.",
+        "traffic.html",
+        {"over": over, "codec": codec, "table": Table("", headings, tuple(rows))},
     )
 
 
-def who_answered(report: Report) -> str:
+def who_answered(report: Report) -> Section | None:
     """Which sites took part in AsynDGAN's training."""
-    return attendance(report.results)
+    table = attendance(report.results)
+    shows = "For each site how many steps it answered, failed or missed."
+    return Section("sites", "Which sites answered", shows, "sites.html", {"table": table}) if table.rows else None
 
 
-def training(report: Report) -> str:
-    """Steps and times of the generators."""
+def training(report: Report) -> Section | None:
+    """Steps, times and losses of the generators."""
     runs = block(report.results, "train")
     rows = []
     for setting in order_settings({"settings": runs}):
         run = block(runs, setting)
         steps = as_number(run.get("steps"))
         cells = (f"{int(steps):,}" if math.isfinite(steps) else DASH, human_seconds(run.get("seconds_per_step")))
-        rows.append((display_name(setting), *cells, human_seconds(run.get("seconds"))))
+        rows.append(Row(display_name(setting), (*cells, human_seconds(run.get("seconds")))))
     several = ["Steps and times are means over seeds."] if rows and len(report.results.get("seeds") or []) > 1 else []
-    sentences = " ".join(made_with(report.results) + several)
-    words = f"<p>{escape(sentences)}</p>" if sentences else ""
-    if not rows and not words:
-        return ""
-    table = plain_html_table(("Generator", "Steps", "Time / step", "Time"), rows) if rows else ""
-    return "<h2>Training</h2>" + words + table
+    sentences, figures = made_with(report.results) + several, report.figures_of("losses")
+    if not rows and not sentences and not figures:
+        return None
+    tables = [Table("", ("Generator", "Steps", "Time / step", "Time"), tuple(rows))] if rows else []
+    content = {"sentences": sentences, "tables": tables, "figures": figures}
+    shows = "Steps and times of the generators" + (", and their losses." if figures else ".")
+    return Section("training", "Training", shows, "tables_and_figures.html", content)
 
 
 _HARDWARE = (("cpu", "CPU"), ("cores", "Cores"), ("memory_gib", "Memory"), ("device", "Device"))
 
 
-def origin(report: Report) -> str:
+def origin(report: Report) -> Section:
     """Command, hardware and where the numbers are."""
-    parts = ["<h2>Where this comes from</h2>"]
-    if report.results.get("command"):
-        # A line breaks between words, never inside an option.
-        words = re.split(r"(\s+)", str(report.results["command"]))
-        spans = "".join(w if not w or w.isspace() else f"<span>{escape(w)}</span>" for w in words)
-        parts.append(f"<p>Command:</p><pre>{spans}</pre>")
     hardware = dict(block(report.results, "hardware"))
-    rows = []
+    facts = []
     for name, label in _HARDWARE:
         value = hardware.pop(name, None)
         if value is not None:
             memory = as_number(value)
-            rows.append((label, f"{memory:.4g} GiB" if name == "memory_gib" and memory == memory else str(value)))
-    parts.append(_fact_list(rows + [(str(name), value) for name, value in hardware.items()]))
-    parts.append(f"<p>All numbers, with every case and seed: <code>{escape(report.results_path)}</code></p>")
-    for title, text in report.configs:
-        parts.append(f"<details><summary>{escape(title)}</summary><pre>{escape(text)}</pre></details>")
-    return "".join(parts)
+            facts.append((label, f"{memory:.4g} GiB" if name == "memory_gib" and memory == memory else str(value)))
+    facts += [(str(name), str(value)) for name, value in hardware.items() if value not in (None, "")]
+    content = {
+        # a line breaks between words, never inside an option
+        "command": re.findall(r"\s+|\S+", str(report.results.get("command") or "")),
+        "facts": facts,
+        "results_path": report.results_path,
+        "configs": report.configs,
+    }
+    parts = (
+        ["command"] * bool(content["command"]) + ["hardware"] * bool(facts) + ["configuration"] * bool(report.configs)
+    )
+    shows = f"{', '.join(parts).capitalize()}, and where all numbers are." if parts else "Where all numbers are."
+    return Section("origin", "Where this comes from", shows, "origin.html", content)
 
 
-SECTIONS: list[Callable[[Report], str]] = [
-    opening,
-    scores,
+SECTIONS: list[Callable[[Report], Section | None]] = [
+    in_words,
     claims,
     certainty,
+    score_details,
+    segmentations,
+    synthesis,
     quality,
-    pictures,
-    wire,
+    neighbours,
+    traffic,
     who_answered,
     training,
+    others,
     origin,
 ]
-"""The page, from top to bottom."""
+"""Below the first screen, from top to bottom; one that has nothing to say is left out."""

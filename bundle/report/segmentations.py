@@ -11,9 +11,9 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from .contours import REFERENCE_WIDTH, check_masks, draw_outline, draw_segmentation, outline_legend
+from .display_names import display_name
 from .drawing import MUTED, TRUTH_COLOUR, draw_image, image_rgb, place_axes, place_text, placeholder, save_figure
 from .formats import as_number
-from .names import display_name
 from .scores import order_settings
 
 

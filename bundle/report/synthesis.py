@@ -32,9 +32,9 @@ def synthesis_grid(
     *,
     labels: Sequence[str] | None = None,
     outline: bool = False,
-    triplets_per_line: int | None = None,
+    real: bool = True,
 ) -> None:
-    """For every site, triplets *condition · synthetic · real*.
+    """For every site, *condition · synthetic · real* of some samples.
 
     Args:
         rows: one mapping per site: ``{"site": str, "samples": [{"condition": CxHxW in {0, 1},
@@ -44,7 +44,7 @@ def synthesis_grid(
         path: PNG file to write.
         labels: what the channels of the condition mean, for a legend; None: no legend.
         outline: whether the last channel of a condition is an outline that contains the others, drawn in grey.
-        triplets_per_line: triplets beside each other; None: 3 where the samples divide by 3, else at most 2.
+        real: whether the real images are drawn; without them nothing of ``rows`` that is real is looked at.
 
     Raises:
         ValueError: an array has the wrong number of dimensions.
@@ -54,27 +54,26 @@ def synthesis_grid(
         placeholder("no samples", path)
         return
     most = max(len(row["samples"]) for row in rows)
-    across = triplets_per_line or (3 if most % 3 == 0 else min(most, 2))
-    across = max(1, min(across, most))
+    across = 3 if most % 3 == 0 else min(most, 2)
     lines = [math.ceil(len(row["samples"]) / across) for row in rows]
-    parts = ("condition", "synthetic", "real")
+    parts = ("condition", "synthetic", "real") if real else ("condition", "synthetic")
     first = next((s[p] for row in rows for s in row["samples"] for p in parts if s.get(p) is not None), None)
     height, width = np.shape(first)[-2:] if first is not None else (1, 1)
 
-    panel, gap, triplet_gap, block_gap = 1.3, 0.05, 0.2, 0.16
+    panel, gap, sample_gap, block_gap = 1.3, 0.05, 0.2, 0.16
     tall = panel * height / width
     margin, head = 0.36, 0.34
     foot = 0.1 + 0.24 * math.ceil(len(labels) / 4) if labels else 0.0
-    triplet = 3 * panel + 2 * gap
+    breadth = len(parts) * (panel + gap) - gap
     figure = Figure(
         figsize=(
-            margin + across * triplet + (across - 1) * triplet_gap,
+            margin + across * breadth + (across - 1) * sample_gap,
             head + sum(lines) * (tall + gap) + (len(rows) - 1) * block_gap + foot,
         )
     )
     for column in range(across):
         for part, heading in enumerate(parts):
-            centre = margin + column * (triplet + triplet_gap) + part * (panel + gap) + panel / 2
+            centre = margin + column * (breadth + sample_gap) + part * (panel + gap) + panel / 2
             bold = "bold" if heading == "synthetic" else "normal"
             place_text(figure, centre, head - 0.1, heading, ha="center", va="bottom", fontsize=11, weight=bold)
     top = head
@@ -89,7 +88,7 @@ def synthesis_grid(
                 continue
             line, column = divmod(number, across)
             for part, key in enumerate(parts):
-                left = margin + column * (triplet + triplet_gap) + part * (panel + gap)
+                left = margin + column * (breadth + sample_gap) + part * (panel + gap)
                 array = sample.get(key)
                 axes = place_axes(figure, left, top + line * (tall + gap), panel, tall)
                 if array is None:

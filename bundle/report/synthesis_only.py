@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from html import escape
 from typing import Any
 
+from .display_names import display_name, get_metric
 from .formats import count, listed
-from .names import display_name, get_metric
 from .scores import best_subset, key_metric, mean_and_std, ratio_to_reference, seed_count, sites
 
+NOT_YET = "AsynDGAN has not been scored yet, so the comparison is still open; the table shows what is there."
 HEADING = "Synthetic data against held-out real data"
 LEGEND = "What each generator was trained on"
 CLAIM = (
@@ -36,12 +36,12 @@ def what_was_done(results: Mapping[str, Any]) -> str:
     )
 
 
-def what_it_says(results: Mapping[str, Any]) -> str:
-    """The results in words, as HTML: the headline in bold, then what it compares with."""
+def what_it_says(results: Mapping[str, Any]) -> tuple[str, str]:
+    """The result in one sentence, and then what it compares with."""
     key = key_metric(results)
     mean, _ = mean_and_std(results, "asyndgan", key) if key else (math.nan, math.nan)
     if math.isnan(mean):
-        return "AsynDGAN has not been scored yet, so the comparison is still open; the table shows what is there."
+        return NOT_YET, ""
     metric = get_metric(key, results)
     unit = f" {metric.unit}" if metric.unit else ""
     text = f"AsynDGAN's synthetic data reached a {metric.label} of {metric.format(mean)}{unit}"
@@ -61,4 +61,4 @@ def what_it_says(results: Mapping[str, Any]) -> str:
     rest += (
         f"Numbers are means over {seeds} runs with different seeds." if seeds > 1 else "All of this is from one seed."
     )
-    return f"<strong>{escape(headline)}</strong> {escape(rest)}"
+    return headline, rest

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from .display_names import display_name
 from .formats import as_number, listed
-from .names import display_name
 
 LEARNED = 1 / 3
 """Share of its first training loss that a segmenter has to lose. A learning rate that ends at 0 flattens every curve,

@@ -136,14 +136,13 @@ class Experiment(Stages):
         seeds: seeds of the runs; generator and segmenter share them.
         settings: names of settings, or of kinds: ``real_subset`` for that of every site. None for all of the task's.
         command: the command line that reproduces the run, for the report.
-        started: when the command began, by ``time.monotonic()``: what it imports and checks belongs to the run. None
-            for what takes no part in its time, such as another report.
+        started: when the command began, by ``time.monotonic()``: what it imports and checks belongs to the run.
     """
 
     seeds: Sequence[int] = (0,)
     settings: Sequence[str] | None = None
     command: str = ""
-    started: float | None = field(default_factory=time.monotonic)
+    started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -278,9 +277,7 @@ class Experiment(Stages):
         return results
 
     def with_time_until_now(self, results: Mapping[str, Any]) -> dict:
-        """The results with the time of the whole run until now, written into ``results.json``, if time counts."""
-        if self.started is None:
-            return dict(results)
+        """The results with the time of the whole run until now, written into ``results.json``."""
         seconds = self._wall_seconds()
         updated = dict(results) | ({} if seconds is None else {"wall_seconds": seconds})
         write_json(Path(self.run_dir) / "results.json", updated)

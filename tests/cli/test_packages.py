@@ -14,10 +14,10 @@ def test_what_is_installed_is_what_there_is():
     others = {
         p.relative_to(ROOT) for p in (ROOT / "bundle").rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")
     }
-    listed = {p.relative_to(ROOT) for p in (ROOT / "bundle" / "sharing").glob("templates/*")}
-    assert setuptools["package-data"]["bundle.sharing"] == ["templates/*"]
-    assert setuptools["package-data"]["bundle"] == ["py.typed"]
-    assert others == listed | {Path("bundle/py.typed")}, "files that setuptools leaves out"
+    data = {name: globs for name, globs in setuptools["package-data"].items() if name != "bundle.configs"}
+    folders = {ROOT.joinpath(*name.split(".")): globs for name, globs in data.items()}
+    listed = {p.relative_to(ROOT) for folder, globs in folders.items() for one in globs for p in folder.glob(one)}
+    assert others == listed, "files that setuptools leaves out"
 
 
 def test_the_command_is_installed():

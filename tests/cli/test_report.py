@@ -22,7 +22,6 @@ def test_the_page_is_written_again_and_no_number_changes(finished, tmp_path, cap
     folder = shutil.copytree(finished[0], tmp_path / "moved")
     before = (folder / "results.json").read_bytes()
     page = (folder / "report.html").read_text(encoding="utf-8")
-    shutil.rmtree(folder / "figures")
     (folder / "report.html").unlink()
     assert main(["report", folder]) == 0
     assert f"report: {folder / 'report.html'}" in capsys.readouterr().out
@@ -49,6 +48,16 @@ def test_stages_one_by_one_leave_what_a_run_does(finished, tmp_path, capsys):
 def test_a_folder_without_a_run(tmp_path, capsys):
     assert main(["report", tmp_path]) == 2
     assert "results.json is missing: asyndgan run writes it" in capsys.readouterr().err
-    (tmp_path / "results.json").write_text('{"command": "python train.py"}', encoding="utf-8")
+    (tmp_path / "results.json").write_text('{"command": "asyndgan run"}', encoding="utf-8")
     assert main(["report", tmp_path]) == 2
-    assert "command: expected asyndgan run ..., got 'python train.py'" in capsys.readouterr().err
+    assert "results.json" in capsys.readouterr().err
+
+
+def test_a_page_to_pass_on_names_no_case(finished, tmp_path):
+    folder = shutil.copytree(finished[0], tmp_path / "moved")
+    (folder / "report_shareable.html").unlink()
+    assert main(["report", folder, "--shareable"]) == 0
+    page = (folder / "report_shareable.html").read_text(encoding="utf-8")
+    cases = json.loads((folder / "results.json").read_text("utf-8"))["settings"]["real_all"]["dice"]["per_case"]
+    assert cases
+    assert not [case for case in cases if case in page]

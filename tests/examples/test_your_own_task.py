@@ -8,8 +8,8 @@ from pathlib import Path
 import yaml
 from one_process import one_thread
 
+from bundle.cli.main import main
 from bundle.data.datalist import load_datalist
-from scripts import prepare_data, run_experiments
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "your_own_task"
@@ -27,13 +27,13 @@ def test_images_of_three_hospitals_become_a_report(tmp_path, tiny_sizes):
     subprocess.run([sys.executable, *words], check=True, capture_output=True)
     words = ["images", str(source), "--output", str(data), "--sites", "table", "--table", str(source / "cases.csv")]
     words += ["--modalities", "xray", "--labels", "0=background", "1=lung", "2=heart"]
-    assert prepare_data.main(words) == 0
+    assert main(["prepare", *words]) == 0
     assert list(load_datalist(data).sites) == ["North", "South", "West"]
 
     words = ["--task", str(EXAMPLE / "xray.yaml"), "--dataset_dir", str(data), "--run_dir", str(run_dir)]
     words += ["--profile", "demo", "--settings", "asyndgan", "--set"]
     with one_thread():
-        assert run_experiments.main(words + [f"{key}={value}" for key, value in tiny_sizes.items()]) == 0
+        assert main(["run", *words, *[f"{key}={value}" for key, value in tiny_sizes.items()]]) == 0
     results = json.loads((run_dir / "results.json").read_text(encoding="utf-8"))
     assert results["task"] == "xray"
     scores = results["settings"]["asyndgan"]

@@ -1,5 +1,6 @@
 """What is submitted again and what is not, against a FLARE server that is a script."""
 
+import math
 import re
 import sys
 import textwrap
@@ -312,7 +313,7 @@ def test_a_training_says_how_far_it_is(tmp_path, caplog):
     ]
 
 
-@pytest.mark.parametrize(("report", "lines"), [(None, 0), (1000, 1), (5, 3)])
+@pytest.mark.parametrize(("report", "lines"), [(math.inf, 0), (1000, 1), (5, 3)])
 def test_between_checkpoints_it_says_so_every_now_and_then(tmp_path, caplog, report, lines):
     caplog.set_level("INFO")
     server = Server([*[("RUNNING", about(step, 0)) for step in range(1, 15)], DONE])

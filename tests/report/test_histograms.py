@@ -35,6 +35,16 @@ def test_the_weights_of_the_data_are_shares(tmp_path):
     assert drawn[0] == drawn[1] != drawn[2]
 
 
+def test_without_the_outline_the_data_are_not_drawn(tmp_path):
+    values = np.random.default_rng(0).normal(size=400)
+    data = np.concatenate([values, values + 3])
+    histogram_row(make_panels(values), data, tmp_path / "a.png", outline=False)
+    histogram_row(make_panels(values), np.concatenate([data, data]), tmp_path / "b.png", outline=False)
+    histogram_row(make_panels(values), data, tmp_path / "c.png")
+    drawn = [(tmp_path / f"{name}.png").read_bytes() for name in "abc"]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
 def test_nothing_to_draw(tmp_path):
     with pytest.raises(ValueError, match="at least one panel"):
         histogram_row({}, np.ones(3), tmp_path / "a.png")

@@ -1,11 +1,25 @@
 import base64
+import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+import yaml
 
-from bundle.report import compute_statistics, human_bytes, human_seconds, synthesis_grid, write_report
+from bundle.report import (
+    PageFigure,
+    compute_statistics,
+    human_bytes,
+    human_seconds,
+    make_report,
+    synthesis_grid,
+    write_figure_list,
+    write_report,
+)
+from bundle.report.page import unbroken
+from bundle.report.page_figures import read_figures
 
 EVIL = '"><script>alert(1)</script><img src=http://evil.example/x onerror=alert(2)>'
 
@@ -81,7 +95,7 @@ def png(tmp_path):
 
 def test_the_page_says_what_the_results_say(tmp_path, png):
     path = write_report(
-        tmp_path / "out" / "report.html", make_results(), [("Grid", "A caption.", png)], notes="A note."
+        tmp_path / "out" / "report.html", make_results(), [PageFigure(png, "Grid", "A caption.")], notes="A note."
     )
     page = read(path)
     assert page.open == []
@@ -121,13 +135,13 @@ def test_claims_intervals_and_configuration_are_on_the_page(tmp_path):
 
 
 def test_the_page_needs_nothing_from_outside(tmp_path, png):
-    path = write_report(tmp_path / "report.html", make_results(), [("Grid", "", png)])
+    path = write_report(tmp_path / "report.html", make_results(), [PageFigure(png, "Grid")])
     text = path.read_text(encoding="utf-8")
     assert not re.search(r"https?://|@import|url\(", text)
     assert str(tmp_path) not in text
     for tag, attrs in read(path).tags:
         assert tag not in ("script", "link", "iframe", "object")
-        assert "href" not in attrs
+        assert attrs.get("href", "#").startswith("#")
         assert attrs.get("src", "data:").startswith("data:image/png;base64,") or "src" not in attrs
 
 
@@ -141,7 +155,7 @@ def test_malicious_strings_stay_text(tmp_path):
     results["wire"]["codec"] = EVIL
     results["statistics"] = compute_statistics(results)
     results["hardware"] = {"cpu": EVIL, EVIL: EVIL, "memory_gib": EVIL}
-    figures = [(EVIL, EVIL, tmp_path / "absent.png")]
+    figures = [PageFigure(tmp_path / "absent.png", EVIL, EVIL, EVIL, group) for group in ("first", "losses", EVIL)]
     page = read(
         write_report(tmp_path / "r.html", results, figures, notes=[EVIL], results_path=EVIL, configs=[(EVIL, EVIL)])
     )
@@ -198,9 +212,127 @@ def test_where_lower_is_better_the_words_turn_round(tmp_path):
 
 
 def test_a_missing_figure_is_named_and_does_not_stop_the_page(tmp_path):
-    page = read(write_report(tmp_path / "r.html", {}, [("T", "C", tmp_path / "gone.png")]))
+    page = read(write_report(tmp_path / "r.html", {}, [PageFigure(tmp_path / "gone.png", "T", "C")]))
     assert "This figure is missing: gone.png" in page.text
     assert str(tmp_path) not in page.text
+
+
+def test_a_heading_breaks_between_words_only():
+    assert unbroken("HD95 (mm) ↓") == "HD95\N{NO-BREAK SPACE}(mm)\N{NO-BREAK SPACE}↓"
+    assert unbroken("Dice, labelled slices ↑") == "Dice, labelled slices\N{NO-BREAK SPACE}↑"
+    assert unbroken("Dice / Real-All") == "Dice / Real\N{NON-BREAKING HYPHEN}All"
+
+
+def test_tables_have_headings_for_every_row_and_column_and_pictures_a_text(tmp_path, png):
+    results = make_results() | {"quality": {"asyndgan": {"fid": entry(20.0)}}}
+    page = read(write_report(tmp_path / "r.html", results, [PageFigure(png, "Grid", alt="Three squares")]))
+    assert ("html", {"lang": "en"}) in page.tags
+    assert "title" in {tag for tag, _ in page.tags}
+    assert all(attrs.get("scope") in ("row", "col") for tag, attrs in page.tags if tag == "th")
+    assert [attrs["alt"] for tag, attrs in page.tags if tag == "img"] == ["Three squares"]
+    anchors = {attrs.get("id") for _, attrs in page.tags}
+    assert {attrs["href"][1:] for tag, attrs in page.tags if tag == "a"} <= anchors
+    assert len([tag for tag, _ in page.tags if tag == "tr"]) > 10
+    assert [attrs["class"] for tag, attrs in page.tags if tag == "tr" and "best" in attrs.get("class", "")] == [
+        "kind-real-subset best"
+    ]
+
+
+def test_first_comes_the_result_then_the_contents_and_the_rest_is_folded(tmp_path, png):
+    figures = [PageFigure(png, "First look", group="first"), PageFigure(png, "Losses", group="losses")]
+    text = write_report(tmp_path / "r.html", make_results(), figures).read_text(encoding="utf-8")
+    order = ["<h1>", "reached a Dice of 0.671", "<table>", "First look", "Contents", "<details>", "Losses"]
+    places = [text.index(what) for what in order]
+    assert places == sorted(places)
+    assert text.count("<details>") == text.count('class="shows"') == text.count("<li>")
+    assert "<details open" not in text
+
+
+@pytest.fixture
+def run_dir(tmp_path, png):
+    """What a run leaves for its page, with a case that has a name of its own."""
+    folder = tmp_path / "run"
+    (folder / "figures").mkdir(parents=True)
+    results = make_results()
+    for scores in results["settings"].values():
+        scores["dice"]["per_case"] = {"Doe_Jane_1970": [0.5], "Roe^Richard": [0.9]}
+    results["test_patients"] = {"Doe_Jane_1970": "CS/Doe_Jane", "Roe^Richard": "DU/Roe"}
+    results["command"] = "asyndgan run --dataset_dir /home/Doe_Jane_1970"
+    (folder / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    config = {"dataset_dir": "/home/x", "bank": "sub/Doe_Jane_1970.npz", "half": "$@size / 2", "lr": 0.1}
+    config["nested"] = [{"path": "$open('/mnt/Doe_Jane_1970')"}]
+    path = folder / "seed_0" / "asyndgan" / "gan" / "config.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    figures = []
+    for number, pages in enumerate(("full", "shareable", "both")):
+        shutil.copy(png, folder / "figures" / f"{pages}.png")
+        with (folder / "figures" / f"{pages}.png").open("ab") as file:
+            file.write(bytes([number]))  # what comes after the picture is ignored, and tells the files apart
+        figures.append(PageFigure(folder / "figures" / f"{pages}.png", f"A {pages} one", "C.", "", "synthesis", pages))
+    write_figure_list(folder / "figures", figures)
+    assert read_figures(folder / "figures") == figures
+    return folder
+
+
+def embedded(path):
+    return [base64.b64decode(attrs["src"].partition(",")[2])[-1] for tag, attrs in read(path).tags if tag == "img"]
+
+
+def test_the_page_of_a_run_from_what_it_left(run_dir):
+    page = make_report(run_dir)
+    assert page == run_dir / "report.html"
+    assert embedded(page) == [0, 2]
+    text = read(page).text
+    assert "For this house: shows real images and case names." in text
+    assert "asyndgan run --dataset_dir" in text
+    assert "Doe_Jane_1970.npz" in text
+    assert "/home/x" not in text
+
+
+def test_a_page_to_pass_on_has_no_case_and_no_figure_with_real_images(run_dir):
+    page = make_report(run_dir, shareable=True)
+    assert page == run_dir / "report_shareable.html"
+    assert embedded(page) == [1, 2]
+    text = page.read_text(encoding="utf-8")
+    assert "Doe_" not in text
+    assert "Roe" not in text
+    shown = read(page).text
+    assert "May be passed on: no real image, no case name." in shown
+    assert "2 held-out real cases" in shown
+    assert "bank: (path)" in shown
+    assert "half: $@size / 2" in shown
+    # the scores are those of the full page
+    assert re.findall("<td>.*?</td>", text) == re.findall("<td>.*?</td>", make_report(run_dir).read_text("utf-8"))
+
+
+def test_what_is_not_declared_is_not_passed_on(tmp_path, png):
+    page = write_report(tmp_path / "r.html", make_results(), [PageFigure(png, "Grid")], shareable=True)
+    assert embedded(page) == []
+
+
+def test_a_run_that_left_little_or_what_is_damaged(run_dir, tmp_path):
+    shutil.rmtree(run_dir / "seed_0")
+    (run_dir / "figures" / "figures.json").unlink()
+    assert embedded(make_report(run_dir)) == []
+    for text, said in (("{", "in JSON"), ("{}", "expected a list"), ('[{"file": "a.png"}]', "in the field 'title'")):
+        (run_dir / "figures" / "figures.json").write_text(text, encoding="utf-8")
+        with pytest.raises(ValueError, match=rf"figures\.json: .*{said}"):
+            make_report(run_dir)
+    (run_dir / "results.json").write_text("[", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"results\.json: .*in JSON"):
+        make_report(run_dir)
+    with pytest.raises(FileNotFoundError, match=r"results\.json is missing"):
+        make_report(tmp_path)
+
+
+@pytest.mark.parametrize(("field", "value"), [("file", "../../secret.png"), ("pages", "all"), ("alt", None)])
+def test_a_list_of_figures_that_leads_elsewhere(run_dir, field, value):
+    path = run_dir / "figures" / "figures.json"
+    entries = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps([entries[0] | {field: value}]), encoding="utf-8")
+    with pytest.raises(ValueError, match=value or field):
+        make_report(run_dir)
 
 
 @pytest.mark.parametrize(

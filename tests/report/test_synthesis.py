@@ -38,3 +38,14 @@ def test_synthesis_grid_with_gaps(tmp_path, rng):
     check_png(tmp_path / "grid.png")
     synthesis_grid([], tmp_path / "empty.png")
     check_png(tmp_path / "empty.png")
+
+
+def test_without_real_images_they_are_not_even_looked_at(tmp_path, rng):
+    rows = [{"site": "CS", "samples": [sample(rng, 1, 2)] * 2}]
+    synthesis_grid(rows, tmp_path / "grid.png", real=False)
+    for one in rows[0]["samples"]:
+        one["real"] = "no image"
+    synthesis_grid(rows, tmp_path / "again.png", real=False)
+    assert (tmp_path / "again.png").read_bytes() == (tmp_path / "grid.png").read_bytes()
+    with pytest.raises(ValueError):
+        synthesis_grid(rows, tmp_path / "grid.png")

@@ -71,7 +71,7 @@ def test_the_page(tmp_path):
     said = " ".join(text.split())
     assert "W1 of 0.055, 1.10 times the 0.050 of Syn-All" in said
     assert "lower is better" in said
-    assert "Syn-Subset-2, reached 1.500: AsynDGAN&#x27;s is 0.04 times that" in said
+    assert "Syn-Subset-2, reached 1.500: AsynDGAN&#39;s is 0.04 times that" in said
     assert "draw data for 2 sites (2 and 10)." in said
     assert "egmentation" not in said
     assert not [word for word in ("patient", "Test cases", "Image quality") if word in said]

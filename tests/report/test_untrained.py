@@ -9,7 +9,7 @@ from test_page import make_results
 
 from bundle.report import ratio_to_reference, summarize_loss, text_table
 from bundle.report.claims import verdicts
-from bundle.report.summary import what_it_says
+from bundle.report.result_in_words import what_it_says as sentences
 from bundle.report.untrained import is_untrained
 
 RUNS = sorted((Path(__file__).resolve().parents[2] / "docs" / "results").glob("*/results.json"))
@@ -49,6 +49,10 @@ def test_one_seed_is_enough_and_what_is_not_known_is_nothing():
         assert is_untrained({"settings": {"real_all": {"segmenter_loss": losses}}}, "real_all") == expected
     assert not is_untrained({"settings": {"real_all": {}}}, "real_all")
     assert not is_untrained({}, "real_all")
+
+
+def what_it_says(results):
+    return " ".join(sentences(results))
 
 
 def with_untrained(*settings):

@@ -11,9 +11,11 @@ from one_process import one_thread
 from bundle.cli.main import main
 from bundle.data import DataError, keep_conditions_by_site, load_datalist
 from bundle.server import read_conditions
-from bundle.workflows import ConfigError, DistributedGANWorkflow, evidence
+from bundle.workflows import ConfigError, DistributedGANWorkflow
 from bundle.workflows.bank import make_bank
 from bundle.workflows.experiment import Experiment
+from bundle.workflows.figure_data import synthesis_rows
+from bundle.workflows.figures import write_pages
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs"
@@ -92,14 +94,14 @@ def test_the_segmenter_trains_on_all_of_it_and_the_site_that_keeps_its_own_takes
 
 
 def test_the_report_shows_what_there_is(mixed):
-    rows = evidence.synthesis_rows(mixed[0], "asyndgan")
+    rows = synthesis_rows(mixed[0], "asyndgan")
     assert [row["site"] for row in rows] == ["A", "bank"]
     for row in rows:
         assert row["samples"]
         for sample in row["samples"]:
             assert sample["condition"].shape[-2:] == sample["synthetic"].shape[-2:] == (32, 32)
             assert (sample["real"] is None) == (row["site"] == "bank")
-    assert evidence.make_report(*mixed).is_file()
+    assert write_pages(*mixed).is_file()
 
 
 def test_a_bank_in_the_place_of_what_sites_released_and_another_one(mixed, bank, phantom_dir, tiny_sizes, tmp_path):

@@ -25,8 +25,8 @@ from bundle.data import DataError, load_datalist
 from bundle.networks import ResNetFeatures, VGGFeatures
 from bundle.settings import all_settings
 from bundle.workflows import ConfigError
-from bundle.workflows.evidence import make_report
 from bundle.workflows.experiment import Experiment
+from bundle.workflows.figures import write_pages
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs"
@@ -52,7 +52,7 @@ def finished(phantom_dir, tiny_sizes, tmp_path_factory):
     experiment = make_experiment(phantom_dir, tmp_path_factory.mktemp("run"), tiny_sizes)
     with one_thread():
         results = experiment.run()
-        page = make_report(experiment, results)
+        page = write_pages(experiment, results)
     return experiment, results, page
 
 

@@ -12,8 +12,8 @@ from bundle.data import load_datalist
 from bundle.evaluation import read_draws
 from bundle.phantoms.gaussian import write_mixture
 from bundle.workflows import ConfigError
-from bundle.workflows.evidence import make_report
 from bundle.workflows.experiment import Experiment
+from bundle.workflows.figures import write_pages
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = ["syn_all", "syn_subset/1", "syn_subset/2", "syn_subset/3", "asyndgan"]
@@ -40,7 +40,7 @@ def make_experiment(data, run_dir, overrides=None, **arguments):
 def finished(data, tmp_path_factory):
     experiment = make_experiment(data, tmp_path_factory.mktemp("run"))
     results = experiment.run()
-    return experiment, results, make_report(experiment, results)
+    return experiment, results, write_pages(experiment, results)
 
 
 def test_settings_and_scores(finished):
@@ -97,7 +97,7 @@ def test_the_batch_of_a_generation_changes_no_number(finished, data, tmp_path):
 def test_the_report_has_one_row_of_histograms(finished):
     experiment, _, page = finished
     figures = sorted(path.name for path in (Path(experiment.run_dir) / "figures").iterdir())
-    assert figures == ["histograms.png", "losses.png"]
+    assert figures == ["figures.json", "histograms.png", "histograms_shareable.png", "losses.png"]
     text = page.read_text(encoding="utf-8")
     assert "W1 / Syn" in text
     assert "egmentation model" not in text

@@ -12,9 +12,9 @@ from PIL import Image
 from bundle.data import load_datalist
 from bundle.server import read_conditions
 from bundle.transforms import NormalizeStainsd, TernaryLabeld
-from bundle.workflows.evidence import make_report
 from bundle.workflows.experiment import Experiment
-from bundle.workflows.pictures import synthesis_rows
+from bundle.workflows.figure_data import synthesis_rows
+from bundle.workflows.figures import write_pages
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 SETTINGS = ["real_all", "real_subset/breast", "real_subset/liver", "syn_all", "asyndgan"]
@@ -129,7 +129,7 @@ def test_pictures_show_condition_and_images_the_same_way_up(finished, nuclei_dir
         np.testing.assert_array_equal(first["condition"].any(axis=0), pixels(item["label"]) > 0)
         drawn = experiment.output_dir("asyndgan", 0) / "synthetic" / "images" / f"{row['site']}_00000_0.png"
         np.testing.assert_allclose(np.moveaxis((first["synthetic"] + 1) * 127.5, 0, -1), pixels(drawn), atol=1e-3)
-    page = make_report(experiment, results)
+    page = write_pages(experiment, results)
     assert "AJI, other organs" in page.read_text(encoding="utf-8")
     figures = sorted(path.name for path in (page.parent / "figures").iterdir())
     assert figures == [
@@ -137,12 +137,17 @@ def test_pictures_show_condition_and_images_the_same_way_up(finished, nuclei_dir
         "cases_dice.png",
         "cases_pq.png",
         "extremes.png",
+        "figures.json",
+        "first_look.png",
+        "first_look_shareable.png",
         "losses.png",
         "neighbours_asyndgan.png",
         "neighbours_syn_all.png",
         "segmentations.png",
         "synthesis_asyndgan.png",
+        "synthesis_asyndgan_shareable.png",
         "synthesis_syn_all.png",
+        "synthesis_syn_all_shareable.png",
     ]
 
 

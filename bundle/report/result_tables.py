@@ -6,9 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from .display_names import Metric, display_name, get_metric
 from .formats import DASH, as_number
-from .names import Metric, display_name, get_metric
-from .render import BEST_MARK, Row, Table, to_markdown, to_text
 from .scores import (
     best_subset,
     block,
@@ -22,6 +21,7 @@ from .scores import (
     reference_setting,
     setting_scores,
 )
+from .table import BEST_MARK, Row, Table, to_markdown, to_text
 from .untrained import is_untrained, warning
 
 _EMPTY = "No results yet."

@@ -13,7 +13,7 @@ from bundle.report import get_metric, order_settings
 from bundle.settings import RELEASED
 from bundle.workflows.experiment import Experiment
 
-__all__ = ["ShownCases", "neighbour_examples", "synthesis_rows"]
+__all__ = ["ShownCases", "first_of_sites", "neighbour_examples", "synthesis_rows"]
 
 _CASES_PER_SITE = 3
 
@@ -69,12 +69,28 @@ def synthesis_rows(experiment: Experiment, setting: str, samples_per_site: int =
     return rows
 
 
+def first_of_sites(rows: list[dict], sites: int = 3) -> list[dict]:
+    """
+    One sample of a few sites, in its first channel: what there is a real image of, rather than what there is none of.
+
+    Args:
+        rows: of :func:`synthesis_rows`.
+        sites: at most how many.
+    """
+    of_site: dict[str, dict] = {}
+    for row in rows:
+        if row["samples"]:
+            of_site.setdefault(row["of_site"], {**row, "samples": row["samples"][:1]})
+    return sorted(of_site.values(), key=lambda row: row["samples"][0]["real"] is None)[:sites]
+
+
 def _by_channel(site: str, samples: list[dict], channels: list[str]) -> list[dict]:
     if len(channels) == 1:
-        return [{"site": site, "samples": samples}]
+        return [{"site": site, "of_site": site, "samples": samples}]
     return [
         {
             "site": f"{site} · {channel}",
+            "of_site": site,
             "samples": [
                 s | {key: s[key][[number]] for key in ("synthetic", "real") if s[key] is not None} for s in samples
             ],

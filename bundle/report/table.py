@@ -1,11 +1,9 @@
-"""A table as text for a terminal, as Markdown and as HTML."""
+"""A table, whatever shows it, and its forms as text for a terminal and as Markdown."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 BEST_MARK = "*"
 
@@ -17,7 +15,7 @@ class Row:
     Attributes:
         name: heading of the row.
         cells: the other columns, as they are shown.
-        kind: what kind of row it is, for a class in HTML (``setting-KIND``); empty for none.
+        kind: what kind of row it is, which pages may show: a kind of setting, ``reference`` or ``total``; or empty.
         best: whether the row is marked.
     """
 
@@ -80,40 +78,3 @@ def to_markdown(table: Table) -> str:
     if table.notes:
         lines += ["", " ".join(clean(note) for note in table.notes)]
     return "\n".join(lines) + "\n"
-
-
-def to_html(table: Table) -> str:
-    """An HTML fragment: title, ``<table class="results">`` in ``<div class="scroll">``, notes. All text is escaped."""
-    # A heading may wrap between words, but a unit or an arrow stays with its metric, and "Real-All" or "Syn-All" whole.
-    headings = [re.sub(r" (?=[(↑↓])", "\N{NO-BREAK SPACE}", heading) for heading in table.headings]
-    headings = [re.sub(r"\b(Real|Syn)-All", "\\1\N{NON-BREAKING HYPHEN}All", heading) for heading in headings]
-    body = []
-    for row in table.rows:
-        kind = re.sub(r"[^a-z0-9]+", "-", row.kind.lower())
-        classes = " ".join([f"setting-{kind}"] * bool(kind) + ["best"] * row.best)
-        name = escape(row.name) + (f' <span class="mark">{BEST_MARK}</span>' if row.best else "")
-        cells = "".join(f"<td>{escape(cell)}</td>" for cell in row.cells)
-        body.append(f'<tr class="{classes}"><th scope="row">{name}</th>{cells}</tr>')
-    title = f"<h3>{escape(table.title)}</h3>" if table.title else ""
-    notes = f'<p class="note">{escape(" ".join(table.notes))}</p>' if table.notes else ""
-    return f"{title}{_html_table(headings, body, 'results')}{notes}"
-
-
-def plain_html_table(headings: Sequence[str], rows: Sequence[Sequence[str]], total: bool = False) -> str:
-    """Rows of text as a table, the first column as row headings; ``total``: the last row is a sum."""
-    body = []
-    for number, row in enumerate(rows, start=1):
-        opening = '<tr class="total">' if total and number == len(rows) else "<tr>"
-        cells = "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
-        body.append(f'{opening}<th scope="row">{escape(row[0])}</th>{cells}</tr>')
-    return _html_table(headings, body)
-
-
-def _html_table(headings: Sequence[str], body: Sequence[str], classes: str = "") -> str:
-    head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in headings)
-    opening = f'<table class="{classes}">' if classes else "<table>"
-    return (
-        f'<div class="scroll" tabindex="0">{opening}<thead><tr>{head}</tr></thead><tbody>\n'
-        + "\n".join(body)
-        + "\n</tbody></table></div>"
-    )

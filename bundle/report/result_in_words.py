@@ -1,15 +1,14 @@
-"""The page of a report in words: what was done and what came out."""
+"""A run in words: what was done and what came out."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from html import escape
 from typing import Any
 
 from . import synthesis_only
+from .display_names import get_metric
 from .formats import count, listed
-from .names import get_metric
 from .scores import (
     best_subset,
     case_count,
@@ -81,19 +80,19 @@ def _against_subset(results: Mapping[str, Any], key: str) -> str:
     return text + ". "
 
 
-def what_it_says(results: Mapping[str, Any]) -> str:
-    """The results in words, as HTML: the headline in bold, then what it compares with and how sure it is."""
+def what_it_says(results: Mapping[str, Any]) -> tuple[str, str]:
+    """The result in one sentence, and then what it compares with and how sure it is."""
     if is_synthesis_only(results):
         return synthesis_only.what_it_says(results)
     key = key_metric(results)
     if key is None:
-        return "No setting has been scored yet; what there is so far is shown below."
+        return "No setting has been scored yet; what there is so far is shown below.", ""
     metric = get_metric(key, results)
     unit = f" {metric.unit}" if metric.unit else ""
     mean, _ = mean_and_std(results, "asyndgan", key)
     reference, _ = mean_and_std(results, "real_all", key)
     if math.isnan(mean):
-        return "AsynDGAN has not been scored yet, so the comparison is still open; the table shows what is there."
+        return synthesis_only.NOT_YET, ""
     ratio = ratio_to_reference(results, "asyndgan", key)
     text = f"Trained on AsynDGAN's synthetic images only, the segmentation model reached a {metric.label} of "
     text += f"{metric.format(mean)}{unit}"
@@ -120,4 +119,4 @@ def what_it_says(results: Mapping[str, Any]) -> str:
         )
     elif seeds > 1:
         text += f"Numbers are means over {seeds} repeated runs with different seeds. "
-    return f"<strong>{escape(headline)}</strong> {escape(text.strip())}"
+    return headline, text.strip()
