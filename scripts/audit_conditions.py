@@ -15,8 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from bundle.audit.condition_audit import audit_conditions
     from bundle.files import write_json
-    from bundle.privacy.attacks.condition_audit import audit_conditions
     from bundle.report.reidentification import reidentification_figure
 
     target = audited_run.audited(options)
@@ -79,7 +79,7 @@ def make_examples(candidates: Any, deform: Callable, num_classes: int, seed: int
     """Of the labelled slice in the middle of some members: known, released real and deformed, X×H×W each."""
     import numpy as np
 
-    from bundle.privacy.attacks.reidentification import other_reading
+    from bundle.audit.reidentification import other_reading
     from bundle.seeding import derive_seed
 
     chosen: dict[str, list[int]] = {}

@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
         FileNotFoundError: when there is no such file.
         ValueError: for a head that cannot be one.
     """
-    from bundle.privacy import LedgerError, check_head, summarize, verify
+    from bundle.site.release import LedgerError, check_head, summarize, verify
 
     print(summarize(options.file), end="")
     state = verify(options.file)

@@ -18,9 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from bundle.audit.membership_audit import audit_membership, summarize
+    from bundle.audit.roc import roc_curve
     from bundle.files import write_json
-    from bundle.privacy.attacks.membership_audit import audit_membership, summarize
-    from bundle.privacy.attacks.roc import roc_curve
     from bundle.report.membership import membership_figure
 
     audited = audited_run.audited(options)
@@ -62,13 +62,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def make_target(found: audited_run.Audited) -> Any:
-    """What a finished training has left, as :class:`bundle.privacy.attacks.membership_audit.Target`."""
+    """What a finished training has left, as :class:`bundle.audit.membership_audit.Target`."""
     import numpy as np
     import torch
 
+    from bundle.audit.membership_audit import Target
     from bundle.data import load_datalist
-    from bundle.federation import read_conditions
-    from bundle.privacy.attacks.membership_audit import Target
+    from bundle.server import read_conditions
 
     make = found.workflow.make
     synthetic, kept = found.run / "synthetic/datalist.json", found.run / "gan/conditions.npz"

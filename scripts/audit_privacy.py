@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, handlers=[console()])
     logging.getLogger("monai.bundle.workflows").setLevel(logging.WARNING)
     # to read a ledger takes nothing heavier
-    from bundle.privacy import LedgerError, ReleaseRefused
+    from bundle.site.release import LedgerError, ReleaseRefused
 
     try:
         return modules[options.audit].run(options)

@@ -48,10 +48,10 @@ def run(options: argparse.Namespace) -> int:
         ValueError: for a site that there is not, or numbers out of range; see also
             :func:`scripts.audited_run.audited`.
     """
+    from bundle.audit.readout_attacks import Effort
+    from bundle.audit.readout_audit import audit_loss
+    from bundle.audit.targets import find_targets, starts
     from bundle.files import write_json
-    from bundle.privacy.attacks.readout_attacks import Effort
-    from bundle.privacy.attacks.readout_audit import audit_loss
-    from bundle.privacy.attacks.targets import find_targets, starts
 
     for name, least in {"images": 1, "queries": 1, "climb_queries": 1, "match_queries": 0, "match_steps": 1}.items():
         if getattr(options, name) < least:
@@ -110,7 +110,7 @@ def run(options: argparse.Namespace) -> int:
 @contextmanager
 def _quiet_sites() -> Iterator[None]:
     """A site says at every query that it goes back, and that it missed a step; what it refuses is in the results."""
-    loggers = [logging.getLogger(name) for name in ("bundle.federation.site", "bundle.privacy.gate")]
+    loggers = [logging.getLogger(name) for name in ("bundle.site.site", "bundle.site.release.gate")]
     before = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
@@ -123,7 +123,7 @@ def _quiet_sites() -> Iterator[None]:
 
 def _keep_state(site: Any, folder: Path) -> None:
     """Give a site a checkpoint of its own of the state that it is in, to which a server can send it back."""
-    from bundle.federation import SiteStore
+    from bundle.site import SiteStore
 
     site.store = SiteStore(folder / site.name, interval=10**9)
     site.store.save(site.trained, site.run, site.state_dict(), {"site": site.name, "seed": site.seed})
@@ -176,7 +176,7 @@ def _line(name: str, result: dict) -> str:
 
 
 def _draw(content: dict, targets: Any, begun: Any, pictures: dict, y_up: bool, options: argparse.Namespace) -> None:
-    from bundle.privacy.attacks.scores import psnr
+    from bundle.audit.scores import psnr
     from bundle.report.readouts import readout_curves, readout_panel
 
     real = targets.images[: options.images]

@@ -39,7 +39,7 @@ class Audited:
 
     Args:
         workflow: the initialized :class:`bundle.workflows.DistributedGANWorkflow`; it is not run.
-        sites: :class:`bundle.federation.Site` by name. Their ledgers are not those of the run.
+        sites: :class:`bundle.site.Site` by name. Their ledgers are not those of the run.
         generator: what generates: the average of G's weights where there is one.
         untrained_generator, untrained_discriminators: the same, and those of the sites by name, with the weights that
             the training began with.
@@ -72,7 +72,7 @@ class Audited:
             network: None for ``generator``.
         """
         from bundle.engines import SeededInferer
-        from bundle.quality import synthesize
+        from bundle.evaluation import synthesize
         from bundle.seeding import derive_seed
 
         network, inferer = (self.generator if network is None else network).eval(), SeededInferer()
@@ -90,9 +90,9 @@ class Audited:
     def slices(self) -> Iterator[Any]:
         """
         Every sample of every site once, augmented as in training by draws of its own
-        (:class:`bundle.privacy.attacks.scores.Slice`).
+        (:class:`bundle.audit.scores.Slice`).
         """
-        from bundle.privacy.attacks.scores import Slice
+        from bundle.audit.scores import Slice
         from bundle.seeding import Draw, derive_seed
 
         for name, site in self.sites.items():
@@ -103,7 +103,7 @@ class Audited:
     def candidates(self, per_patient: int | None = None) -> Any:
         """
         The training slices of the sites and, prepared alike, those of held-out patients of the same hospitals, as
-        :class:`bundle.privacy.attacks.candidates.Candidates`.
+        :class:`bundle.audit.candidates.Candidates`.
 
         Args:
             per_patient: slices of a patient at most, evenly spaced; None: all.
@@ -111,8 +111,8 @@ class Audited:
         Raises:
             ValueError: where the data list holds out no patient of a site.
         """
+        from bundle.audit.candidates import Candidates, gather
         from bundle.data import items_by_site
-        from bundle.privacy.attacks.candidates import Candidates, gather
 
         make = self.workflow.make
         datalist = make("datalist")
@@ -140,10 +140,10 @@ def audited(options: argparse.Namespace) -> Audited:
     Raises:
         FileNotFoundError: when ``run_dir`` holds no training of that seed and setting.
         ValueError: when the run is of other data, networks or sites than the configs'.
-        bundle.privacy.ReleaseRefused: when a site's release policy forbids the loss of the configs.
+        bundle.site.release.ReleaseRefused: when a site's release policy forbids the loss of the configs.
         bundle.workflows.ConfigError, bundle.data.DataError: see there.
     """
-    from bundle.privacy.attacks.gates import renew_gate
+    from bundle.audit.fresh_sites import renew_gate
     from bundle.workflows import DistributedGANWorkflow
     from scripts.run_experiments import overrides
 

@@ -159,8 +159,8 @@ class Stopwatch:
 
 
 def phantoms(folder: Path, num_sites: int) -> str:
-    from bundle.data.brain_phantoms import write_brats_phantoms
-    from bundle.data.preparation import PrepareOptions, prepare
+    from bundle.phantoms.brains import write_brats_phantoms
+    from bundle.prepare.preparation import PrepareOptions, prepare
 
     names = [f"S{number:02d}" for number in range(num_sites)]
     table = write_brats_phantoms(folder / "phantoms", names, cases_per_site=2, test_cases_per_site=0)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bundle.sharing.checks import check_bundle
+from bundle.sharing.bundle_checks import check_bundle
 
 
 def main(arguments: list[str] | None = None) -> int:

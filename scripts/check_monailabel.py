@@ -26,12 +26,12 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bundle.data.brain_phantoms import write_brats_phantoms
 from bundle.data.datalist import load_datalist
 from bundle.data.errors import DataError
-from bundle.data.nuclei_phantoms import write_nuclei_phantoms
-from bundle.data.preparation import PrepareOptions, prepare
 from bundle.metrics import aggregated_jaccard_index
+from bundle.phantoms.brains import write_brats_phantoms
+from bundle.phantoms.nuclei import write_nuclei_phantoms
+from bundle.prepare.preparation import PrepareOptions, prepare
 from scripts.label_server import LabelClient, LabelError, LabelServer
 
 # about z, in degrees: scanners hardly ever stand straight

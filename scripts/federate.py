@@ -127,13 +127,13 @@ def poc(options: argparse.Namespace, overrides: dict) -> int:
 
 
 def check(options: argparse.Namespace) -> int:
-    from bundle.federation.flare import check_kit
+    from bundle.flare.preflight import check_kit
 
     return 0 if check_kit(options.startup_kit, options.deep) else 2
 
 
 def submit(options: argparse.Namespace, overrides: dict) -> int:
-    from bundle.federation.flare import Administrator
+    from bundle.flare.administrator import Administrator
     from scripts.federation_jobs import make_supervisor, write_job
 
     administrator = Administrator(options.startup_kit)
@@ -181,7 +181,7 @@ def sites_of_active_job(administrator) -> list[str]:
 
 
 def status(options: argparse.Namespace) -> int:
-    from bundle.federation.flare import Administrator
+    from bundle.flare.administrator import Administrator
 
     administrator = Administrator(options.startup_kit)
     try:
@@ -200,7 +200,7 @@ def status(options: argparse.Namespace) -> int:
 
 
 def stop(options: argparse.Namespace) -> int:
-    from bundle.federation.flare import Administrator
+    from bundle.flare.administrator import Administrator
 
     administrator = Administrator(options.startup_kit)
     try:
@@ -212,7 +212,7 @@ def stop(options: argparse.Namespace) -> int:
 
 def end_job(administrator, job: str, now: bool) -> str:
     """End a job, after its next checkpoint unless ``now``; returns what came of it: a finished training stays."""
-    from bundle.federation.flare.supervisor import ACTIVE
+    from bundle.flare.supervisor import ACTIVE
 
     about = None
     while not now:
@@ -234,7 +234,8 @@ def end_job(administrator, job: str, now: bool) -> str:
 
 
 def collect(options: argparse.Namespace) -> int:
-    from bundle.federation.flare import RESULTS, Administrator
+    from bundle.flare.administrator import Administrator
+    from bundle.flare.server import RESULTS
 
     administrator = Administrator(options.startup_kit)
     try:
@@ -263,8 +264,9 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("nvflare").setLevel(logging.CRITICAL)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     from bundle.data import DataError
-    from bundle.federation.flare import GivenUp, NotAllowed
-    from bundle.federation.job import JobError
+    from bundle.declarations.job import JobError
+    from bundle.flare.administrator import NotAllowed
+    from bundle.flare.supervisor import GivenUp
     from scripts.run_experiments import overrides
 
     try:

@@ -11,7 +11,7 @@ __all__ = ["make_federated_job", "make_job", "make_supervisor", "write_job"]
 
 def make_job(options: argparse.Namespace, overrides: dict):
     from bundle import __version__
-    from bundle.federation.job import Job
+    from bundle.declarations.job import Job
     from bundle.installation import config_dir
 
     return Job.make(options.config_file, overrides, config_dir(), __version__)
@@ -31,7 +31,8 @@ def make_federated_job(options: argparse.Namespace, overrides: dict, sites: list
 
 def write_job(options: argparse.Namespace, overrides: dict, sites: list[str], folder: Path) -> tuple[Path, int]:
     """A job as a folder for FLARE in ``folder``, and without how many sites nothing goes on."""
-    from bundle.federation.flare import check_site_names, export_job
+    from bundle.flare.jobs import export_job
+    from bundle.flare.names import check_site_names
 
     check_site_names(sites)
     job, min_sites = make_federated_job(options, overrides, sites)
@@ -49,7 +50,7 @@ def make_supervisor(
     look: Callable[[], None] | None = None,
 ):
     """A supervisor of a job; ``outputs`` of one whose server is on this machine, and says itself how far it is."""
-    from bundle.federation.flare import Policy, Supervisor
+    from bundle.flare.supervisor import Policy, Supervisor
 
     policy = Policy(
         max_restarts=options.max_restarts if options.supervise else 0,

@@ -27,10 +27,10 @@ def write_participants(options: argparse.Namespace, run_dir: Path, overrides: di
     import yaml
 
     from bundle.data import load_datalist, write_site_lists
-    from bundle.federation.flare import check_folder, check_site_names
-    from bundle.federation.job import PRIVATE_OVERRIDES
+    from bundle.declarations.job import PRIVATE_OVERRIDES
     from bundle.files import write_text
-    from bundle.privacy import DEFAULT, ReleasePolicy
+    from bundle.flare.names import check_folder, check_site_names
+    from bundle.site.release import DEFAULT, ReleasePolicy
 
     def given(threads: int | None) -> dict:
         own = {"num_threads": threads, "device": options.device}
@@ -63,7 +63,8 @@ def local_run(options: argparse.Namespace, overrides: dict) -> tuple[Path, Path]
 
 
 def simulate(options: argparse.Namespace, overrides: dict) -> int:
-    from bundle.federation.flare import LOCAL_FILES, run_simulation
+    from bundle.flare.jobs import run_simulation
+    from bundle.flare.participant import LOCAL_FILES
 
     job = make_job(options, overrides)
     run_dir, outputs = local_run(options, overrides)
@@ -77,16 +78,11 @@ def simulate(options: argparse.Namespace, overrides: dict) -> int:
 
 
 def poc(options: argparse.Namespace, overrides: dict) -> int:
-    from bundle.federation.flare import (
-        ADMINISTRATOR,
-        LOCAL_FILES,
-        SERVER,
-        Administrator,
-        Participants,
-        export_job,
-        prepare_kit,
-        provision,
-    )
+    from bundle.flare.administrator import Administrator
+    from bundle.flare.jobs import export_job
+    from bundle.flare.kits import ADMINISTRATOR, prepare_kit, provision
+    from bundle.flare.participant import LOCAL_FILES, SERVER
+    from bundle.flare.processes import Participants
 
     run_dir, outputs = local_run(options, overrides)
     folder, sites = write_participants(options, run_dir, overrides)

@@ -40,13 +40,13 @@ def make_bank(files: list[str], dataset_dir: str, output: Path, overrides: dict)
     Args:
         files: configs of a training: stage, task, profile.
         dataset_dir: folder of the data list. Its test cases are left out.
-        output: see :func:`bundle.federation.write_conditions`.
+        output: see :func:`bundle.server.write_conditions`.
         overrides: values for keys of the configs.
 
     Returns:
         Number of conditions by site of the data list.
     """
-    from bundle.federation import write_conditions
+    from bundle.server import write_conditions
     from bundle.workflows import DistributedGANWorkflow
 
     workflow = DistributedGANWorkflow(

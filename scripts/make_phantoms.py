@@ -15,10 +15,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bundle.data.brain_phantoms import STYLES, write_brats_phantoms
 from bundle.data.errors import DataError
-from bundle.data.nuclei_phantoms import TILE_STYLES, write_nuclei_phantoms
-from bundle.data.toy import MIXTURE, SPREADS, Component, write_mixture
+from bundle.phantoms.brains import STYLES, write_brats_phantoms
+from bundle.phantoms.gaussian import MIXTURE, SPREADS, Component, write_mixture
+from bundle.phantoms.nuclei import TILE_STYLES, write_nuclei_phantoms
 from bundle.text import console
 
 

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bundle.data.datalist import load_datalist
 from bundle.data.errors import DataError
-from bundle.data.tuning import write_tuning_list
+from bundle.prepare.tuning import write_tuning_list
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

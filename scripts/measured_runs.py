@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
-# what bundle.federation.flare.site_clock writes into a site's log
+# what bundle.flare.site_clock writes into a site's log
 SITE_LINE = re.compile(
     r"site (?P<site>\S+) · step (?P<step>\d+): (?P<computing>\S+) s computing \((?P<cpu>\S+) s of CPU\), "
     r"(?P<messages>\S+) s for messages, (?P<waiting>\S+) s waiting a step"
@@ -237,7 +237,7 @@ def read(variant: Variant, training: Training, results: Path, output: Path) -> d
 
     Returns:
         Medians in seconds: ``step``; ``generator``, ``sites`` and ``other`` of the server's
-        (:class:`bundle.engines.DistributedGanTrainer`); with sites in processes of their own ``by_site``: {site:
+        (:class:`bundle.server.DistributedGanTrainer`); with sites in processes of their own ``by_site``: {site:
         {computing, cpu, messages, waiting}}, and what follows from them: ``least`` and ``not_computing``
         (:func:`least_seconds`). And ``bytes``: of a step, both ways, all sites.
     """

@@ -18,12 +18,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bundle.data.case_conversion import ConvertOptions
 from bundle.data.errors import DataError
-from bundle.data.layouts import LAYOUTS
 from bundle.data.one_grid import TRUST
-from bundle.data.preparation import PrepareOptions, Summary, prepare
-from bundle.data.splits import RULES
+from bundle.prepare.case_conversion import ConvertOptions
+from bundle.prepare.layouts import LAYOUTS
+from bundle.prepare.preparation import PrepareOptions, Summary, prepare
+from bundle.prepare.splits import RULES
 from bundle.text import console
 
 

@@ -25,10 +25,10 @@ from safetensors.torch import save
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bundle.data import DataError, SampleDataset, items_by_site, load_datalist
-from bundle.federation import Codec
-from bundle.federation.messages import SiteReply, SyntheticBatch
-from bundle.federation.quantization import PRECISIONS
 from bundle.seeding import Draw
+from bundle.wire import Codec
+from bundle.wire.messages import SiteReply, SyntheticBatch
+from bundle.wire.quantization import PRECISIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 SITES_ON_A_LINE = (4, 10, 50)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bundle.data.brain_phantoms import write_brats_phantoms
-from bundle.data.nuclei_phantoms import write_nuclei_phantoms
-from bundle.data.preparation import PrepareOptions, prepare
+from bundle.phantoms.brains import write_brats_phantoms
+from bundle.phantoms.nuclei import write_nuclei_phantoms
+from bundle.prepare.preparation import PrepareOptions, prepare
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from small_sites import sites as small_sites
 
-from bundle.federation import LocalFederation
-from bundle.federation.base import Outcome
+from bundle.server import LocalFederation
+from bundle.server.federation import Outcome
 
 
 class FlakyFederation(LocalFederation):

@@ -4,10 +4,11 @@ import copy
 
 import torch
 
-from bundle.federation import LocalFederation, make_sites
 from bundle.losses import AdversarialLoss, SiteLoss
-from bundle.privacy import POLICIES
 from bundle.seeding import draw
+from bundle.server import LocalFederation
+from bundle.site import make_sites
+from bundle.site.release import POLICIES
 
 
 class Drawn:

@@ -23,59 +23,109 @@ def imports(path):
             yield from (f"{module}.{alias.name}" for alias in node.names)
 
 
+# From the ground up. A room imports from the floors below it, and from rooms beside it on its floor in no case.
+FLOORS = [
+    ["checkpoints", "files", "inputs", "installation", "plain_errors", "seeding", "settings", "text", "timing"],
+    ["declarations", "metrics", "transforms"],
+    ["networks"],
+    ["losses"],
+    ["engines", "evaluation"],
+    ["data"],
+    ["phantoms"],
+    ["prepare"],
+    ["wire"],
+    ["site"],
+    ["server"],
+    ["report"],
+    ["workflows"],
+    ["flare"],
+    ["sharing"],
+    ["audit"],
+]
+FLOOR = {name: number for number, floor in enumerate(FLOORS) for name in floor}
+NAMES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in MODULES}
+
+
 def room(path):
-    return path.relative_to(ROOT / "bundle").parts[0]
+    """The folder of a module, or the name of one that stands in none."""
+    return path.relative_to(ROOT / "bundle").with_suffix("").parts[0]
+
+
+def modules_imported(path):
+    """Modules of the package that a file imports."""
+    found = {name for name in imports(path) if name in NAMES}
+    # `from bundle.data import checks` imports the module, and names the room on the way
+    return found - {name for name in found if any(other.startswith(name + ".") for other in found)}
 
 
 def offenders(rooms, forbidden, but=None):
     return [
         f"{path.relative_to(ROOT)} imports {name}"
         for path in MODULES
-        if room(path) in rooms and path.relative_to(ROOT / "bundle").parent.as_posix() != but
+        if room(path) in rooms and path.stem != but
         for name in imports(path)
         if any(name == f or name.startswith(f + ".") for f in forbidden)
     ]
 
 
 def test_there_is_something_to_check():
-    assert {"federation", "engines", "data", "report"} <= {room(path) for path in MODULES}
-    assert "bundle.federation.codec" in set(imports(ROOT / "bundle/federation/local.py"))
+    assert "bundle.wire.codec" in modules_imported(ROOT / "bundle/server/local_federation.py")
+    assert "bundle.workflows" in modules_imported(ROOT / "bundle/flare/participant.py")
 
 
-def test_only_one_package_knows_the_network():
-    rooms = {room(path) for path in MODULES}
-    assert offenders(rooms, ["nvflare"], but="federation/flare") == []
-    assert offenders(rooms - {"federation"}, ["bundle.federation.flare"]) == []
+def test_every_room_is_on_the_list_and_the_tests_mirror_them():
+    assert {room(path) for path in MODULES} - {"__init__"} == set(FLOOR)
+    others = {"scripts", "examples"}
+    folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and any(path.rglob("test_*.py"))}
+    assert folders - others <= set(FLOOR)
 
 
-def test_the_servers_side_and_the_wall_know_no_data():
-    assert offenders(["federation", "engines"], ["bundle.data"]) == []
+def test_no_import_goes_up():
+    wrong = []
+    for path in MODULES:
+        here = room(path)
+        for name in modules_imported(path) - {"bundle"}:
+            there = name.split(".")[1]
+            if here not in ("__init__", there) and FLOOR[there] >= FLOOR[here] > 0:
+                wrong.append(f"{path.relative_to(ROOT)} imports {name}")
+    assert wrong == []
+
+
+def test_no_circle():
+    """A room's ``__init__`` collects what its modules export: what imports from it imports from them."""
+    below = {name: modules_imported(path) - {name} for name, path in NAMES.items() if path.name != "__init__.py"}
+    while free := [name for name, needed in below.items() if not needed & below.keys()]:
+        for name in free:
+            del below[name]
+    assert sorted(below) == []
+
+
+def test_only_one_room_knows_the_network():
+    assert offenders({room(path) for path in MODULES} - {"flare"}, ["nvflare"]) == []
+
+
+def test_the_middle_sees_no_data_and_no_site_but_in_one_process():
+    assert offenders(["server"], ["bundle.data", "bundle.site", "bundle.prepare"], but="local_federation") == []
+    assert offenders(["wire"], ["bundle.data"]) == []
 
 
 def test_the_parts_know_nothing_of_the_whole():
     parts = ["networks", "losses", "metrics", "transforms", "report"]
-    assert offenders(parts, ["bundle.federation", "bundle.engines", "bundle.workflows"]) == []
+    rooms = ["wire", "site", "server", "engines", "workflows", "flare", "data"]
+    assert offenders(parts, [f"bundle.{name}" for name in rooms]) == []
 
 
 def test_what_scores_synthetic_data_knows_neither_engine_nor_workflow():
-    assert offenders(["quality"], ["bundle.engines", "bundle.workflows"]) == []
+    assert offenders(["evaluation"], ["bundle.engines", "bundle.workflows"]) == []
 
 
-def test_the_federation_knows_neither_engine_nor_workflow():
-    assert offenders(["federation", "data"], ["bundle.engines", "bundle.workflows"]) == []
+def test_what_holds_a_site_to_its_policy_sees_none_of_its_data():
+    found = [line for line in offenders(["site"], ["bundle.data", "bundle.wire"]) if "site/release/" in line]
+    assert found == []
 
 
-def test_what_holds_a_site_to_its_policy_knows_no_wall_and_nothing_runs_an_attack():
-    room_of_attacks = ["bundle.privacy.attacks"]
-    forbidden = ["bundle.data", "bundle.federation", "bundle.engines", "bundle.workflows", *room_of_attacks]
-    assert offenders(["privacy"], forbidden, but="privacy/attacks") == []
-    assert offenders({room(path) for path in MODULES} - {"privacy"}, room_of_attacks) == []
-
-
-def test_sharing_works_on_files_and_nothing_waits_for_it():
-    others = {room(path) for path in MODULES} - {"sharing"}
-    assert offenders(others, ["bundle.sharing"]) == []
-    forbidden = ["bundle.data", "bundle.engines", "bundle.federation", "bundle.losses", "bundle.report"]
+def test_sharing_works_on_files():
+    forbidden = ["bundle.data", "bundle.engines", "bundle.server", "bundle.site", "bundle.losses", "bundle.report"]
     assert offenders(["sharing"], forbidden) == []
 
 

@@ -11,12 +11,13 @@ from ignite.engine import Events
 from monai.networks.nets import PatchDiscriminator
 from small_sites import RandomSamples
 
-from bundle.engines import AtomicCheckpointSaver, AutocastInferer, DistributedGanTrainer, Resume, SeededInferer
-from bundle.federation import LocalFederation, make_sites
+from bundle.engines import AtomicCheckpointSaver, AutocastInferer, Resume, SeededInferer
 from bundle.losses import AdversarialLoss, PerceptualLoss, SiteLoss
 from bundle.networks import ResnetGenerator, VGGFeatures
-from bundle.privacy import POLICIES
 from bundle.seeding import seeded
+from bundle.server import DistributedGanTrainer, LocalFederation
+from bundle.site import make_sites
+from bundle.site.release import POLICIES
 from bundle.workflows import DistributedGANWorkflow
 
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]

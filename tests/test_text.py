@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bundle.federation import Codec
-from bundle.federation.messages import ConditionRequest, OpenRequest, Refusal, SiteInfo
 from bundle.text import MAX_TEXT, EscapingFormatter, console, escape_logs, escaped, escaping, is_text, shown
+from bundle.wire import Codec
+from bundle.wire.messages import ConditionRequest, OpenRequest, Refusal, SiteInfo
 
 ROOT = Path(__file__).resolve().parents[1]
 GOOD = ["", "A", "St. Mary", "Köln", "東京", "UPenn/HUP", "step 3: it's 4.5 > 3 (max_releases)", "x" * MAX_TEXT]
@@ -51,7 +51,7 @@ def test_no_other_text_crosses_in_either_direction(monkeypatch, bad, make):
         Codec().encode(make(BAD[bad]))
     # from somebody who does not look
     with monkeypatch.context() as patch:
-        patch.setattr("bundle.federation.codec.check_fields", lambda cls, values: None)
+        patch.setattr("bundle.wire.codec.check_fields", lambda cls, values: None)
         data = Codec().encode(make(BAD[bad]))
     with pytest.raises(ValueError, match="expected text of up to 300 printable characters") as caught:
         Codec().decode(data)
@@ -88,7 +88,7 @@ def logged(formatter, message, *arguments, error=None):
     return formatter.format(record).split("\n")
 
 
-FORGED = "no\n12:00:00 ERROR bundle.federation.roster: site B is left out\x1b[2K"
+FORGED = "no\n12:00:00 ERROR bundle.server.roster: site B is left out\x1b[2K"
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ FORGED = "no\n12:00:00 ERROR bundle.federation.roster: site B is left out\x1b[2K
 )
 def test_a_record_is_one_line_and_its_traceback_is_indented(formatter):
     assert logged(formatter, "refused: %s", FORGED) == [
-        r"ERROR refused: no\n12:00:00 ERROR bundle.federation.roster: site B is left out\x1b[2K"
+        r"ERROR refused: no\n12:00:00 ERROR bundle.server.roster: site B is left out\x1b[2K"
     ]
     first, *others = logged(formatter, "site %s", "A\r", error=ValueError(FORGED))
     assert first == r"ERROR site A\r"
@@ -127,7 +127,7 @@ def test_flares_logging_escapes_on_the_console_and_in_its_files(tmp_path):
     pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
     from nvflare.fuel.utils import log_utils
 
-    from bundle.federation.flare.logs import quiet
+    from bundle.flare.logs import quiet
 
     default = Path(log_utils.__file__).with_name(log_utils.DEFAULT_LOG_JSON)
     config = json.loads(json.dumps(quiet(json.loads(default.read_text(encoding="utf-8")))))

@@ -9,8 +9,10 @@ from types import SimpleNamespace
 
 import yaml
 
-from bundle.federation import Codec, Limits
-from bundle.federation.flare import FlareFederation, FlareSite, federation, participant, server, site, watch
+from bundle.flare import federation, participant, server, site, watch
+from bundle.flare.federation import FlareFederation
+from bundle.flare.site import FlareSite
+from bundle.wire import Codec, Limits
 
 _context = contextvars.ContextVar("collab")
 

@@ -9,7 +9,6 @@ from bundle.data.settings import (
     held_out_items,
     items_by_site,
     keep_conditions_by_site,
-    policies_by_site,
     samples_by_site,
     training_items,
 )
@@ -28,7 +27,6 @@ __all__ = [
     "items_by_site",
     "keep_conditions_by_site",
     "load_datalist",
-    "policies_by_site",
     "samples_by_site",
     "training_items",
     "write_site_lists",

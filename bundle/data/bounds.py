@@ -33,8 +33,10 @@ MAX_DEFLATE = 1040
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 META_SUFFIXES = (".mha", ".mhd")
 NRRD_SUFFIXES = (".nrrd", ".nhdr")
+DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
 PICTURE_SUFFIXES = (".png", ".tif", ".tiff")
 DATA_SUFFIXES = (*NIFTI_SUFFIXES, *NRRD_SUFFIXES, *META_SUFFIXES, *PICTURE_SUFFIXES)
+VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, *NRRD_SUFFIXES, *META_SUFFIXES, *DICOM_SUFFIXES)
 """What a data list may name. Readers go by suffix, and some of other kinds run what a file says (pickled arrays)."""
 
 # Every place where a header names the file of its pixels. MetaIO reads by key, NRRD by line.

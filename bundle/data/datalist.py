@@ -27,8 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bundle.data.checks import check_files
 from bundle.data.errors import DataError
+from bundle.data.file_checks import check_files
 from bundle.data.json_files import read_json
 from bundle.data.schema import check_structure
 from bundle.files import write_json
@@ -85,7 +85,7 @@ def load_datalist(path: str | os.PathLike, modalities: Sequence[str] | None = No
         path: a ``datalist.json``, or a folder that holds one.
         modalities: channel names to keep, in this order. Where every modality is a file of its own, the others are
             dropped and never decoded; an image file with several channels keeps all of them, for a transform to pick.
-        deep: also decode every file (see :func:`bundle.data.checks.check_files`).
+        deep: also decode every file (see :func:`bundle.data.file_checks.check_files`).
 
     Returns:
         The data list with absolute paths.

@@ -6,10 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bundle import privacy
 from bundle.data.datalist import DataList, load_datalist
 from bundle.data.errors import DataError
-from bundle.privacy import ReleasePolicy
 from bundle.settings import KINDS, all_settings, check_gan_setting, trains_generator
 
 __all__ = [
@@ -19,7 +17,7 @@ __all__ = [
     "held_out_items",
     "items_by_site",
     "keep_conditions_by_site",
-    "policies_by_site",
+    "members",
     "samples_by_site",
     "training_items",
 ]
@@ -60,12 +58,12 @@ def items_by_site(datalist: DataList, setting: str) -> dict[str, list[dict]]:
         DataError: for a site that there is not.
     """
     return {
-        name: [item for item in datalist.training if item["site"] in members]
-        for name, members in _members(datalist, setting).items()
+        name: [item for item in datalist.training if item["site"] in sites]
+        for name, sites in members(datalist, setting).items()
     }
 
 
-def _members(datalist: DataList, setting: str) -> dict[str, list[str]]:
+def members(datalist: DataList, setting: str) -> dict[str, list[str]]:
     """By name of a site of the setting, the sites of the data that it stands for."""
     check_setting(check_gan_setting(setting), datalist.sites)
     if setting == "asyndgan":
@@ -100,7 +98,7 @@ def batch_sizes(batch_size: int | Mapping[str, int], datalist: DataList, setting
     sizes = dict(batch_size) if isinstance(batch_size, Mapping) else dict.fromkeys(datalist.sites, batch_size)
     if set(sizes) != set(datalist.sites):
         raise DataError(f"batch_size is given for {sorted(sizes)}, but the sites are {list(datalist.sites)}")
-    names = _members(datalist, setting)
+    names = members(datalist, setting)
     return sizes if len(names) > 1 else dict.fromkeys(names, sum(sizes.values()))
 
 
@@ -123,30 +121,7 @@ def keep_conditions_by_site(
         raise DataError(f"keep_conditions is given for {sorted(given)}, but the sites are {list(datalist.sites)}")
     if not all(isinstance(value, bool) for value in kept.values()):
         raise DataError(f"keep_conditions: expected true or false, for all sites or by site, got {keep_conditions!r}")
-    return {name: all(kept[site] for site in members) for name, members in _members(datalist, setting).items()}
-
-
-def policies_by_site(release_policy: Any, datalist: DataList, setting: str) -> dict[str, ReleasePolicy]:
-    """
-    Release policy by site of the setting.
-
-    Args:
-        release_policy: see :func:`bundle.privacy.policies_by_site`.
-
-    Raises:
-        PolicyError: for a policy that is none, or a site that there is not.
-        DataError: when sites that one site stands for have different policies.
-    """
-    policies = privacy.policies_by_site(release_policy, datalist.sites)
-    found = {}
-    for name, members in _members(datalist, setting).items():
-        if len({policies[site] for site in members}) > 1:
-            raise DataError(
-                f"setting {setting}: one site stands for {', '.join(members)}, whose release policies differ; "
-                "give one release_policy for all"
-            )
-        found[name] = policies[members[0]]
-    return found
+    return {name: all(kept[site] for site in sites) for name, sites in members(datalist, setting).items()}
 
 
 def samples_by_site(items: Mapping[str, list[dict]], samples: Callable[..., Any]) -> dict[str, Any]:

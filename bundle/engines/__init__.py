@@ -1,7 +1,7 @@
-"""Training and evaluation as Ignite engines, and the handlers that go with them."""
+"""What the engines of every stage are put together from: handlers, inferers, schedules, writers."""
 
 from bundle.engines.average import WeightsAverage
-from bundle.engines.checkpoint_handlers import AtomicCheckpointSaver, Resume
+from bundle.engines.checkpoint_handlers import AtomicCheckpointSaver, Resume, StoppedAtStep
 from bundle.engines.each_file import run_each_file
 from bundle.engines.grid_writer import GridNiftiWriter
 from bundle.engines.handlers import CaseMetricsSaver, Progress, TrainingRecord, WeightsSaver
@@ -9,19 +9,11 @@ from bundle.engines.images import write_nifti_slice, write_nifti_volume, write_p
 from bundle.engines.inferer import AutocastInferer, PaddedInferer, SeededBatch, SeededInferer
 from bundle.engines.lr import LinearDecay, num_epochs, share_of_batch
 from bundle.engines.synthetic import SyntheticWriter
-from bundle.engines.trainer import (
-    DistributedGanTrainer,
-    first_images,
-    losses_by_tag,
-    mean_losses,
-    mixture_weights,
-)
 
 __all__ = [
     "AtomicCheckpointSaver",
     "AutocastInferer",
     "CaseMetricsSaver",
-    "DistributedGanTrainer",
     "GridNiftiWriter",
     "LinearDecay",
     "PaddedInferer",
@@ -29,14 +21,11 @@ __all__ = [
     "Resume",
     "SeededBatch",
     "SeededInferer",
+    "StoppedAtStep",
     "SyntheticWriter",
     "TrainingRecord",
     "WeightsAverage",
     "WeightsSaver",
-    "first_images",
-    "losses_by_tag",
-    "mean_losses",
-    "mixture_weights",
     "num_epochs",
     "run_each_file",
     "share_of_batch",

@@ -14,11 +14,14 @@ from monai.handlers import CheckpointLoader, CheckpointSaver
 
 from bundle.checkpoints import DamagedCheckpoint, load_checkpoint, previous_path, save_checkpoint
 from bundle.engines.handlers import called
-from bundle.federation.roster import TooFewSites
 
-__all__ = ["AtomicCheckpointSaver", "Resume"]
+__all__ = ["AtomicCheckpointSaver", "Resume", "StoppedAtStep"]
 
 logger = logging.getLogger(__name__)
+
+
+class StoppedAtStep(RuntimeError):
+    """The next step was not begun, and what there is is whole: a run that ends with it can go on from here."""
 
 
 class _Latest(BaseSaveHandler):
@@ -42,7 +45,7 @@ class AtomicCheckpointSaver(CheckpointSaver):
     MONAI's writes in place and deletes the old file before the new one is there: a process killed in between has none.
     The checkpoint before is kept (:func:`bundle.checkpoints.previous_path`), for a disk that damages the latest.
 
-    A run that ends with :class:`bundle.federation.roster.TooFewSites` is saved as well, where it stopped. One that ends
+    A run that ends with :class:`StoppedAtStep` is saved as well, where it stopped. One that ends
     with another error is not: what that left half done is not known. Ignite takes an error for handled when a handler
     saw it and raised none, so this one raises all of them again.
 
@@ -81,7 +84,7 @@ class AtomicCheckpointSaver(CheckpointSaver):
 
     def _stopped(self, engine: Engine, error: BaseException) -> None:
         # an error passes here twice, on its way out of the epoch and of the run; the epoch's checkpoint is written once
-        if isinstance(error, TooFewSites):
+        if isinstance(error, StoppedAtStep):
             self._interval_checkpoint(engine)
             engine.state.saved = engine.state.iteration
         raise error

@@ -14,7 +14,6 @@ from ignite.engine import Engine, Events
 from ignite.handlers import ProgressBar
 from torch.nn.parallel import DistributedDataParallel
 
-from bundle.federation.roster import policies_said
 from bundle.files import save_torch, write_json
 
 __all__ = ["CaseMetricsSaver", "Progress", "TrainingRecord", "WeightsSaver", "called"]
@@ -45,9 +44,9 @@ class TrainingRecord:
     Writes what a finished training took as JSON, last of all: the file says that the stage is complete.
 
     The seconds go through the engine's own state, so those of a training that was interrupted add up. If the engine has
-    them: ``seconds_by_part``, where they went (:class:`bundle.engines.DistributedGanTrainer`; those of the engine's
+    them: ``seconds_by_part``, where they went (:class:`bundle.server.DistributedGanTrainer`; those of the engine's
     start and end are in none), and ``sites``: by site, how many steps it answered and how often it failed
-    (:class:`bundle.federation.roster.Roster`), with ``policy``: their release policies in words.
+    (:class:`bundle.server.roster.Roster`), with ``policy``: their release policies in words.
 
     Args:
         path: file to write.
@@ -85,7 +84,7 @@ class TrainingRecord:
             about["seconds_by_part"] = {k: round(v, 2) for k, v in engine.state.seconds_by_part.items()}
         if hasattr(engine.state, "sites"):
             about["sites"] = engine.state.sites
-            about["policy"] = policies_said(engine.state.sites)
+            about["policy"] = _policies_said(engine.state.sites)
         write_json(self.path, about | called(self.content))
 
 
@@ -225,3 +224,17 @@ def _summary(scores: Mapping[str, float]) -> dict:
 def called(content: Mapping[str, Any]) -> dict[str, Any]:
     """Plain values as they are, those of callables where they are such."""
     return {key: value() if callable(value) else value for key, value in content.items()}
+
+
+def _policies_said(record: Mapping[str, Mapping[str, str | int]]) -> str | None:
+    """
+    The release policies of a run's sites in a line: ``"guarded"``, or ``"A: guarded; B: private (...)"`` where they
+    differ.
+
+    Args:
+        record: ``engine.state.sites``; sites that never said theirs are left out.
+    """
+    said = {site: about["policy"] for site, about in record.items() if "policy" in about}
+    if len(set(said.values())) > 1:
+        return "; ".join(f"{site}: {policy}" for site, policy in sorted(said.items()))
+    return next(iter(said.values()), None)

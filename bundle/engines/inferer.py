@@ -68,7 +68,7 @@ class PaddedInferer(Inferer):
 
 class SeededBatch(PrepareBatch):
     """
-    Batches of :class:`bundle.federation.ConditionBank` for MONAI's evaluator, with a seed for every item: what its
+    Batches of :class:`bundle.server.ConditionBank` for MONAI's evaluator, with a seed for every item: what its
     image draws of noise depends on (seed, site, number of the condition, copy), and not on the batch that it is in.
 
     Args:

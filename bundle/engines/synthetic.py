@@ -28,7 +28,7 @@ class SyntheticWriter:
 
     Every item says where its condition came from, and ``site_rule`` how many conditions came from where.
 
-    The evaluator's batch has the items of :class:`bundle.federation.ConditionBank`, its output ``pred`` the images
+    The evaluator's batch has the items of :class:`bundle.server.ConditionBank`, its output ``pred`` the images
     C×H×W.
 
     Images are cases of their own, or the slices of one case: the toy's thousands of numbers would be as many files.

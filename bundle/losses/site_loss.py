@@ -18,7 +18,7 @@ __all__ = ["SiteLoss"]
 class SiteLoss(nn.Module):
     """The losses of one site j: of its discriminator D_j, and L_j(ŷ), whose gradient ∂L_j/∂ŷ it returns.
 
-    Called by ``bundle/federation/site.py``: first :meth:`discriminator` with logits of D_j(x, y) and D_j(x, ŷ)
+    Called by ``bundle/site/site.py``: first :meth:`discriminator` with logits of D_j(x, y) and D_j(x, ŷ)
     where ŷ is detached; then, with D_j frozen after its update, :meth:`generator` with fresh logits of D_j(x, ŷ).
     Logits are the last output of the discriminator, any shape. Images are B×C×H×W in [-1, 1], y and ŷ of one shape.
 

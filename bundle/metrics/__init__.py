@@ -4,7 +4,7 @@ from bundle.metrics.aji import AggregatedJaccardIndex, aggregated_jaccard_index
 from bundle.metrics.distributions import frechet_distance, mean_discrepancy
 from bundle.metrics.handlers import HausdorffDistance95Handler
 from bundle.metrics.hausdorff import HausdorffDistance95
-from bundle.metrics.neighbours import Neighbours, nearest_neighbours
+from bundle.metrics.nearest import Neighbours, nearest_neighbours
 from bundle.metrics.panoptic import PanopticQuality
 from bundle.metrics.rates import ConfusionRate
 from bundle.metrics.similarity import structural_similarity

@@ -18,7 +18,7 @@ def attendance(results: Mapping[str, Any]) -> str:
     """A row per site, as HTML; empty where the training does not say.
 
     Args:
-        results: contents of results.json; ``sites`` holds by site what `bundle.federation.roster.Roster` counts.
+        results: contents of results.json; ``sites`` holds by site what `bundle.server.roster.Roster` counts.
     """
     found = block(results, "sites")
     rows = [

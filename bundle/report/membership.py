@@ -24,7 +24,7 @@ def membership_figure(
 
     Args:
         curves: false- and true-positive rates, from 0 to 1, by name of the attack.
-        results: by the same names ``overall`` of :func:`bundle.privacy.attacks.membership_audit.summarize`.
+        results: by the same names ``overall`` of :func:`bundle.audit.membership_audit.summarize`.
         path: PNG file to write.
     """
     figure = Figure(figsize=(11.5, 6.6), layout="constrained")

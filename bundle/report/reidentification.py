@@ -25,7 +25,7 @@ def reidentification_figure(
     """Bars of both questions for every kind of release and attack, with intervals and chance, and example masks.
 
     Args:
-        results: of :func:`bundle.privacy.attacks.condition_audit.audit_conditions`.
+        results: of :func:`bundle.audit.condition_audit.audit_conditions`.
         examples: known, real and deformed conditions of some patients, X×H×W uint8 each.
         path: PNG file to write.
         outline: whether the last channel of a condition is an outline.

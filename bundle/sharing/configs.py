@@ -12,7 +12,7 @@ import yaml
 
 from bundle.sharing.derive import packed_label_groups, resolved, restricted_transforms, split_at_saving
 from bundle.sharing.errors import PackError
-from bundle.workflows.checks import keys_in_use
+from bundle.workflows.config_checks import keys_in_use
 
 __all__ = ["TEMPLATES", "generator_configs", "inference_config", "segmenter_configs"]
 

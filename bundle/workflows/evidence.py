@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from bundle.quality import read_draws
+from bundle.evaluation import read_draws
 from bundle.report import (
     display_name,
     extremes_grid,

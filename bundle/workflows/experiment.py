@@ -20,11 +20,12 @@ import psutil
 import torch
 from monai.bundle import ConfigParser
 
-from bundle.data import check_setting, keep_conditions_by_site, load_datalist, policies_by_site
+from bundle.data import check_setting, keep_conditions_by_site, load_datalist
 from bundle.files import below, require_file, write_json
 from bundle.report import compute_statistics, read_scalars, summarize_loss
 from bundle.settings import KINDS, all_settings, trains_generator
-from bundle.workflows.checks import EXPERIMENT_KEYS, ConfigError
+from bundle.site import policies_by_site
+from bundle.workflows.config_checks import EXPERIMENT_KEYS, ConfigError
 from bundle.workflows.workflow import CheckedWorkflow, DistributedGANWorkflow, QualityWorkflow, SegmentationWorkflow
 
 __all__ = ["STAGES", "Experiment"]

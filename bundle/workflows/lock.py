@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bundle.workflows.checks import ConfigError
+from bundle.workflows.config_checks import ConfigError
 
 try:
     import fcntl

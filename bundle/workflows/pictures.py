@@ -8,7 +8,7 @@ import numpy as np
 from monai.bundle import ConfigParser
 
 from bundle.data import items_by_site, load_datalist
-from bundle.quality import SIDES, read_examples
+from bundle.evaluation import SIDES, read_examples
 from bundle.report import get_metric, order_settings
 from bundle.settings import RELEASED
 from bundle.workflows.experiment import Experiment

@@ -7,9 +7,9 @@ import logging
 
 from monai.bundle import ConfigWorkflow
 
-from bundle.keys import PATH_KEYS
-from bundle.kinds import in_brief
-from bundle.workflows.checks import ConfigError, check_merged, is_computed
+from bundle.declarations.keys import PATH_KEYS
+from bundle.declarations.kinds import in_brief
+from bundle.workflows.config_checks import ConfigError, check_merged, is_computed
 from bundle.workflows.workflow import CheckedWorkflow
 
 __all__ = ["check_plain_run"]

@@ -18,12 +18,12 @@ from monai.bundle import DEFAULT_EXP_MGMT_SETTINGS, ConfigParser, ConfigWorkflow
 from monai.bundle.properties import MetaProperties
 from monai.utils import BundleProperty, BundlePropertyConfig, ensure_tuple
 
-from bundle.federation.job import CONDUCT_KEYS
+from bundle.declarations.job import CONDUCT_KEYS
+from bundle.declarations.keys import PATH_KEYS, problem
 from bundle.files import digest, write_text
-from bundle.keys import PATH_KEYS, problem
 from bundle.plain_errors import plain_cause
 from bundle.text import escape_logs
-from bundle.workflows.checks import (
+from bundle.workflows.config_checks import (
     UNSET,
     ConfigError,
     check_arguments,
@@ -75,9 +75,9 @@ class CheckedWorkflow(ConfigWorkflow):
     A :class:`monai.bundle.ConfigWorkflow` that refuses what MONAI accepts silently, and computes nothing twice.
 
     When it is made, config files and overrides with keys that nothing uses, values that are none of their key's kind
-    (:mod:`bundle.keys`), steps that do not fill epochs, and components with arguments that they do not take, raise
-    :class:`bundle.workflows.ConfigError`; when it is initialized, missing properties do. Places that an override names
-    are taken as they are written, and never evaluated. When it runs, three keys of the config count:
+    (:mod:`bundle.declarations.keys`), steps that do not fill epochs, and components with arguments that they do not
+    take, raise :class:`bundle.workflows.ConfigError`; when it is initialized, missing properties do. Places that an
+    override names are taken as they are written, and never evaluated. When it runs, three keys of the config count:
 
     ``config_path``
         where the resolved configuration is kept beside the outputs. A run that would go on with the outputs of another

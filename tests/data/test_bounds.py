@@ -11,13 +11,14 @@ import pytest
 import SimpleITK as sitk
 
 from bundle.data.bounds import MAX_HEADER_BYTES, check_file, check_nifti
-from bundle.data.checks import decode_nifti
-from bundle.data.convert import read_array, read_channel, read_volume
 from bundle.data.datalist import load_datalist, write_datalist
 from bundle.data.errors import DataError
+from bundle.data.file_checks import decode_nifti
+from bundle.data.itk_files import read_array
 from bundle.data.json_files import MAX_DEPTH, read_json
-from bundle.data.layouts import get_layout
-from bundle.data.tables import read_table
+from bundle.prepare.layouts import get_layout
+from bundle.prepare.tables import read_table
+from bundle.prepare.volumes import read_channel, read_volume
 
 
 @pytest.fixture

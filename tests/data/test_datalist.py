@@ -191,7 +191,7 @@ def test_truncated_and_damaged_files(folder):
 
 def test_headers_are_enough_unless_deep(folder, monkeypatch):
     decoded = []
-    monkeypatch.setattr("bundle.data.checks.decode_nifti", lambda path: decoded.append(path) or np.arange(3.0))
+    monkeypatch.setattr("bundle.data.file_checks.decode_nifti", lambda path: decoded.append(path) or np.arange(3.0))
     load_datalist(folder)
     assert decoded == []
     load_datalist(folder, ["t2"], deep=True)

@@ -10,9 +10,9 @@ import tifffile
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from bundle.data.annotations import read_annotation
 from bundle.data.errors import DataError
 from bundle.data.tiles import MIN_NUCLEI, check_pair, read_picture, read_pixels, read_tile, stain_contrast
+from bundle.prepare.annotations import read_annotation
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bundle.data.checks import check_files, find_copies
+from bundle.data.file_checks import check_files, find_copies
 from bundle.transforms import GroupLabelsd
 from bundle.transforms.whole_numbers import whole_numbers
 

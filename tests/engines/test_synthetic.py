@@ -31,7 +31,9 @@ def make(handler, fail_at=None):
     def step(engine, batch):
         if engine.state.iteration == fail_at:
             raise RuntimeError("the process ends here")
-        return [{"pred": torch.full((1, 8, 8), i["index"] / 10)} for i in batch]
+        # the first row says which condition it was; an image that does not vary is refused when it is read
+        ramp = torch.linspace(-1, 1, 56).reshape(1, 7, 8)
+        return [{"pred": torch.cat([torch.full((1, 1, 8), i["index"] / 10), ramp], dim=1)} for i in batch]
 
     engine = Engine(step)
     handler.attach(engine)
@@ -50,7 +52,8 @@ def test_images_labels_and_data_list_agree(tmp_path):
     assert label.sum() == 3
     assert label[1, 2].item() == 1
     assert label[3, 4].item() == 2
-    np.testing.assert_allclose(image, 0.1, rtol=1e-6)
+    np.testing.assert_allclose(image[0], 0.1, rtol=1e-6)
+    np.testing.assert_allclose(image[1:].ravel(), np.linspace(-1, 1, 56), rtol=1e-5)
 
 
 def test_pictures_are_written_in_their_own_range_and_upright(tmp_path):

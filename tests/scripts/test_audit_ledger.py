@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bundle.privacy import ReleaseLedger
+from bundle.site.release import ReleaseLedger
 from scripts.audit_privacy import main
 
 

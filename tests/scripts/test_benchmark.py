@@ -9,9 +9,9 @@ import pytest
 from small_sites import sites
 from torch.utils.tensorboard import SummaryWriter
 
-from bundle.federation import SiteStore
-from bundle.federation.flare import site_clock
-from bundle.federation.flare.site_clock import SiteClock
+from bundle.flare import site_clock
+from bundle.flare.site_clock import SiteClock
+from bundle.site import SiteStore
 from scripts import benchmark, benchmark_federation, measured_runs
 from scripts.benchmark_federation import needed_memory, overhead, scale_rows
 from scripts.measured_runs import NotMeasured, Training, Variant, command, least_seconds, read, site_seconds

@@ -66,7 +66,8 @@ def test_a_kit_that_is_none(federate, tmp_path, capsys):
 
 def test_a_participants_rules(tmp_path):
     pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
-    from bundle.federation.flare import ADMINISTRATOR, CLASSES, SERVER, prepare_kit, provision
+    from bundle.flare.kits import ADMINISTRATOR, CLASSES, prepare_kit, provision
+    from bundle.flare.participant import SERVER
 
     kits = provision(tmp_path, ["A"], 8002)
     assert set(kits) == {SERVER, "A", ADMINISTRATOR}
@@ -87,8 +88,9 @@ def test_a_participants_rules(tmp_path):
 def test_a_job_carries_no_code(tmp_path):
     pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
     from bundle import __version__
-    from bundle.federation.flare import CLASSES, export_job
-    from bundle.federation.job import Job
+    from bundle.declarations.job import Job
+    from bundle.flare.jobs import export_job
+    from bundle.flare.kits import CLASSES
     from bundle.installation import config_dir
 
     job = Job.make(

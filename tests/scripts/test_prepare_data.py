@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from bundle.data.brain_phantoms import write_brats_phantoms
 from bundle.data.datalist import load_datalist
-from bundle.data.layouts.multi_organ import PUBLISHED
-from bundle.data.nuclei_phantoms import write_nuclei_phantoms
-from bundle.data.tile_conversion import convert_tile
 from bundle.data.tiles import read_pixels
+from bundle.phantoms.brains import write_brats_phantoms
+from bundle.phantoms.nuclei import write_nuclei_phantoms
+from bundle.prepare.layouts.multi_organ import PUBLISHED
+from bundle.prepare.tile_conversion import convert_tile
 from scripts import make_phantoms
 from scripts.prepare_data import main
 
@@ -299,7 +299,7 @@ def test_tiles_go_on_where_they_were(tiles, tmp_path, monkeypatch):
         return convert_tile(case, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr("bundle.data.layouts.multi_organ.convert_tile", interrupt)
+        patch.setattr("bundle.prepare.layouts.multi_organ.convert_tile", interrupt)
         with pytest.raises(KeyboardInterrupt):
             run_tiles(tiles, output, "--sites", "organ")
     assert not (output / "datalist.json").exists()

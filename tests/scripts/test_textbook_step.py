@@ -5,11 +5,11 @@ import torch
 from monai.networks.nets import PatchDiscriminator
 from small_sites import RandomSamples
 
-from bundle.engines import DistributedGanTrainer
-from bundle.federation import LocalFederation, make_sites
 from bundle.losses import AdversarialLoss, SiteLoss
 from bundle.networks import ResnetGenerator
-from bundle.privacy import POLICIES
+from bundle.server import DistributedGanTrainer, LocalFederation
+from bundle.site import make_sites
+from bundle.site.release import POLICIES
 from scripts.textbook_step import TextbookStep, patch_discriminator, resnet_generator
 
 LENGTHS = {"A": 3, "B": 5}

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from bundle.federation import Codec
+from bundle.wire import Codec
 from scripts.wire_costs import (
     TRAININGS,
     Step,

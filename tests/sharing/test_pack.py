@@ -14,7 +14,7 @@ import yaml
 from monai.bundle import ConfigParser, run, verify_net_in_out
 
 from bundle.sharing import PackError, PackOptions, pack_bundle
-from bundle.sharing.checks import check_bundle
+from bundle.sharing.bundle_checks import check_bundle
 from bundle.sharing.code import Code, names_in
 from bundle.sharing.configs import inference_config, segmenter_configs
 from bundle.sharing.derive import packed_label_groups, restricted_transforms

@@ -19,7 +19,7 @@ from PIL import Image
 
 from bundle.data import load_datalist
 from bundle.engines import PaddedInferer, write_png
-from bundle.sharing.checks import check_bundle
+from bundle.sharing.bundle_checks import check_bundle
 from bundle.sharing.pack import importable_for_now
 from bundle.transforms import ConditionFromLabeld, TernaryLabeld
 from bundle.workflows.workflow import plain_errors

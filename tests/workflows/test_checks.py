@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from monai.bundle import ConfigParser
 
-from bundle.workflows.checks import (
+from bundle.workflows.config_checks import (
     ConfigError,
     check_arguments,
     check_numbers,

@@ -9,7 +9,7 @@ import pytest
 from one_process import one_thread
 
 from bundle.data import DataError, keep_conditions_by_site, load_datalist
-from bundle.federation import read_conditions
+from bundle.server import read_conditions
 from bundle.workflows import ConfigError, DistributedGANWorkflow, evidence
 from bundle.workflows.experiment import Experiment
 from scripts import make_bank

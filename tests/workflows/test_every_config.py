@@ -6,8 +6,8 @@ import pytest
 from one_process import one_thread
 from stages import STAGES
 
-from bundle.data.toy import write_mixture
-from bundle.workflows.checks import keys_in_use
+from bundle.phantoms.gaussian import write_mixture
+from bundle.workflows.config_checks import keys_in_use
 from bundle.workflows.experiment import Experiment
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"

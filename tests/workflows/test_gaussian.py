@@ -8,8 +8,8 @@ import pytest
 from one_process import one_thread
 
 from bundle.data import load_datalist
-from bundle.data.toy import write_mixture
-from bundle.quality import read_draws
+from bundle.evaluation import read_draws
+from bundle.phantoms.gaussian import write_mixture
 from bundle.workflows import ConfigError
 from bundle.workflows.evidence import make_report
 from bundle.workflows.experiment import Experiment

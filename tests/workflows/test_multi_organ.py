@@ -10,7 +10,7 @@ from one_process import one_thread
 from PIL import Image
 
 from bundle.data import load_datalist
-from bundle.federation import read_conditions
+from bundle.server import read_conditions
 from bundle.transforms import NormalizeStainsd, TernaryLabeld
 from bundle.workflows.evidence import make_report
 from bundle.workflows.experiment import Experiment

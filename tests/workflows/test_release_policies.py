@@ -8,9 +8,9 @@ import pytest
 from one_process import one_thread
 
 from bundle.data import load_datalist
-from bundle.data.settings import policies_by_site
-from bundle.privacy import PolicyError, ReleaseRefused, summarize, verify
 from bundle.report import markdown_table
+from bundle.site import policies_by_site
+from bundle.site.release import PolicyError, ReleaseRefused, summarize, verify
 from bundle.workflows import ConfigError
 from bundle.workflows.experiment import Experiment
 from scripts import make_bank

@@ -17,7 +17,7 @@ from bundle.data import DataError
 from bundle.files import digest
 from bundle.networks import SegmentationDiscriminator
 from bundle.workflows import ConfigError, DistributedGANWorkflow
-from bundle.workflows.checks import keys_in_use
+from bundle.workflows.config_checks import keys_in_use
 from bundle.workflows.lock import exclusive
 from bundle.workflows.workflow import MOVABLE_KEYS
 

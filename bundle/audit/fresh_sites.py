@@ -1,0 +1,35 @@
+"""Sites that have let nothing out yet, as every attack finds them."""
+
+from __future__ import annotations
+
+from bundle.site import Site
+from bundle.site.release import ReleaseGate
+
+__all__ = ["renew_gate"]
+
+
+def renew_gate(site: Site, num_steps: int | None, step: int = 1) -> None:
+    """
+    Give a site a gate of its policy that has released nothing, without a ledger: what attacks ask counts nowhere, and
+    none finds the budget of another one spent.
+
+    Args:
+        site: the site, with the loss that it is asked with.
+        num_steps: of the training; None where that is not known. The noise of a private policy is that of such a
+            training, at whatever step it is.
+        step: the first step that the site is going to be asked for.
+
+    Raises:
+        ReleaseRefused: when the policy forbids the loss, or such a training.
+    """
+    # samples stay as they are deformed
+    secret = site.gate.secret if site.policy.conditions == "deformed" else None
+    gate = ReleaseGate(site.policy, site.name, secret=secret)
+    if num_steps is not None and site.policy.private:
+        # the gate divides its budget among the steps that are left
+        gate.plan(num_steps + step - 1, site.loss.terms)
+    else:
+        gate.plan(num_steps, site.loss.terms)
+        # possible; but attacks ask for steps past the end of a training as well
+        gate.plan(None, site.loss.terms)
+    site.gate = gate

@@ -1,0 +1,243 @@
+"""What a job of a federation says, and what its participants say for themselves.
+
+A job names configs that every participant has installed and overrides keys with plain values: it carries no code, no
+expression and no path. Everything that is a participant's own business stands in a file at its place: ``site.yaml`` at
+a site, ``server.yaml`` at the server.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from monai.bundle import ConfigParser
+
+from bundle.declarations.keys import KEYS, PARTICIPANT_KEYS, PATH_KEYS, problem
+from bundle.declarations.kinds import Fields, ListOf, Matching, in_brief
+
+__all__ = ["CONDUCT_KEYS", "SERVER_KEYS", "SITE_KEYS", "Job", "JobError", "read_local"]
+
+SITE_KEYS = frozenset(
+    {
+        "allowed_overrides",
+        "batch_size",
+        "cache_dir",
+        "cache_rate",
+        "checkpoint_dir",
+        "dataset_dir",
+        "device",
+        "keep_conditions",
+        "max_message_bytes",
+        "num_threads",
+        "perceptual_weights_path",
+        "release_dir",
+        "release_policy",
+    }
+)
+"""Keys that a site, and nobody else, sets."""
+SERVER_KEYS = frozenset(
+    {"device", "max_kept_bytes", "max_message_bytes", "num_threads", "public_conditions", "run_dir"}
+)
+"""Keys that the server sets for itself; runs of the same job may differ in them."""
+CONDUCT_KEYS = frozenset(
+    {"max_gradient_norm", "max_strikes", "min_sites", "open_timeout", "rejoin_interval", "step_timeout"}
+)
+"""How a run deals with sites that fail. With others it is the same training, and goes on from its checkpoints."""
+PRIVATE_OVERRIDES = CONDUCT_KEYS | {
+    "checkpoint_epochs",
+    "compression",
+    "epoch_length",
+    "mixture",
+    "num_steps",
+    "precision_from_sites",
+    "precision_to_sites",
+    "seed",
+}
+"""
+What a job may override at a site whose answers are to be private, unless its ``allowed_overrides`` say otherwise:
+nothing that chooses among the site's data, for whether a site can take part would be an answer about them.
+"""
+# where things lie is each participant's own, and a site's name what it was certified by
+_GIVEN_KEYS = frozenset({"bundle_root", "site_name"})
+# what ConfigParser would evaluate, look up or replace
+_MARKS = ("$", "@", "%")
+# comes last in every job: it puts the sites behind the wall
+_LAST = "flare.yaml"
+_MAX_OVERRIDES = len(KEYS)
+_FORM = Fields(
+    config_files=ListOf(Matching(r"[A-Za-z0-9_-]+\.yaml", "the name of a config"), 1, 16),
+    version=Matching(r"[A-Za-z0-9.+_-]+", "a version"),
+    digest=Matching(r"[0-9a-f]{64}", "64 hexadecimal digits"),
+)
+
+
+class JobError(ValueError):
+    """A job or a local file that cannot be used; the message names the key and what was expected."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """
+    A training, as its participants are asked for it.
+
+    Attributes:
+        config_files: names of configs, in their order, of the folder that every participant has.
+        overrides: plain values by top-level key of the configs, of keys that hold such; nothing that is evaluated,
+            nothing that is a participant's own.
+        version: of this package.
+        digest: of the contents of the configs.
+    """
+
+    config_files: tuple[str, ...]
+    overrides: dict[str, Any] = field(default_factory=dict)
+    version: str = ""
+    digest: str = ""
+
+    @classmethod
+    def make(cls, config_files: Sequence[str], overrides: Mapping[str, Any], folder: Path, version: str) -> Job:
+        """
+        Args:
+            config_files: names of configs in ``folder``.
+            overrides: see :class:`Job`.
+            folder: the configs of this package.
+            version: of this package.
+
+        Raises:
+            JobError: a config that is not in the folder, an override that is no plain value or not the job's to make.
+        """
+        digest = _digest(config_files, folder)
+        job = cls.from_dict(asdict(cls(tuple(config_files), dict(overrides), version, digest)))
+        job.check(folder, version)
+        return job
+
+    @classmethod
+    def from_dict(cls, content: Any) -> Job:
+        """
+        The inverse of :meth:`to_dict`, for content from anywhere.
+
+        Raises:
+            JobError: it has not the form of a job. The message repeats nothing of it.
+        """
+        if not isinstance(content, Mapping) or content.keys() != {field.name for field in fields(cls)}:
+            raise JobError("not a job: expected config_files, overrides, version and digest")
+        overrides = content["overrides"]
+        if not isinstance(overrides, Mapping) or len(overrides) > _MAX_OVERRIDES:
+            raise JobError(f"not a job, overrides: expected a mapping of at most {_MAX_OVERRIDES} keys")
+        for name, kind in _FORM.kinds.items():
+            if not kind.accepts(content[name]):
+                raise JobError(f"not a job, {name}: expected {kind}")
+        return cls(tuple(content["config_files"]), dict(overrides), content["version"], content["digest"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nothing but what JSON knows."""
+        return asdict(self) | {"config_files": list(self.config_files)}
+
+    @property
+    def identity(self) -> str:
+        """
+        Names this training among others, at a site that keeps checkpoints of several: the same for jobs that differ in
+        :data:`CONDUCT_KEYS` only.
+        """
+        overrides = {key: value for key, value in self.overrides.items() if key not in CONDUCT_KEYS}
+        content = self.to_dict() | {"overrides": overrides}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    def check(self, folder: Path, version: str) -> None:
+        """
+        Args:
+            folder: the configs of this participant.
+            version: of this participant's package.
+
+        Raises:
+            JobError: another version, other configs or in another order, or overrides that a job must not make.
+        """
+        if self.version != version:
+            raise JobError(f"the job is for version {in_brief(self.version)} of this package, here is {version!r}")
+        if _digest(self.config_files, folder) != self.digest:
+            raise JobError(f"the configs {', '.join(self.config_files)} are not those that the job was made with")
+        _check_order(self.config_files, folder)
+        declared = self._plain(folder).keys() & KEYS.keys() - _GIVEN_KEYS - PATH_KEYS
+        for key, value in self.overrides.items():
+            if key in SITE_KEYS | SERVER_KEYS:
+                raise JobError(f"override {key}: each participant sets it in its own file, a job cannot")
+            # parts of components are none: sites::batch_size and samples_def::cache_dir are a site's own as well
+            if key not in declared:
+                raise JobError(f"override {in_brief(key)}: expected a key of the configs that holds a plain value")
+            if wrong := problem(key, value):
+                raise JobError(f"override {wrong}")
+
+    def files(self, folder: Path) -> list[str]:
+        return [str(folder / name) for name in self.config_files]
+
+    def value(self, key: str, folder: Path) -> Any:
+        """What the training has under a key that holds a plain value: the job's override, or that of the configs."""
+        return (self._plain(folder) | self.overrides)[key]
+
+    def _plain(self, folder: Path) -> dict[str, Any]:
+        """What the configs hold as plain values by top-level key: no component, and nothing that is evaluated."""
+        merged = ConfigParser.load_config_files(self.files(folder))
+        return {key: value for key, value in merged.items() if _is_plain(value)}
+
+
+def read_local(path: Path, keys: frozenset[str]) -> dict[str, Any]:
+    """
+    A participant's own file.
+
+    Args:
+        path: YAML.
+        keys: that it may hold: :data:`SITE_KEYS` or :data:`SERVER_KEYS`.
+
+    Raises:
+        JobError: no such file, no mapping, other keys, or values that are none of their key's kind.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise JobError(f"{path}: unreadable, expected YAML with some of {', '.join(sorted(keys))} ({error})") from error
+    if not isinstance(content, dict):
+        raise JobError(f"{path}: holds a {type(content).__name__}, expected keys and values")
+    unknown = sorted(str(key) for key in content.keys() - keys)
+    if unknown:
+        raise JobError(f"{path}: unknown key {', '.join(unknown)}, expected some of {', '.join(sorted(keys))}")
+    for key, value in content.items():
+        if wrong := problem(key, value, KEYS | PARTICIPANT_KEYS):
+            raise JobError(f"{path}: {wrong}")
+    return content
+
+
+def _check_order(names: Sequence[str], folder: Path) -> None:
+    """The stage that trains the generator, its task, then what overrides them, and at last what puts up the wall."""
+    right = "expected train.yaml, a task, further configs if any, and flare.yaml, each once"
+    configs = [ConfigParser.load_config_file(folder / name) for name in names]
+    if names[-1] != _LAST or len(set(names)) != len(names):
+        raise JobError(f"configs: {right}, got {', '.join(names)}")
+    if [place for place, config in enumerate(configs) if "run" in config] != [0] or "federation_def" not in configs[0]:
+        raise JobError(f"configs: {right}, got {', '.join(names)}")
+    if [place for place, config in enumerate(configs) if "task" in config] != [1]:
+        raise JobError(f"configs: {right}, got {', '.join(names)}")
+
+
+def _digest(names: Sequence[str], folder: Path) -> str:
+    digest = hashlib.sha256()
+    for name in names:
+        path = folder / name
+        if Path(name).name != name or not path.is_file():
+            raise JobError(f"config {name!r}: expected the name of a file in {folder}")
+        content = path.read_bytes()
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(isinstance(k, str) and k != "_target_" and _is_plain(v) for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return all(_is_plain(item) for item in value)
+    if isinstance(value, str):
+        return not value.startswith(_MARKS)
+    return value is None or isinstance(value, bool | int | float)

@@ -1,0 +1,75 @@
+"""What server and sites have in common: a place for their own file, and the workflow made of it and a job."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from nvflare.collab import collab
+
+from bundle import __version__
+from bundle.declarations.job import SERVER_KEYS, SITE_KEYS, Job, JobError, read_local
+from bundle.installation import config_dir
+from bundle.site.release import DEFAULT
+from bundle.workflows import DistributedGANWorkflow
+
+__all__ = ["LOCAL_FILES", "SERVER", "local_folder", "make_workflow", "read_server", "read_site"]
+
+LOCAL_FILES = "ASYNDGAN_LOCAL_FILES"
+"""Environment variable: a folder with ``NAME/site.yaml`` for several participants of one machine."""
+SERVER = "server"
+"""The server's name among the participants."""
+
+
+def local_folder(name: str) -> Path:
+    folder = os.environ.get(LOCAL_FILES)
+    return Path(folder) / name if folder else Path(collab.workspace.get_site_config_dir())
+
+
+def read_site(folder: Path) -> dict[str, Any]:
+    """
+    A site's own file in a folder, ``site.yaml``, with the defaults of what a job must not decide.
+
+    Raises:
+        JobError: unreadable, or a key is unknown or missing.
+    """
+    local = _read(folder / "site.yaml", SITE_KEYS, ("dataset_dir", "checkpoint_dir"))
+    # a config that the job names may hold another one, and the policy is the site's own
+    local.setdefault("release_policy", DEFAULT)
+    # one ledger for all trainings: what the site has let out adds up
+    local.setdefault("release_dir", str(Path(local["checkpoint_dir"]) / "releases"))
+    return local
+
+
+def read_server(folder: Path) -> dict[str, Any]:
+    """The server's own file in a folder, ``server.yaml``; errors are those of :func:`read_site`."""
+    return _read(folder / "server.yaml", SERVER_KEYS, ("run_dir",))
+
+
+def _read(path: Path, keys: frozenset[str], needed: tuple[str, ...]) -> dict[str, Any]:
+    local = read_local(path, keys)
+    if missing := [key for key in needed if not local.get(key)]:
+        raise JobError(f"{path.name}: expected {' and '.join(missing)}, a folder")
+    return local
+
+
+def make_workflow(job: Job, local: Mapping[str, Any], given: Mapping[str, Any]) -> DistributedGANWorkflow:
+    """The training of a job at one participant, initialized; what is its own wins over the job."""
+    job.check(config_dir(), __version__)
+    own = dict(local)
+    torch.set_num_threads(int(own.pop("num_threads", torch.get_num_threads())))
+    logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)
+    workflow = DistributedGANWorkflow(
+        config_file=job.files(config_dir()),
+        bundle_root=str(config_dir().parent),
+        logging_file=False,  # FLARE's logging stays as it is
+        **job.overrides,
+        **given,
+        **own,
+    )
+    workflow.initialize()
+    return workflow

@@ -1,0 +1,37 @@
+"""The middle: the trainer of the generator, what it knows of the sites, and the conditions that it keeps."""
+
+from bundle.server.conditions import (
+    ConditionBank,
+    ConditionCollector,
+    PublicConditions,
+    read_conditions,
+    write_conditions,
+)
+from bundle.server.federation import Federation, Outcome, SiteUnreachable
+from bundle.server.local_federation import LocalFederation
+from bundle.server.roster import TooFewSites
+from bundle.server.trainer import (
+    DistributedGanTrainer,
+    first_images,
+    losses_by_tag,
+    mean_losses,
+    mixture_weights,
+)
+
+__all__ = [
+    "ConditionBank",
+    "ConditionCollector",
+    "DistributedGanTrainer",
+    "Federation",
+    "LocalFederation",
+    "Outcome",
+    "PublicConditions",
+    "SiteUnreachable",
+    "TooFewSites",
+    "first_images",
+    "losses_by_tag",
+    "mean_losses",
+    "mixture_weights",
+    "read_conditions",
+    "write_conditions",
+]

@@ -1,0 +1,307 @@
+"""The conditions that a generator draws from after training: a file at the server, and a data set of it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from monai.transforms import Compose
+from torch.utils.data import Dataset
+
+from bundle.files import atomic_path
+from bundle.seeding import derive_seed, draw
+from bundle.server.federation import Federation, SiteUnreachable
+from bundle.settings import OWN, RELEASED
+from bundle.wire.guards import Violation, check_released
+from bundle.wire.messages import ConditionRequest
+
+__all__ = ["ConditionBank", "ConditionCollector", "PublicConditions", "read_conditions", "write_conditions"]
+
+logger = logging.getLogger(__name__)
+
+MAX_CONDITIONS = 2**20
+"""Of one site; one that released more and more would keep the server for ever."""
+
+MAX_CONDITION_BYTES = 2**26
+"""Of one condition, unpacked: 64 channels of 1024×1024."""
+
+MAX_FILE_BYTES = 2**32
+"""Of all conditions of a file, unpacked, as a training keeps them: 20,000 of 3×256×256."""
+
+BANK = "bank"
+"""In the place of a site's name, for conditions of the server's own."""
+
+
+class ConditionCollector:
+    """
+    Ignite handler: before a training, asks every site for the conditions it releases for generation, and keeps them.
+
+    Generation then needs the generator and this file, and no site: they may be out of reach by then. A site that does
+    not let its conditions be kept, or is out of reach now, is left out of it, with a warning, and takes part in the
+    training all the same. One that releases what are no conditions, or too many, gets a strike for it. Where that
+    leaves nothing, no file is written.
+
+    Args:
+        federation: the sites.
+        path: file to write, see :func:`write_conditions`. Nothing is asked for when it is there.
+        chunk: conditions per request.
+        max_bytes: what the conditions of one site may take in memory, a byte a pixel; None for no bound.
+    """
+
+    def __init__(self, federation: Federation, path: str, chunk: int = 64, max_bytes: int | None = 2**28) -> None:
+        self.federation = federation
+        self.path = Path(path)
+        self.chunk = chunk
+        self.max_bytes = math.inf if max_bytes is None else max_bytes
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        if self.path.exists():
+            return
+        conditions = {}
+        for site in self.federation.sites:
+            try:
+                conditions[site] = self._collect(site)
+            except SiteUnreachable as error:
+                # the training can do without, and so can the others' conditions
+                logger.warning("no conditions for generation from site %s: %s", site, error)
+            except Violation as error:
+                engine.strike(site, f"conditions for generation: {error}")
+        if not any(conditions.values()):
+            logger.warning("no site released conditions for generation: it will need a bank of the server's own")
+            return
+        write_conditions(self.path, conditions)
+        logger.info("%d conditions for generation in %s", sum(map(len, conditions.values())), self.path)
+
+    def _collect(self, site: str) -> list[np.ndarray]:
+        found: list[np.ndarray] = []
+        size = 0
+        while True:
+            request = ConditionRequest(site, len(found), len(found) + self.chunk)
+            batch = self.federation.conditions(request)
+            check_released(batch, request)
+            if not len(batch.conditions):
+                return found
+            size += batch.conditions.numel()
+            if size > self.max_bytes:
+                raise Violation(f"they take more than {self.max_bytes} bytes (max_kept_bytes)")
+            found += list(batch.conditions.numpy())
+            if len(found) > MAX_CONDITIONS:
+                raise Violation(f"more than {MAX_CONDITIONS} conditions")
+
+
+def write_conditions(path: str | PathLike, conditions: Mapping[str, Sequence[np.ndarray]]) -> None:
+    """
+    Args:
+        path: file to write: NumPy's ``.npz``, one array ``SITE/NUMBER`` for each condition, numbers from 0.
+        conditions: conditions X×H×W uint8 of 0 and 1 by site, or by any other name of where they are from.
+    """
+    arrays = {f"{site}/{number}": array for site, found in conditions.items() for number, array in enumerate(found)}
+    with atomic_path(path) as temporary:
+        np.savez_compressed(temporary, **arrays)
+
+
+def read_conditions(path: str | PathLike) -> dict[str, list[np.ndarray]]:
+    """
+    Args:
+        path: file of :func:`write_conditions`.
+
+    Returns:
+        Conditions X×H×W uint8 of 0 and 1 by site, in the order of their numbers: that of the site's samples.
+
+    Raises:
+        FileNotFoundError: without the file.
+        ValueError: when it holds anything else, or by its headers more than :data:`MAX_CONDITION_BYTES` or
+            :data:`MAX_FILE_BYTES`; nothing is unpacked then.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no conditions at {path}: train.yaml writes them at the start of a training")
+    conditions: dict[str, list[np.ndarray]] = {}
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            if sum(_unpacked_size(stored, name) for name in stored.files) > MAX_FILE_BYTES:
+                raise ValueError(f"more than {MAX_FILE_BYTES} bytes when unpacked")
+            names = ((site, number, name) for name in stored.files for site, _, number in [name.rpartition("/")])
+            for site, _, name in sorted((site, int(number), name) for site, number, name in names):
+                condition = stored[name]
+                if condition.max() > 1:
+                    raise ValueError(f"{name} has values up to {condition.max()}")
+                conditions.setdefault(site, []).append(condition)
+    except (ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(
+            f"{path}: expected NumPy's .npz of arrays NAME/NUMBER, each X×H×W uint8 of 0 and 1 ({error})"
+        ) from error
+    return conditions
+
+
+def _unpacked_size(stored: np.lib.npyio.NpzFile, name: str) -> int:
+    """Bytes of a condition by its header, which NumPy would otherwise believe."""
+    with stored.zip.open(f"{name}.npy") as member:
+        version = np.lib.format.read_magic(member)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(member)
+    if len(shape) != 3 or dtype != np.uint8 or not 0 < math.prod(shape) <= MAX_CONDITION_BYTES:
+        raise ValueError(f"{name} is {dtype} {shape}")
+    return math.prod(shape)
+
+
+class PublicConditions:
+    """
+    Conditions of the server's own to train with, for sites whose label maps stay where they are.
+
+    Args:
+        path: file of :func:`write_conditions`; ``scripts/make_bank.py`` makes one.
+        augmentation: random MONAI transforms of ``image``, the condition; None for none.
+
+    Raises:
+        FileNotFoundError: without the file.
+        ValueError: when it holds no conditions, or such of different shapes.
+    """
+
+    def __init__(self, path: str | PathLike, augmentation: Compose | Callable | None = None) -> None:
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"public_conditions: no file {path}; scripts/make_bank.py makes one")
+        self.conditions = [condition for found in read_conditions(path).values() for condition in found]
+        if len({condition.shape for condition in self.conditions}) != 1:
+            raise ValueError(f"public_conditions: expected conditions of one shape in {path}, found none or several")
+        self.augmentation = augmentation
+
+    def batch(self, seed: int, site: str, step: int, count: int) -> torch.Tensor:
+        """
+        Those of a step, B×X×H×W uint8 of 0 and 1: a function of the arguments alone.
+
+        Args:
+            seed: seed of the run.
+            site: name of the site that they are for.
+            step: from 1.
+            count: B.
+        """
+        first = (step - 1) * count
+        draws = [
+            draw(seed, f"public conditions, {site}", first + place, len(self.conditions)) for place in range(count)
+        ]
+        return torch.stack([self._prepared(*drawn) for drawn in draws])
+
+    def _prepared(self, index: int, seed: int) -> torch.Tensor:
+        condition = torch.from_numpy(self.conditions[index])
+        if self.augmentation is None:
+            return condition
+        changed = self.augmentation.set_random_state(seed=seed)({"image": condition})["image"]
+        return torch.as_tensor(changed).as_subclass(torch.Tensor).to(torch.uint8)
+
+
+class ConditionBank(Dataset):
+    """
+    Every condition that sites released, or of a bank of the server's own, or of both, ``copies`` times.
+
+    Items: ``{"image": condition X×H×W uint8, "site": str, "index": number of the condition at its site, "copy": int,
+    "condition_source": "released by site" or "bank of the server"}``; the condition is called ``image`` because it is
+    the network's input, and MONAI's engines look for that key. The ``site`` of the server's own is ``"bank"``.
+    ``conditions`` holds them all by ``site``.
+
+    Args:
+        path: file of a :class:`ConditionCollector`; there is none where no site released any. None to leave what sites
+            released.
+        copies: synthetic images per condition. Copy 0 is made from the condition as it is, the others from randomly
+            transformed ones: a generator without noise would give the same image again.
+        augmentation: random MONAI transforms of ``image`` for copies 1, 2, …; needed when ``copies`` > 1.
+        transform_first: whether there is no copy 0, and copies 1 to ``copies`` in its place, so that no synthetic label
+            map is the very one of a patient.
+        seed: seed of the transforms, together with site, index and copy.
+        bank: file of :func:`write_conditions` with conditions of the server's own; None for none.
+        channels: X that the generator takes; None for any.
+        batch_size: conditions that are to fit into one array.
+
+    Raises:
+        FileNotFoundError: when there are no conditions at all, or no such bank.
+        ValueError: when copies or transforms are asked for without an augmentation; when a file holds no conditions, or
+            of other channels, or of different sizes for one batch.
+    """
+
+    def __init__(
+        self,
+        path: str | None,
+        copies: int = 1,
+        augmentation: Compose | Callable | None = None,
+        seed: int = 0,
+        bank: str | None = None,
+        channels: int | None = None,
+        batch_size: int = 1,
+        transform_first: bool = False,
+    ) -> None:
+        if copies > 1 and augmentation is None:
+            raise ValueError(f"copies={copies} needs an augmentation: without one the copies would be the same image")
+        if transform_first and augmentation is None:
+            raise ValueError("transform_first needs an augmentation: there is nothing to transform conditions by")
+        self.conditions = read_conditions(path) if path is not None and Path(path).is_file() else {}
+        if bank is not None:
+            self._add_bank(bank)
+        if not self.conditions:
+            missing = "those of the sites are left out" if path is None else f"{path} is missing or empty"
+            raise FileNotFoundError(
+                f"no conditions to generate from: {missing}. train.yaml writes what sites release when a training "
+                "begins (keep_conditions: true lets a site release them); or name a bank of the server's own "
+                "(condition_bank: FILE, scripts/make_bank.py makes one)"
+            )
+        self._check(channels, batch_size)
+        self.augmentation = augmentation
+        self.seed = seed
+        self.data = [
+            {
+                "site": site,
+                "index": index,
+                "copy": copy,
+                "condition_source": OWN if bank is not None and site == BANK else RELEASED,
+            }
+            for site, conditions in self.conditions.items()
+            for index in range(len(conditions))
+            for copy in range(transform_first, copies + transform_first)
+        ]
+
+    def _add_bank(self, bank: str) -> None:
+        if not Path(bank).is_file():
+            raise FileNotFoundError(f"condition_bank: no file {bank}; scripts/make_bank.py makes one")
+        if BANK in self.conditions:
+            raise ValueError(f"a site is called {BANK!r}, which stands for the bank of the server")
+        # whatever groups it has: they are no sites of this run
+        own = [condition for found in read_conditions(bank).values() for condition in found]
+        if not own:
+            raise ValueError(f"condition_bank: {bank} holds no conditions")
+        self.conditions[BANK] = own
+
+    def _check(self, channels: int | None, batch_size: int) -> None:
+        shapes = {site: Counter(condition.shape for condition in found) for site, found in self.conditions.items()}
+        for site, counted in shapes.items():
+            for shape in counted:
+                if channels is not None and shape[0] != channels:
+                    raise ValueError(f"conditions of {site}: {shape[0]} channels, the generator takes {channels}")
+        if batch_size > 1 and len(set().union(*shapes.values())) > 1:
+            found = ", ".join(f"{site} {h}×{w}" for site, counted in shapes.items() for _, h, w in counted)
+            raise ValueError(
+                f"conditions of different sizes do not fit into one batch of {batch_size}: {found}. "
+                "Make the bank with the configs of the training, or set generation_batch_size to 1"
+            )
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, key: int) -> dict:
+        item = dict(self.data[key])
+        item["image"] = torch.from_numpy(self.conditions[item["site"]][item["index"]])
+        if item["copy"]:
+            seed = derive_seed(self.seed, "copy", item["site"], item["index"], item["copy"])
+            item = self.augmentation.set_random_state(seed=seed)(item)
+            # plain uint8 throughout: a batch may hold copy 0 of one condition and copy 1 of another
+            item["image"] = torch.as_tensor(item["image"]).as_subclass(torch.Tensor).to(torch.uint8)
+        return item

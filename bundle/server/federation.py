@@ -1,0 +1,105 @@
+"""What the trainer knows of the sites: a federation, whatever lies between."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from bundle.wire.codec import WireLedger
+from bundle.wire.messages import ConditionBatch, ConditionRequest, Message, SyntheticBatch
+
+__all__ = ["Federation", "Outcome", "SiteUnreachable"]
+
+
+class SiteUnreachable(ConnectionError):
+    """A site did not answer, or refused to; the message names it and says why."""
+
+    @classmethod
+    def no_conditions(cls, site: str, reason: str) -> SiteUnreachable:
+        return cls(f"site {site} released no conditions: {reason}")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """
+    What came of asking several sites for something. Whoever was asked is in one of the two, and not in both.
+
+    Args:
+        messages: by site, what it answered. Nothing but decoded: :mod:`bundle.wire.guards` judges what it says.
+        failures: by site, why it did not, in words for a log: out of reach, too late, what it refused, what of its
+            answer could not be decoded.
+        late: by site, how many of its answers came after they had been waited for and were dropped, since the outcome
+            before.
+        ended: the sites among ``failures`` that will release nothing more in this training: their budget is spent.
+        broken: the sites among ``failures`` that did answer, with what is no message, or one that is larger than any
+            could be: no site that does what it should can have sent it.
+    """
+
+    messages: dict[str, Message] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    late: Mapping[str, int] = field(default_factory=dict)
+    ended: Collection[str] = frozenset()
+    broken: Collection[str] = frozenset()
+
+
+class Federation(ABC):
+    """
+    The sites, as the server sees them.
+
+    A site that fails is no error here: :class:`Outcome` tells of it, and the caller decides. Nothing is asked of a site
+    that the caller did not name, so a site that failed hears nothing until it is asked to :meth:`open` again.
+
+    ``state_dict`` / ``load_state_dict`` belong to the server's checkpoint. A federation that holds its sites in the
+    same process stores them in it whole. Behind a network every site keeps its own checkpoints, and ``open`` says which
+    step it is to go back to.
+    """
+
+    ledger: WireLedger
+
+    @property
+    @abstractmethod
+    def sites(self) -> tuple[str, ...]:
+        """Names of all the sites that the run is for, sorted, whether or not they can be reached."""
+
+    @abstractmethod
+    def open(self, step: int, sites: Collection[str] | None = None) -> Outcome:
+        """
+        Ask sites to take part from ``step`` (from 1) on.
+
+        Args:
+            step: the first step that the server is going to ask them for.
+            sites: names; None for all.
+
+        Returns:
+            :class:`bundle.wire.messages.SiteInfo` by site: n_j, the conditions of ``step``, and up to where the
+            site's discriminator is trained.
+        """
+
+    @abstractmethod
+    def exchange(self, batches: Mapping[str, SyntheticBatch]) -> Outcome:
+        """
+        One step: to each site its own synthetic batch and no other.
+
+        It may be called again for the same step, with some of the same batches: a site that has done that step already
+        returns the reply it gave then (:meth:`bundle.site.Site.step`).
+
+        Returns:
+            :class:`bundle.wire.messages.SiteReply` by site.
+        """
+
+    @abstractmethod
+    def conditions(self, request: ConditionRequest) -> ConditionBatch:
+        """
+        Conditions of one site, for generation.
+
+        Raises:
+            SiteUnreachable: when the site does not answer, or does not let its conditions be kept.
+            Violation: when it answered with what is no message.
+        """
+
+    @abstractmethod
+    def state_dict(self) -> dict: ...
+
+    @abstractmethod
+    def load_state_dict(self, state: dict) -> None: ...

@@ -1,0 +1,101 @@
+"""All sites in this process: the default."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from bundle.server.federation import Federation, Outcome, SiteUnreachable
+from bundle.site.release import ReleaseRefused
+from bundle.site.site import Site
+from bundle.text import shown
+from bundle.wire.codec import Codec, WireLedger
+from bundle.wire.messages import ConditionBatch, ConditionRequest, Message, Refusal, SyntheticBatch
+
+__all__ = ["LocalFederation"]
+
+
+class LocalFederation(Federation):
+    """
+    Sites that are called directly.
+
+    Every message is still encoded and decoded: nothing passes that could not cross a network, what a codec does to
+    precision shows here too, and the bytes in the ledger are those that a network would carry.
+
+    No site fails here for reasons of its own: what a site raises is an error of this process, and ends it. What a
+    site's release policy forbids, it refuses here as it does anywhere.
+
+    Args:
+        sites: the sites.
+        codec: messages ↔ bytes.
+
+    Raises:
+        ValueError: without sites, or when two have the same name.
+    """
+
+    def __init__(self, sites: Sequence[Site], codec: Codec | None = None) -> None:
+        self._sites = {site.name: site for site in sorted(sites, key=lambda site: site.name)}
+        if not sites or len(self._sites) != len(sites):
+            raise ValueError(f"a federation needs sites of different names, got {[site.name for site in sites]}")
+        self.codec = Codec() if codec is None else codec
+        self.ledger = WireLedger()
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        return tuple(self._sites)
+
+    def site(self, name: str) -> Site:
+        return self._sites[name]
+
+    def open(self, step: int, sites: Collection[str] | None = None) -> Outcome:
+        asked = self.sites if sites is None else sorted(sites)
+        return self._ask({name: lambda name=name: self._sites[name].open(step) for name in asked})
+
+    def exchange(self, batches: Mapping[str, SyntheticBatch]) -> Outcome:
+        self.ledger.steps += 1
+        asked = {name: lambda name=name: self._sites[name].step(self._to(batches[name])) for name in sorted(batches)}
+        return self._ask(asked)
+
+    def conditions(self, request: ConditionRequest) -> ConditionBatch:
+        try:
+            return self._from(self._sites[request.site].conditions(self._to(request)))
+        except ReleaseRefused as error:
+            refusal = self._refusal(request.site, error)
+            raise SiteUnreachable.no_conditions(request.site, f"refused: {refusal.reason}") from None
+
+    def state_dict(self) -> dict:
+        return {
+            "sites": {name: site.state_dict() for name, site in self._sites.items()},
+            "ledger": self.ledger.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        if set(state["sites"]) != set(self._sites):
+            raise ValueError(f"the checkpoint is of the sites {sorted(state['sites'])}, not {sorted(self._sites)}")
+        for name, site in self._sites.items():
+            site.load_state_dict(state["sites"][name])
+        self.ledger.load_state_dict(state["ledger"])
+
+    def _ask(self, calls: Mapping[str, Callable[[], Message]]) -> Outcome:
+        messages, failures, ended = {}, {}, set()
+        for name, call in calls.items():
+            try:
+                messages[name] = self._from(call())
+            except ReleaseRefused as error:
+                refusal = self._refusal(name, error)
+                failures[name] = f"refused: {refusal.reason}"
+                ended |= {name} if refusal.final else set()
+        return Outcome(messages, failures, ended=frozenset(ended))
+
+    def _refusal(self, site: str, error: ReleaseRefused) -> Refusal:
+        """As it arrives: it costs the bytes that it costs behind a network, and says the same."""
+        return self._from(Refusal(site, shown(error), error.final))
+
+    def _to(self, message: Message) -> Message:
+        data = self.codec.encode(message)
+        self.ledger.sent(message.site, len(data))
+        return self.codec.decode(data)
+
+    def _from(self, message: Message) -> Message:
+        data = self.codec.encode(message)
+        self.ledger.received(message.site, len(data))
+        return self.codec.decode(data)

@@ -1,0 +1,17 @@
+"""The hospital: its images, its discriminator, its checkpoints, and its only way out, :mod:`bundle.site.release`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__all__ = ["Site", "SiteStore", "make_sites", "policies_by_site"]
+
+# imported when asked for: to read a ledger, bundle.site.release, does not take torch
+_LATER = {"Site": "site", "SiteStore": "store", "make_sites": "site", "policies_by_site": "policies"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)

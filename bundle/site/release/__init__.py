@@ -1,0 +1,50 @@
+"""What a site lets out: its release policy, noise and its accounting, its ledger; the attacks that test them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from bundle.site.release.accountant import calibrate, epsilon
+from bundle.site.release.chain import LedgerError, Verification, check_head, verify
+from bundle.site.release.policy import DEFAULT, POLICIES, PolicyError, ReleasePolicy, policies_by_site
+from bundle.site.release.refusal import ReleaseRefused
+from bundle.site.release.summary import summarize
+
+__all__ = [
+    "DEFAULT",
+    "POLICIES",
+    "LedgerError",
+    "PolicyError",
+    "ReleaseGate",
+    "ReleaseLedger",
+    "ReleasePolicy",
+    "ReleaseRefused",
+    "Verification",
+    "calibrate",
+    "check_head",
+    "clip_per_example",
+    "epsilon",
+    "policies_by_site",
+    "privatize",
+    "release_sensitivity",
+    "summarize",
+    "tensor_digest",
+    "verify",
+]
+
+# imported when asked for: to read a ledger takes neither torch nor a system that can lock files
+_LATER = {
+    "ReleaseGate": "gate",
+    "ReleaseLedger": "ledger",
+    "clip_per_example": "noise",
+    "privatize": "noise",
+    "release_sensitivity": "noise",
+    "tensor_digest": "digests",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)

@@ -1,0 +1,65 @@
+"""What left a site so far, added up from its ledger."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from bundle.site.release.budget import Budget
+from bundle.site.release.policy import ReleasePolicy
+
+__all__ = ["Released", "parts"]
+
+
+@dataclass
+class Released:
+    """
+    Args:
+        budget: ε, and what of it is spent.
+        issued: how often each sample was issued.
+        releases: image gradients of a batch.
+        answers: digests of the answers that left: the same bytes again are no new release.
+        secrets: commitments to secrets by which label maps were deformed.
+    """
+
+    budget: Budget
+    issued: Counter = field(default_factory=Counter)
+    releases: int = 0
+    answers: set[str] = field(default_factory=set)
+    secrets: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, entries: Iterable[Mapping[str, Any]], policy: ReleasePolicy) -> Released:
+        """As the entries of a ledger tell."""
+        found = cls(Budget(policy))
+        for entry in entries:
+            found.issued.update(entry.get("samples", ()))
+            noise = entry.get("noise_multiplier", 0.0)
+            if entry["kind"] == "reply":
+                found.releases += 1
+                found.budget.take(noise)
+                found.answers.add(entry.get("answer", ""))
+            elif noise:  # a step that failed
+                found.budget.take(noise)
+            if "secret" in entry:
+                found.secrets.add(entry["secret"])
+        return found
+
+
+def parts(tensors: Mapping[str, torch.Tensor], losses: Mapping[str, float], origin: str) -> list[dict[str, Any]]:
+    """What is in a release, for its entry: every tensor, the losses; ``origin`` is of the conditions."""
+    held = [
+        {
+            "what": what,
+            "shape": list(tensor.shape),
+            "dtype": str(tensor.dtype).removeprefix("torch."),
+            "bytes": tensor.numel() * tensor.element_size(),
+        }
+        | ({"origin": origin} if what == "conditions" else {})
+        for what, tensor in tensors.items()
+    ]
+    return held + ([{"what": "losses", "names": sorted(losses), "bytes": 8 * len(losses)}] if losses else [])

@@ -1,0 +1,54 @@
+"""What a site alone knows, kept beside its ledger."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from hashlib import sha256
+from pathlib import Path
+
+from bundle.files import atomic_path
+from bundle.site.release.chain import LedgerError
+from bundle.site.release.torn_lines import sync_folder
+
+__all__ = ["commitment", "site_secret"]
+
+
+def site_secret(path: str | os.PathLike | None) -> int:
+    """
+    The secret of a site, drawn when it is asked for the first time.
+
+    Args:
+        path: the file that keeps it, readable and writable by its owner alone; None to draw one that nobody keeps.
+
+    Returns:
+        128 random bits.
+
+    Raises:
+        LedgerError: when the file is there and holds something else.
+        OSError: when it can neither be read nor written.
+    """
+    drawn = secrets.token_hex(16)
+    if path is None:
+        return int(drawn, 16)
+    path = Path(path)
+    if not path.exists():
+        with atomic_path(path) as temporary:
+            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "w", encoding="ascii") as file:
+                file.write(drawn + "\n")
+                file.flush()
+                os.fsync(handle)
+        sync_folder(path.parent)
+    kept = path.read_text(encoding="ascii", errors="replace").strip()
+    if not re.fullmatch("[0-9a-f]{32}", kept):
+        raise LedgerError(
+            f"{path}: expected 32 hexadecimal digits, the secret of the site: restore the file, or begin a new ledger"
+        )
+    return int(kept, 16)
+
+
+def commitment(secret: int) -> str:
+    """16 hexadecimal digits that tell one secret from another and nothing of either."""
+    return sha256(secret.to_bytes(16, "big")).hexdigest()[:16]

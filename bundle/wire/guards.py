@@ -1,0 +1,275 @@
+"""What is checked of a message before anything is computed with it, at the server and at a site.
+
+A codec says that a message has the fields of its type; here is what they must say. One bad number that gets through
+stays in the weights for good, and at the server it comes from somebody else's machine.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from bundle.wire.messages import (
+    ConditionBatch,
+    ConditionRequest,
+    Message,
+    OpenRequest,
+    SiteInfo,
+    SiteReply,
+    SyntheticBatch,
+)
+
+__all__ = [
+    "LateReply",
+    "Violation",
+    "by",
+    "check_addressee",
+    "check_info",
+    "check_released",
+    "check_reply",
+    "check_request",
+    "check_synthetic",
+]
+
+MAX_LOSSES = 32
+LOSS_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # becomes a part of TensorBoard's tags
+WORD = re.compile(r"[A-Za-z0-9_.,()+ -]{0,300}")  # a nonce; a policy in words, which becomes a part of a table
+MAX_BATCH = 2**16
+MAX_REQUEST = 1024  # conditions for generation of one request
+MAX_LOSS = 1e30  # below what a float holds: weighted and summed it stays finite
+TOLERANCE = 1e-3  # of the range [-1, 1]: a codec may round
+
+
+class Violation(ValueError):
+    """A message that says what none of its kind can say; the message of the error tells what."""
+
+
+class LateReply(Violation):
+    """A reply to an earlier step: nothing is wrong with it but its time."""
+
+
+def check_info(
+    info: Message, site: str, step: int, shape: Sequence[int | None] = (), max_batch_size: int = MAX_BATCH
+) -> None:
+    """
+    Check what a site said when it was asked to take part.
+
+    Args:
+        info: the message.
+        site: the site that was asked.
+        step: the step that it was asked for.
+        shape: X×H×W of the conditions that the generator takes, None for any length; empty for any shape.
+        max_batch_size: largest B.
+
+    Raises:
+        Violation: when it is not a :class:`SiteInfo` of this site and step, with n_j >= 1 samples, trained to a step
+            >= 0, a batch size B >= 1 and not too large, and conditions B×X×H×W uint8 of 0 and 1, or none.
+    """
+    _check_origin(info, SiteInfo, site)
+    _check_whole(info.num_samples, "num_samples", 1)
+    _check_whole(info.trained, "trained", 0)
+    _check_whole(info.step, "step", 1)
+    if info.step != step:
+        raise Violation(f"it is for step {info.step}, not {step}")
+    _check_whole(info.batch_size, "batch_size", 1)
+    if info.batch_size > max_batch_size:
+        raise Violation(f"batch_size is {info.batch_size}, expected at most {max_batch_size}")
+    for what in ("nonce", "policy"):
+        _check_word(getattr(info, what), what)
+    if _is_empty(info.conditions):
+        return
+    _check_conditions(info.conditions)
+    if len(info.conditions) != info.batch_size:
+        raise Violation(f"{len(info.conditions)} conditions for a batch_size of {info.batch_size}")
+    found = info.conditions.shape[1:]
+    if any(expected not in (None, length) for expected, length in zip(shape, found, strict=False)):
+        raise Violation(f"conditions of shape {by(found)}, expected {by(shape)}")
+
+
+def check_reply(
+    reply: Message, batch: SyntheticBatch, conditions: torch.Tensor, max_gradient_norm: float | None = None
+) -> None:
+    """
+    Check what a site returned for a batch.
+
+    Args:
+        reply: the message.
+        batch: what the site was sent, B×C×H×W.
+        conditions: B×X×H×W uint8, what the batch was made from.
+        max_gradient_norm: what the L2 norm of one image's gradient may be at most; None for no bound.
+
+    Raises:
+        LateReply: when it answers an earlier step.
+        Violation: when it is not a :class:`SiteReply` of this site and step; when its gradient has another shape or
+            dtype than the batch, is not finite or too large; when its losses are not up to 32 finite numbers by name
+            with ``adversarial`` among them, or none; when its conditions are not uint8 of 0 and 1 in the shape of those
+            before, or none where the conditions were the server's own.
+    """
+    _check_origin(reply, SiteReply, batch.site)
+    _check_whole(reply.step, "step", 1)
+    if reply.step < batch.step:
+        raise LateReply(f"it answers step {reply.step}, not {batch.step}")
+    if reply.step > batch.step:
+        raise Violation(f"it answers step {reply.step}, which is yet to come after {batch.step}")
+    _check_tensor(reply.image_gradient, "image gradient", batch.images.dtype, batch.images.shape)
+    # in float64, where no sum of squares of finite float32 numbers overflows: not finite means that one of them is not
+    largest = torch.linalg.vector_norm(reply.image_gradient.flatten(1), dim=1, dtype=torch.float64).max().item()
+    if not math.isfinite(largest):
+        raise Violation("image gradient that is not finite")
+    if max_gradient_norm is not None and largest > max_gradient_norm:
+        raise Violation(f"image gradient of norm {largest:.3g}, above {max_gradient_norm:g}")
+    _check_losses(reply.losses)
+    _check_word(reply.nonce, "nonce")
+    if not (batch.conditions.numel() and _is_empty(reply.conditions)):
+        _check_conditions(reply.conditions, conditions.shape)
+
+
+def check_released(batch: Message, request: ConditionRequest) -> None:
+    """
+    Check what a site released for generation.
+
+    Args:
+        batch: the message.
+        request: what the site was asked for.
+
+    Raises:
+        Violation: when it is not a :class:`ConditionBatch` of this site from the same number on, with conditions
+            B×X×H×W uint8 of 0 and 1, no more than were asked for, or with none.
+    """
+    _check_origin(batch, ConditionBatch, request.site)
+    _check_whole(batch.start, "start", 0)
+    if batch.start != request.start:
+        raise Violation(f"conditions from {batch.start} on, not {request.start}")
+    conditions = batch.conditions
+    if not isinstance(conditions, torch.Tensor) or conditions.dtype != torch.uint8:
+        raise Violation("conditions: expected uint8")
+    if not conditions.numel():
+        return
+    if conditions.ndim != 4:
+        raise Violation(f"conditions: expected B×X×H×W, got {tuple(conditions.shape)}")
+    if len(conditions) > request.stop - request.start:
+        raise Violation(f"{len(conditions)} conditions, asked for {request.stop - request.start}")
+    _check_conditions(conditions)
+
+
+def check_request(request: Message, site: str) -> None:
+    """
+    Check what the server asks a site for, as far as that needs none of the site's data.
+
+    Raises:
+        Violation: when it is no :class:`OpenRequest`, :class:`SyntheticBatch` or :class:`ConditionRequest` for this
+            site; when its step is below 1; when it asks for conditions that cannot be, for none, or for more than
+            ``MAX_REQUEST``.
+    """
+    if isinstance(request, ConditionRequest):
+        _check_origin(request, ConditionRequest, site, "is for")
+        _check_whole(request.start, "start", 0)
+        _check_whole(request.stop, "stop", request.start + 1)
+        if request.stop - request.start > MAX_REQUEST:
+            raise Violation(f"{request.stop - request.start} conditions at once, expected at most {MAX_REQUEST}")
+    elif isinstance(request, OpenRequest):
+        _check_origin(request, OpenRequest, site, "is for")
+        _check_whole(request.step, "step", 1)
+    else:
+        check_addressee(request, site)
+
+
+def check_addressee(batch: Message, site: str) -> None:
+    """
+    The part of :func:`check_synthetic` that needs none of the site's data.
+
+    Raises:
+        Violation: when it is not a :class:`SyntheticBatch` for this site and a step >= 1.
+    """
+    _check_origin(batch, SyntheticBatch, site, "is for")
+    _check_whole(batch.step, "step", 1)
+
+
+def check_synthetic(batch: Message, site: str, shape: Sequence[int], public: Sequence[int] | None = None) -> None:
+    """
+    Check what the server sent to a site.
+
+    Args:
+        batch: the message.
+        site: the site that received it.
+        shape: B×C×H×W of the site's real images of that step.
+        public: B×X×H×W of the conditions that have to be in it, where the site issues none; None where it does.
+
+    Raises:
+        Violation: when it is not a :class:`SyntheticBatch` for this site and a step >= 1, with float32 images of that
+            shape, all finite and in [-1, 1], and with conditions, uint8 of 0 and 1, where the site issues none and only
+            there.
+    """
+    check_addressee(batch, site)
+    _check_tensor(batch.images, f"step {batch.step}: synthetic images", torch.float32, shape)
+    # a NaN is in no order: neither comparison may be turned round
+    if not (batch.images.min() >= -1 - TOLERANCE and batch.images.max() <= 1 + TOLERANCE):
+        low, high = batch.images.min().item(), batch.images.max().item()
+        raise Violation(f"step {batch.step}: synthetic images from {low:.4g} to {high:.4g}, expected [-1, 1]")
+    if public is not None:
+        _check_conditions(batch.conditions, public)
+    elif not _is_empty(batch.conditions):
+        raise Violation(f"step {batch.step}: it has conditions of its own, and the site issued some")
+
+
+def by(shape: Sequence[int | None]) -> str:
+    """
+    >>> by((2, 64, None))
+    '2×64×any'
+    """
+    return "×".join("any" if length is None else str(length) for length in shape)
+
+
+def _check_origin(message: Any, expected: type[Message], site: str, verb: str = "is of") -> None:
+    if type(message) is not expected:
+        raise Violation(f"expected a {expected.__name__}, got a {type(message).__name__}")
+    if message.site != site:
+        raise Violation(f"the {expected.__name__} {verb} site {message.site!r}, not {site!r}")
+
+
+def _check_whole(value: Any, what: str, least: int) -> None:
+    # True is an int to Python
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise Violation(f"{what} is {value!r:.40}, expected a whole number of at least {least}")
+
+
+def _check_tensor(value: Any, what: str, dtype: torch.dtype, shape: Sequence[int]) -> None:
+    if not isinstance(value, torch.Tensor) or value.dtype != dtype or value.shape != torch.Size(shape):
+        got = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, torch.Tensor) else f"a {type(value).__name__}"
+        raise Violation(f"{what}: expected {dtype} of shape {tuple(shape)}, got {got}")
+
+
+def _check_conditions(value: Any, shape: Sequence[int] | None = None) -> None:
+    if shape is None:
+        if not isinstance(value, torch.Tensor) or value.ndim != 4 or not value.numel():
+            raise Violation("conditions: expected a B×X×H×W tensor that is not empty")
+        shape = value.shape
+    _check_tensor(value, "conditions", torch.uint8, shape)
+    if value.max() > 1:
+        raise Violation(f"conditions: expected 0 and 1, got {value.max().item()}")
+
+
+def _is_empty(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.dtype == torch.uint8 and not value.numel()
+
+
+def _check_word(value: Any, what: str) -> None:
+    if not isinstance(value, str) or not WORD.fullmatch(value):
+        raise Violation(f"{what} is {value!r:.80}, expected up to 300 letters, digits, spaces and '_.,()+-'")
+
+
+def _check_losses(losses: Any) -> None:
+    if losses == {}:
+        return
+    if not isinstance(losses, dict) or "adversarial" not in losses or len(losses) > MAX_LOSSES:
+        raise Violation(f"losses: expected up to {MAX_LOSSES} numbers by name, 'adversarial' among them")
+    for name, value in losses.items():
+        if not isinstance(name, str) or not LOSS_NAME.fullmatch(name):
+            raise Violation(f"losses: {name!r:.40} is no name of a loss")
+        # compared and not converted: an integer may have more digits than a float holds, and a NaN is below nothing
+        if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < MAX_LOSS:
+            raise Violation(f"losses: {name} is {value!r:.40}, expected a finite number")

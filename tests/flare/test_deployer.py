@@ -1,0 +1,122 @@
+"""What a site's standing process takes of a job before FLARE reads it: what this package writes, and nothing else."""
+
+import io
+import json
+import zipfile
+
+import pytest
+
+pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
+
+from bundle import __version__
+from bundle.declarations.job import Job, JobError
+from bundle.flare.deployer import CONFIG, MAX_BYTES, JobDeployer, check_app
+from bundle.flare.jobs import export_job
+from bundle.flare.kits import prepare_kit, provision
+from bundle.installation import config_dir
+
+FILES = ["train.yaml", "brats.yaml", "demo.yaml", "flare.yaml"]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """An exported job's files by their names in what FLARE brings to a site."""
+    job = Job.make(FILES, {"num_steps": 50, "site_names": ["A"]}, config_dir(), __version__)
+    app = export_job(job, "training", tmp_path_factory.mktemp("job"), 1) / "app"
+    return {path.relative_to(app).as_posix(): path.read_bytes() for path in app.rglob("*") if path.is_file()}
+
+
+def packed(files):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return content.getvalue()
+
+
+def changed(files, change):
+    """The job with its config changed by a function of it."""
+    config = json.loads(files[CONFIG])
+    change(config)
+    return files | {CONFIG: json.dumps(config).encode()}
+
+
+def test_what_this_package_writes_is_taken_signed_or_not(files):
+    assert CONFIG in files
+    check_app(packed(files))
+    signed = {
+        place + name: b"{}" for place in ("", "config/") for name in (".__nvfl_sig.json", ".__nvfl_submitter.crt")
+    }
+    check_app(packed(files | signed))
+
+
+@pytest.mark.parametrize("ending", ["conf", "yml", "yaml", "json.default", "conf.default", "CONF"])
+@pytest.mark.parametrize("place", ["config/", "", "config/deeper/", "custom/"])
+def test_no_other_format_of_a_config_is_read_wherever_it_lies(files, place, ending):
+    other = {f"{place}config_fed_client.{ending}": b'include url("http://127.0.0.1:9/beacon")'}
+    without = {name: data for name, data in files.items() if name != CONFIG}
+    for job in (files | other, without | other):
+        with pytest.raises(JobError, match="the job holds other files than"):
+            check_app(packed(job))
+
+
+CHANGES = {
+    "another component": lambda c: c["components"].append({"id": "x", "path": "subprocess.Popen", "args": {}}),
+    "another executor": lambda c: c["executors"].append({"tasks": ["x"], "executor": {"path": "x.Y", "args": {}}}),
+    "a filter": lambda c: c["task_result_filters"].append({"tasks": ["*"], "filters": []}),
+    "a variable": lambda c: c.update({"workspace": "/etc"}),
+    "an argument": lambda c: c["components"][0]["args"].update({"more": 1}),
+    "threads": lambda c: c["executors"][0]["executor"]["args"].update({"max_inbound_call_threads": 10**6}),
+    "no component": lambda c: c.update({"components": []}),
+    "no job": lambda c: c["components"][0].update({"args": {}}),
+    "FLARE's own variable": lambda c: c["components"][0]["args"]["job"]["overrides"].update(
+        {"label_groups": {"{workspace}": [1]}}
+    ),
+    "a job's value": lambda c: c["components"][0]["args"]["job"]["overrides"].update({"num_steps": -1}),
+    "not a number": lambda c: c["components"][0]["args"]["job"]["overrides"].update({"lr": float("nan")}),
+    "another version": lambda c: c["components"][0]["args"]["job"].update({"version": "0.0.1"}),
+    "a list": lambda c: c["components"][0]["args"].update({"job": [1]}),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_config_that_differs_from_what_this_package_writes(files, what):
+    with pytest.raises(JobError):
+        check_app(packed(changed(files, CHANGES[what])))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"[", b"[" * 10**5, b"\xff\xfe", b"null", b" " * (MAX_BYTES + 1), b'{"components": [{"args": {"job": '],
+    ids=["empty", "open", "nested", "no text", "null", "blanks", "cut"],
+)
+def test_a_config_that_is_no_json_or_too_much(files, data):
+    with pytest.raises(JobError):
+        check_app(packed(files | {CONFIG: data}))
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_no_file_comes_twice_and_none_leaves_the_folder(files):
+    content = io.BytesIO(packed(files))
+    with zipfile.ZipFile(content, "a") as archive:
+        archive.writestr(CONFIG, files[CONFIG])
+    for data in (content.getvalue(), packed(files | {"../x": b""}), b"no archive", b"\0" * (MAX_BYTES + 1)):
+        with pytest.raises(JobError):
+            check_app(data)
+
+
+def test_the_server_hears_that_a_job_was_refused_and_nothing_of_what_it_sent(files, caplog):
+    evil = files | {"config/patient_0001.conf": b"x"}
+    said = JobDeployer().deploy(None, "id", {}, "app", packed(evil), None)
+    assert said
+    assert "patient" not in said
+    assert "the job holds other files" in caplog.text
+
+
+def test_a_sites_kit_has_the_deployer_and_a_servers_has_none(tmp_path):
+    kits = provision(tmp_path, ["A"], 8002)
+    for name, expected in {"A": [f"{JobDeployer.__module__}.{JobDeployer.__name__}"], "server": []}.items():
+        prepare_kit(kits[name])
+        prepare_kit(kits[name])  # again changes nothing
+        resources = json.loads((kits[name] / "local" / "resources.json").read_text(encoding="utf-8"))
+        assert [c["path"] for c in resources["components"] if c["id"] == "app_deployer"] == expected
