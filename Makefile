@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 VENV_BUNDLES := .venv-bundles
+VENV_DOCS := .venv-docs
 OF_BUNDLES := ^(monai|torch|numpy|scipy|pytorch-ignite|nibabel|scikit-image|fire|PyYAML|tensorboard|pillow)==
 DEMO := runs/demo
 DEMO_NUCLEI := runs/demo-nuclei
@@ -14,7 +15,7 @@ SEGMENTER := seed_0/asyndgan/segmenter/segmenter.pt
 # an environment may be a link to where there is room; venv itself refuses links
 make_venv = $(PYTHON) -m venv "$$($(PYTHON) -c 'import os, sys; print(os.path.realpath(sys.argv[1]))' $(1))"
 
-.PHONY: setup setup-monailabel api demo demo-nuclei demo-federation test fuzz test-federation test-bundles monailabel benchmark gpu gpu-pack lint clean
+.PHONY: setup setup-monailabel docs demo demo-nuclei demo-federation test fuzz test-federation test-bundles monailabel benchmark gpu gpu-pack lint clean
 
 # the mark comes last: an interrupted installation must not look like a finished one
 $(VENV)/.installed: requirements.txt
@@ -96,8 +97,14 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-api: $(VENV)/.installed
-	$(BIN)/python -W ignore -m pdoc -d google -o build/api bundle
+$(VENV_DOCS)/.installed: requirements-docs.txt
+	$(call make_venv,$(VENV_DOCS))
+	$(VENV_DOCS)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
+	touch $@
+
+# pages, tutorial and API reference to build/docs/index.html; a warning is an error
+docs: $(VENV_DOCS)/.installed
+	NO_MKDOCS_2_WARNING=1 $(VENV_DOCS)/bin/mkdocs build --strict --quiet
 
 benchmark: $(VENV)/.installed
 	$(BIN)/python scripts/benchmark.py step
@@ -110,4 +117,4 @@ gpu-pack: $(VENV)/.installed
 	$(BIN)/python scripts/gpu.py pack build/gpu $(if $(DATA),--dataset_dir $(DATA))
 
 clean:
-	rm -rf $(VENV) $(VENV_BUNDLES) $(VENV_LABEL) $(DEMO) $(DEMO_NUCLEI) $(DEMO_FEDERATION) $(LABEL)
+	rm -rf $(VENV) $(VENV_BUNDLES) $(VENV_DOCS) $(VENV_LABEL) $(DEMO) $(DEMO_NUCLEI) $(DEMO_FEDERATION) $(LABEL)

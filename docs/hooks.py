@@ -11,9 +11,11 @@ import os
 import re
 from pathlib import Path
 
+from griffe import Extension
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).resolve().parents[1]
+ROLE = re.compile(r":(?:class|func|meth|mod|attr|data|exc):(?=`)")
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s#]+)(#[^)]*)?\)")
 
 
@@ -30,8 +32,9 @@ def on_files(files, config):
         text = _notebook_page(Path(notebook.abs_src_path))
         files.append(File.generated(config, notebook.src_uri.replace(".ipynb", ".md"), content=text))
     for room, modules in _rooms().items():
-        text = f"# bundle.{room}\n\n" + "\n\n".join(f"::: {module}" for module in modules) + "\n"
-        files.append(File.generated(config, f"reference/api/{room}.md", content=text))
+        about = ast.get_docstring(ast.parse((ROOT / "bundle" / room / "__init__.py").read_text(encoding="utf-8")))
+        text = "\n\n".join([f"# bundle.{room}", ROLE.sub("", about), *(f"::: {module}" for module in modules)])
+        files.append(File.generated(config, f"reference/api/{room}.md", content=text + "\n"))
     return files
 
 
@@ -48,9 +51,14 @@ def on_page_markdown(markdown, page, config, files):
     return LINK.sub(resolved, markdown)
 
 
-def on_page_content(html, page, config, files):
-    """Roles of Sphinx in docstrings, such as :class:`X`, become what they mark."""
-    return re.sub(r":(?:class|func|meth|mod|attr|data|exc):(?=<code>)", "", html)
+class Docstrings(Extension):
+    """Docstrings as they are written here, in the words that griffe's Google style knows."""
+
+    def on_object(self, *, obj, **kwargs):
+        """An example is one of "Examples"; roles of Sphinx, such as :class:`X`, become what they mark."""
+        if obj.docstring:
+            text = re.sub(r"^( *)Example:$", r"\1Examples:", obj.docstring.value, flags=re.MULTILINE)
+            obj.docstring.value = ROLE.sub("", text).replace("`~", "`")
 
 
 def _rooms():

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Bytes of a training, from the sizes of its messages, against federated averaging of the same G and D.
 
-Prints a table for each training in Markdown; docs/communication.md holds those of the first example. Images and
-gradients are noise, and conditions are smooth random masks unless --dataset_dir names real ones.
+Prints a table for each training in Markdown; docs/explanation/communication.md holds some rows of the first example.
+Images and gradients are noise, and conditions are smooth random masks unless --dataset_dir names real ones.
 
 Examples:
     python scripts/wire_costs.py
