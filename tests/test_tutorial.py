@@ -24,11 +24,13 @@ def test_its_cells_run_in_their_order(tmp_path, monkeypatch, capsys):
     try:
         for cell in CELLS:
             if cell["cell_type"] == "code":
-                exec(compile("".join(cell["source"]), NOTEBOOK.name, "exec"), names)
+                # a minute less: what is drawn after a quarter of the steps looks worse, and is drawn by the same lines
+                source = "".join(cell["source"]).replace("num_steps=200", "num_steps=50")
+                exec(compile(source, NOTEBOOK.name, "exec"), names)
     finally:
         matplotlib.use(before)
     assert (tmp_path / "runs" / "first" / "synthetic.png").stat().st_size > 5000
     assert {item["site"] for item in names["items"]} == {"north", "south"}
     shown = capsys.readouterr().out
-    assert "answers to synthetic images 200" in shown
+    assert "answers to synthetic images 50" in shown
     assert "No differential privacy was used" in shown
