@@ -12,10 +12,13 @@ VENV_LABEL := .venv-monailabel
 LABEL := runs/monailabel
 SEGMENTER := seed_0/asyndgan/segmenter/segmenter.pt
 
+# a file's tests stay in one process, where they share what they have trained
+IN_PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile
+
 # an environment may be a link to where there is room; venv itself refuses links
 make_venv = $(PYTHON) -m venv "$$($(PYTHON) -c 'import os, sys; print(os.path.realpath(sys.argv[1]))' $(1))"
 
-.PHONY: setup setup-monailabel docs demo demo-nuclei demo-federation test fuzz test-federation test-bundles monailabel benchmark gpu gpu-pack lint clean
+.PHONY: setup setup-monailabel docs demo demo-nuclei demo-federation test test-ranges coverage fuzz test-federation test-bundles monailabel benchmark gpu gpu-pack lint types clean
 
 # the mark comes last: an interrupted installation must not look like a finished one
 $(VENV)/.installed: requirements.txt
@@ -58,12 +61,20 @@ demo-federation: $(VENV)/.installed
 	$(BIN)/python scripts/federate.py poc --config_file "['train.yaml','brats.yaml','demo.yaml']" \
 		--dataset_dir $(DEMO_FEDERATION)/data --run_dir $(DEMO_FEDERATION) --num_threads 1 --device cpu --set num_steps=200
 
-test: lint
-	$(BIN)/python -m pytest
+test: lint types
+	$(BIN)/python -m pytest $(IN_PARALLEL)
 
 # mutated messages, for the server and for a site; `make test` takes 2,000 each
 fuzz: $(VENV)/.installed
 	FUZZ_MESSAGES=100000 $(BIN)/python -m pytest tests/federation/test_fuzz.py
+
+# the ends of the ranges in pyproject.toml, in an environment of their own: VERSIONS=lowest, or highest
+VERSIONS ?= lowest
+test-ranges:
+	$(call make_venv,.venv-$(VERSIONS))
+	.venv-$(VERSIONS)/bin/python -m pip install --quiet --disable-pip-version-check \
+		$(if $(filter lowest,$(VERSIONS)),--constraint requirements-lowest.txt) '.[federation,tracking,tiff,test]'
+	.venv-$(VERSIONS)/bin/python -m pytest $(IN_PARALLEL)
 
 test-federation: $(VENV)/.installed
 	$(BIN)/python -m pytest -m federation
@@ -90,6 +101,10 @@ $(VENV_BUNDLES)/.installed: requirements.txt requirements-onnx.txt
 		-r /dev/stdin -r requirements-onnx.txt
 	touch $@
 
+# branches that tests take, by file; what tests start as programs counts as well
+coverage: $(VENV)/.installed
+	$(BIN)/python -m pytest $(IN_PARALLEL) --cov bundle --cov-branch --cov-report term:skip-covered
+
 test-bundles: $(VENV)/.installed $(VENV_BUNDLES)/.installed
 	$(BIN)/python -m pytest -m bundles
 
@@ -106,6 +121,9 @@ $(VENV_DOCS)/.installed: requirements-docs.txt
 docs: $(VENV_DOCS)/.installed
 	NO_MKDOCS_2_WARNING=1 $(VENV_DOCS)/bin/mkdocs build --strict --quiet
 
+types: $(VENV)/.installed
+	$(BIN)/python -m mypy
+
 benchmark: $(VENV)/.installed
 	$(BIN)/python scripts/benchmark.py step
 
@@ -117,4 +135,4 @@ gpu-pack: $(VENV)/.installed
 	$(BIN)/python scripts/gpu.py pack build/gpu $(if $(DATA),--dataset_dir $(DATA))
 
 clean:
-	rm -rf $(VENV) $(VENV_BUNDLES) $(VENV_DOCS) $(VENV_LABEL) $(DEMO) $(DEMO_NUCLEI) $(DEMO_FEDERATION) $(LABEL)
+	rm -rf $(VENV) $(VENV_BUNDLES) $(VENV_DOCS) $(VENV_LABEL) .venv-lowest .venv-highest $(DEMO) $(DEMO_NUCLEI) $(DEMO_FEDERATION) $(LABEL)

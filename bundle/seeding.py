@@ -21,7 +21,7 @@ __all__ = ["Draw", "derive_seed", "draw", "drawn_indices", "forked_rng", "seeded
 class Draw(NamedTuple):
     """One random draw from a data set: which sample, and the seed of everything random that happens to it."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody calls on a draw
     seed: int
 
 

@@ -71,7 +71,10 @@ def escaping(formatter: str, **options: Any) -> logging.Formatter:
         formatter: full name of its class.
         options: its arguments.
     """
-    return _escaping_class(pydoc.locate(formatter))(**options)
+    base = pydoc.locate(formatter)
+    if not (isinstance(base, type) and issubclass(base, logging.Formatter)):
+        raise ValueError(f"{formatter} is no class of logging.Formatter")
+    return _escaping_class(base)(**options)
 
 
 def escape_logs() -> None:

@@ -64,20 +64,20 @@ def run(options: argparse.Namespace) -> int:
         if target.trained:
             _keep_state(site, Path(folder))
             # at a training's end the rate is 0, and nothing of a real image would get into its discriminator
-            site.lr_schedule = lambda done: 1.0
+            site.critic.schedule = lambda done: 1.0
         make = target.workflow.make
         targets = find_targets(site, options.images, target.trained + 2)
         begun = starts(targets, target.slices(), target.generate(), options.images)
         granted = (options.queries, options.climb_queries, options.match_queries, options.match_steps)
         effort = Effort(*granted, rehearse=not target.trained)
         results, pictures = {}, {}
-        for name, loss in _losses(site.loss, make("perceptual_weight"), options, Path(folder)).items():
+        for name, loss in _losses(site.critic.loss, make("perceptual_weight"), options, Path(folder)).items():
             attacked = audit_loss(site, loss, targets, begun, options.images, effort, make("num_steps"))
             results[name], pictures[name] = attacked
             print(_line(name, results[name]), file=sys.stderr, flush=True)
             for candidate, values in results[name].get("recognition", {}).items():
                 print(f"  mismatch of {candidate}: {values}", file=sys.stderr)
-    rate, schedule = site.optimizer.defaults["lr"], site.lr_schedule
+    rate, schedule = site.critic.optimizer.defaults["lr"], site.critic.schedule
     content = {
         "attack": "readout",
         "data": Path(options.dataset_dir).resolve().name,

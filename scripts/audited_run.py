@@ -173,7 +173,7 @@ def audited(options: argparse.Namespace) -> Audited:
         sites,
         workflow.make("average"),
         copy.deepcopy(workflow.make("average")),
-        {name: copy.deepcopy(site.discriminator) for name, site in sites.items()},
+        {name: copy.deepcopy(site.critic.discriminator) for name, site in sites.items()},
         0,
     )
     if run_dir is None:

@@ -202,7 +202,7 @@ class ProjectStep:
         self.workflow = make_workflow(options, dataset_dir, run_dir, mode.precision == "bfloat16")
         self.trainer = self.workflow.trainer
         self.watch = Stopwatch()
-        networks = [self.trainer.generator, *(site.discriminator for site in sites_of(self.trainer))]
+        networks = [self.trainer.generator, *(site.critic.discriminator for site in sites_of(self.trainer))]
         for network in networks:
             if "channels_last" in mode.added:
                 network.to(memory_format=torch.channels_last)
@@ -219,7 +219,7 @@ class ProjectStep:
         watch.watch(trainer.federation.codec, "decode", "everything else")
         for site in sites_of(trainer):
             watch.watch(site, "step", "D")
-            watch.watch(site, "_draw", "data")
+            watch.watch(site, "draw", "data")
 
     def __call__(self) -> None:
         import torch
@@ -258,7 +258,7 @@ class PlainStep:
             [patch_discriminator(*critic).to(device) for _ in sites],
             [len(site.samples) / total for site in sites],
         )
-        drawn = [site._draw(1) for site in sites]
+        drawn = [site.draw(1) for site in sites]
         self.batches = [(batch["condition"].float().to(device), batch["image"].to(device)) for batch in drawn]
 
     def __call__(self) -> None:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+# Bits depend on the number of threads, so all tests have one, and what they start inherits it. OpenMP reads it once,
+# when torch is imported, and for every thread of Python anew.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import pytest
+import torch
 
 from bundle.phantoms.brains import write_brats_phantoms
 from bundle.phantoms.nuclei import write_nuclei_phantoms
 from bundle.prepare.preparation import PrepareOptions, prepare
+
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

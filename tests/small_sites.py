@@ -1,14 +1,15 @@
 """Small sites for tests: random images, a discriminator of two layers."""
 
 import copy
+from functools import partial
 
 import torch
 
 from bundle.losses import AdversarialLoss, SiteLoss
 from bundle.seeding import draw
 from bundle.server import LocalFederation
-from bundle.site import make_sites
-from bundle.site.release import POLICIES
+from bundle.site import Critic, make_sites
+from bundle.site.release import POLICIES, make_gates
 
 
 class Drawn:
@@ -66,13 +67,22 @@ def adam(parameters):
     return torch.optim.Adam(parameters, lr=1e-3, betas=(0.5, 0.999))
 
 
-def sites(
-    lengths=None, batch_size=2, l1_weight=1.0, seed=0, policy=POLICIES["published"], class_weights=None, **kwargs
-):
+GATES = ("policy", "keep_conditions", "ledger", "num_steps")
+SITES = ("deform", "store", "seed", "batch_size")
+
+
+def members(samples, network, optimizer, loss, **kwargs):
+    """Sites of critics and gates that have all arguments in common; the gates' and the sites' are theirs."""
+    gates, own = ({key: kwargs.pop(key) for key in keys if key in kwargs} for keys in (GATES, SITES))
+    gates = make_gates(samples, training=f"seed {own.get('seed', 0)}", **gates)
+    return make_sites(samples, critic=partial(Critic, network, optimizer, loss, **kwargs), gates=gates, **own)
+
+
+def sites(lengths=None, batch_size=2, l1_weight=1.0, policy=POLICIES["published"], class_weights=None, **kwargs):
     lengths = {"B": 5, "A": 3} if lengths is None else lengths
     samples = {name: RandomSamples(name, length) for name, length in lengths.items()}
     loss = SiteLoss(AdversarialLoss(), l1_weight=l1_weight, class_weights=class_weights)
-    return make_sites(samples, discriminator, adam, loss, batch_size=batch_size, seed=seed, policy=policy, **kwargs)
+    return members(samples, discriminator, adam, loss, batch_size=batch_size, policy=policy, **kwargs)
 
 
 def federation(**kwargs):

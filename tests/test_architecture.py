@@ -1,10 +1,18 @@
 """The rooms of the house: who may import whom, and what may never stand in the code."""
 
 import ast
+import json
+import re
+import sys
+import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted((ROOT / "bundle").rglob("*.py"))
@@ -25,7 +33,19 @@ def imports(path):
 
 # From the ground up. A room imports from the floors below it, and from rooms beside it on its floor in no case.
 FLOORS = [
-    ["checkpoints", "files", "inputs", "installation", "plain_errors", "seeding", "settings", "text", "timing"],
+    [
+        "by_site",
+        "checkpoints",
+        "config_files",
+        "files",
+        "inputs",
+        "installation",
+        "plain_errors",
+        "seeding",
+        "settings",
+        "text",
+        "timing",
+    ],
     ["declarations", "metrics", "transforms"],
     ["networks"],
     ["losses"],
@@ -175,18 +195,36 @@ def test_numbers_in_configs_are_numbers(config):
                 float(value)
 
 
-def test_versions_agree():
-    """Pinned packages, the bundle's metadata and what runs here are the same."""
-    import json
-    import re
-    from importlib.metadata import version
+PINS = dict(re.findall(r"^([\w-]+)==(\S+)$", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE))
+LOWEST = dict(
+    re.findall(r"^([\w-]+)==(\S+)$", (ROOT / "requirements-lowest.txt").read_text(encoding="utf-8"), re.MULTILINE)
+)
 
-    pins = dict(re.findall(r"^([\w-]+)==(\S+)$", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE))
+
+def test_versions_agree():
+    """The bundle's metadata name the pinned packages."""
     metadata = json.loads((ROOT / "configs" / "metadata.json").read_text(encoding="utf-8"))
-    assert metadata["monai_version"] == pins["monai"]
-    assert metadata["pytorch_version"] == pins["torch"]
-    assert metadata["numpy_version"] == pins["numpy"]
+    assert metadata["monai_version"] == PINS["monai"]
+    assert metadata["pytorch_version"] == PINS["torch"]
+    assert metadata["numpy_version"] == PINS["numpy"]
     for package, pinned in metadata["required_packages_version"].items():
-        assert pins[package] == pinned
-    for package, pinned in pins.items():
+        assert PINS[package] == pinned
+
+
+@pytest.mark.skipif(not Path(sys.prefix, ".installed").exists(), reason="not the environment that make installs")
+def test_what_runs_here_is_pinned():
+    for package, pinned in PINS.items():
         assert version(package).split("+")[0] == pinned
+
+
+def test_pins_and_lowest_versions_are_in_their_ranges():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    for requirement in map(
+        Requirement, [*project["dependencies"], *(name for extra in extras.values() for name in extra)]
+    ):
+        lowest = LOWEST[canonicalize_name(requirement.name)]
+        assert lowest in requirement.specifier
+        assert Version(lowest) == min(Version(each.version) for each in requirement.specifier if each.operator == ">=")
+        pinned = {canonicalize_name(name): pin for name, pin in PINS.items()}.get(canonicalize_name(requirement.name))
+        assert pinned is None or pinned in requirement.specifier

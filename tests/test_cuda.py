@@ -9,14 +9,13 @@ import pytest
 import torch
 from ignite.engine import Events
 from monai.networks.nets import PatchDiscriminator
-from small_sites import RandomSamples
+from small_sites import RandomSamples, members
 
 from bundle.engines import AtomicCheckpointSaver, AutocastInferer, Resume, SeededInferer
 from bundle.losses import AdversarialLoss, PerceptualLoss, SiteLoss
 from bundle.networks import ResnetGenerator, VGGFeatures
 from bundle.seeding import seeded
 from bundle.server import DistributedGanTrainer, LocalFederation
-from bundle.site import make_sites
 from bundle.site.release import POLICIES
 from bundle.workflows import DistributedGANWorkflow
 
@@ -41,7 +40,7 @@ def adam(parameters):
 def train(device, steps, folder=None, amp=False, upsampling="resize", noise=0):
     """A training of two sites with the published kinds of networks: losses by step, and all weights at the end."""
     inferer = AutocastInferer(amp=amp)
-    sites = make_sites(
+    sites = members(
         {name: RandomSamples(name, length, size=64) for name, length in LENGTHS.items()},
         lambda: PatchDiscriminator(2, 16, 3, num_layers_d=2, norm="INSTANCE"),
         adam,
@@ -71,7 +70,7 @@ def train(device, steps, folder=None, amp=False, upsampling="resize", noise=0):
         Events.ITERATION_COMPLETED, lambda engine: losses.append(engine.state.output[0]["losses"])
     )
     trainer.run()
-    networks = [network, *(site.discriminator for site in sites)]
+    networks = [network, *(site.critic.discriminator for site in sites)]
     return losses, [p.detach().cpu() for module in networks for p in module.parameters()]
 
 

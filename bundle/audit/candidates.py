@@ -39,10 +39,9 @@ class Candidates:
 
     def take(self, chosen: Sequence[int]) -> Candidates:
         """Some of them, by number."""
-        texts = ([of[i] for i in chosen] for of in (self.holders, self.sites, self.patients))
-        return Candidates(
-            self.images[list(chosen)], self.conditions[list(chosen)], *map(tuple, texts), self.member[list(chosen)]
-        )
+        holders, sites, patients = (tuple(of[i] for i in chosen) for of in (self.holders, self.sites, self.patients))
+        images, conditions, member = (of[list(chosen)] for of in (self.images, self.conditions, self.member))
+        return Candidates(images, conditions, holders, sites, patients, member)
 
     def spread(self, per_patient: int | None) -> Candidates:
         """At most so many of every patient, evenly spaced over those there are, in their order; None: all."""
@@ -69,10 +68,9 @@ class Candidates:
         return Candidates(
             torch.cat([part.images for part in parts]),
             torch.cat([part.conditions for part in parts]),
-            *(
-                tuple(text for part in parts for text in getattr(part, name))
-                for name in ("holders", "sites", "patients")
-            ),
+            tuple(text for part in parts for text in part.holders),
+            tuple(text for part in parts for text in part.sites),
+            tuple(text for part in parts for text in part.patients),
             np.concatenate([part.member for part in parts]),
         )
 

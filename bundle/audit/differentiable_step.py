@@ -32,20 +32,22 @@ class Simulation:
     """
 
     def __init__(self, site: Site, asker: Asker) -> None:
-        kind = type(site.optimizer)
-        if kind not in _UPDATES or site.optimizer.defaults.get("momentum"):
+        kind = type(site.critic.optimizer)
+        if kind not in _UPDATES or site.critic.optimizer.defaults.get("momentum"):
             raise ValueError(f"optimizer: expected Adam, or SGD without momentum, got {kind.__name__}")
         self._update = _UPDATES[kind]
         asker.open()
-        self.conditions = asker.conditions.to(site.device, torch.float32)
-        self._network = deepcopy(site.discriminator)
-        self._loss, self._augmentation, self._inferer = site.loss, site.augmentation, site.inferer
+        critic = site.critic
+        self.conditions = asker.conditions.to(critic.device, torch.float32)
+        self._network = deepcopy(critic.discriminator)
+        self._loss, self._augmentation, self._inferer = critic.loss, critic.augmentation, critic.inferer
         self._clip_norm = site.policy.clip_norm
         self._draws = derive_seed(site.seed, "site", site.name, asker.step)
-        self._group = {key: value for key, value in site.optimizer.param_groups[0].items() if key != "params"}
-        if site.lr_schedule is not None:
-            self._group["lr"] = site.optimizer.defaults["lr"] * site.lr_schedule(asker.step - 1)
-        self._state = [deepcopy(site.optimizer.state.get(weight, {})) for weight in site.discriminator.parameters()]
+        self._group = {key: value for key, value in critic.optimizer.param_groups[0].items() if key != "params"}
+        if critic.schedule is not None:
+            self._group["lr"] = critic.optimizer.defaults["lr"] * critic.schedule(asker.step - 1)
+        weights = critic.discriminator.parameters()
+        self._state = [deepcopy(critic.optimizer.state.get(weight, {})) for weight in weights]
 
     def gradient(self, guess: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
         """
@@ -58,33 +60,33 @@ class Simulation:
             ``guess``; where an optimiser's update is all but flat, as Adam's first is, the derivative is that of a
             smoother one (straight through: Bengio et al. 2013, https://arxiv.org/abs/1308.3432).
         """
-        fake = images.detach().clone().requires_grad_(True)
+        images = images.detach().clone().requires_grad_(True)
         before = dict(self._network.named_parameters())
         # the very draws of the site, in its order: for the real images, the synthetic ones, and these again
-        with forked_rng(self._draws, fake.device):
-            (real_logits, real_seen), (fake_logits, fake_seen) = (
-                self._judge(before, image) for image in (guess, fake.detach())
+        with forked_rng(self._draws, images.device):
+            (real_logits, real_seen), (synthetic_logits, synthetic_seen) = (
+                self._judge(before, one) for one in (guess, images.detach())
             )
-            loss = self._loss.discriminator(real_logits, fake_logits, real_seen, fake_seen)
+            loss = self._loss.discriminator(real_logits, synthetic_logits, real_seen, synthetic_seen)
             slopes = torch.autograd.grad(loss, list(before.values()), create_graph=True)
             after = {
                 name: weight.detach() - self._group["lr"] * self._update(self._group, state, slope)
                 for (name, weight), state, slope in zip(before.items(), self._state, slopes, strict=True)
             }
-            logits, seen = self._judge(after, fake)
-            total, _ = self._loss.generator(logits, fake, guess, seen)
-        (gradient,) = torch.autograd.grad(total, fake, create_graph=True)
+            logits, seen = self._judge(after, images)
+            total, _ = self._loss.generator(logits, images, guess, seen)
+        (gradient,) = torch.autograd.grad(total, images, create_graph=True)
         if self._clip_norm is not None:
             norms = torch.linalg.vector_norm(gradient.flatten(1), dim=1).clamp(min=1e-30)
             gradient = gradient * (self._clip_norm / norms).clamp(max=1).view(-1, 1, 1, 1)
         return gradient
 
-    def _judge(self, weights: dict[str, torch.Tensor], image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _judge(self, weights: dict[str, torch.Tensor], images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         condition = self.conditions
         if self._augmentation is not None:
-            condition, image = self._augmentation(condition, image)
+            condition, images = self._augmentation(condition, images)
         layers = self._inferer(
-            torch.cat([condition, image], dim=1), lambda inputs: functional_call(self._network, weights, (inputs,))
+            torch.cat([condition, images], dim=1), lambda inputs: functional_call(self._network, weights, (inputs,))
         )
         return layers[-1] if isinstance(layers, list | tuple) else layers, condition
 

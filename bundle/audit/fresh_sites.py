@@ -24,12 +24,13 @@ def renew_gate(site: Site, num_steps: int | None, step: int = 1) -> None:
     """
     # samples stay as they are deformed
     secret = site.gate.secret if site.policy.conditions == "deformed" else None
-    gate = ReleaseGate(site.policy, site.name, secret=secret)
-    if num_steps is not None and site.policy.private:
+    gate = ReleaseGate(site.policy, site.name, num_steps=num_steps, secret=secret)
+    private = num_steps is not None and site.policy.private
+    if private:
         # the gate divides its budget among the steps that are left
-        gate.plan(num_steps + step - 1, site.loss.terms)
-    else:
-        gate.plan(num_steps, site.loss.terms)
+        gate.num_steps = num_steps + step - 1
+    gate.plan(site.critic.loss.terms)
+    if not private:
         # possible; but attacks ask for steps past the end of a training as well
-        gate.plan(None, site.loss.terms)
+        gate.num_steps = None
     site.gate = gate

@@ -46,12 +46,13 @@ def climb(
     for number in range(queries):
         sent = guesses[-1].images
         try:
-            answer = asker.ask(sent)
+            reply = asker.ask(sent)
         except Refused:
             break
-        if weights.keys() <= answer.losses.keys():
-            guesses[-1].loss = sum(weight * answer.losses[name] for name, weight in weights.items())
-        images.grad = answer.gradient if rehearsal is None else answer.gradient - rehearsal.gradient(sent)
+        if weights.keys() <= reply.losses.keys():
+            guesses[-1].loss = sum(weight * reply.losses[name] for name, weight in weights.items())
+        gradient = reply.image_gradient
+        images.grad = gradient if rehearsal is None else gradient - rehearsal.gradient(sent)
         optimizer.param_groups[0]["lr"] = rate * (1 - 0.9 * number / queries)
         optimizer.step()
         with torch.no_grad():

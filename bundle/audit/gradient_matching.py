@@ -52,7 +52,7 @@ def match(
         if number:
             images.uniform_(-1, 1, generator=torch.Generator().manual_seed(derive_seed(seed, "probe", number)))
         try:
-            asked.append((images, asker.ask(images).gradient))
+            asked.append((images, asker.ask(images).image_gradient))
         except Refused:
             break
     if not asked:
@@ -94,7 +94,7 @@ def recognise(
     Raises:
         Refused: when the site does.
     """
-    asked = images, asker.ask(images).gradient
+    asked = images, asker.ask(images).image_gradient
     return {name: _error(simulation, guess, asked).item() ** 0.5 for name, guess in candidates.items()}
 
 

@@ -94,7 +94,7 @@ def audit_membership(
     moved = shifted_errors(images, conditions, target.generate, shift)
     untrained = reconstruction_errors(images, conditions, target.untrained_generate)
     untrained_moved = shifted_errors(images, conditions, target.untrained_generate, shift)
-    networks = {name: site.discriminator for name, site in target.sites.items()}
+    networks = {name: site.critic.discriminator for name, site in target.sites.items()}
     found = {} if target.released is None else {"released conditions": _nearest_condition(candidates, target.released)}
     distances = _distances(candidates, target.synthetic, seed)
     found |= {name: score for name, score in distances.items() if not name.startswith(CONTROL)}
@@ -116,7 +116,7 @@ def summarize(attacks: list[Attack], seed: int = 0) -> dict[str, Any]:
     By name of the attack: :func:`discrimination` ``overall`` and by site, under ``sites``; for JSON. Where an attack
     has a control (:data:`CONTROLS`) its name as ``control``, and under ``excess`` :func:`excess` over it.
     """
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     by_name = {attack.name: attack for attack in attacks}
     for attack in attacks:
         member, sites = attack.candidates.member, np.asarray(attack.candidates.sites)
@@ -124,8 +124,9 @@ def summarize(attacks: list[Attack], seed: int = 0) -> dict[str, Any]:
         found[attack.name] = {
             "overall": discrimination(attack.scores, member, patients, seed=seed),
             "sites": {
-                str(site): discrimination(*(of[sites == site] for of in (attack.scores, member, patients)), seed=seed)
+                str(site): discrimination(attack.scores[own], member[own], patients[own], seed=seed)
                 for site in np.unique(sites)
+                for own in [sites == site]
             },
         }
         if control := by_name.get(CONTROLS.get(attack.name, "")):

@@ -77,9 +77,9 @@ def bisect(
     while guesses[-1].queries + each <= queries:
         middle = guesses[-1].images
         try:
-            gradient = asker.ask(middle).gradient
+            gradient = asker.ask(middle).image_gradient
             if pull is not None:
-                above = asker.ask(high.clamp(-1, 1)).gradient - gradient > pull / 2
+                above = asker.ask(high.clamp(-1, 1)).image_gradient - gradient > pull / 2
             else:
                 above = gradient < (0 if rehearsal is None else rehearsal.gradient(middle))
         except Refused:

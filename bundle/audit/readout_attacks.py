@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -65,7 +66,7 @@ def attacks_on(site: Site, begun: Starts, rows: slice, effort: Effort) -> dict[s
     Returns:
         By name, in the order in which an attacker trusts them.
     """
-    loss, near = site.loss, begun.matched[rows]
+    loss, near = site.critic.loss, begun.matched[rows]
     found: dict[str, Callable[[Asker], list[Guess]]] = {}
     if loss.l1_weight > 0:
         low, queries = -torch.ones_like(near), effort.queries
@@ -95,15 +96,20 @@ def attacks_on(site: Site, begun: Starts, rows: slice, effort: Effort) -> dict[s
         given = "" if effort.rehearse else f", {GIVEN}"
         for queries in sorted({1, effort.matches}):
             name = f"{MATCHING}{given}, {queries} {'query' if queries == 1 else 'queries'}"
-            found[name] = lambda asker, queries=queries: match(
-                asker, Simulation(site, asker), begins, queries, effort.iterations, seed=site.seed
-            )
+            found[name] = _matching(site, begins, queries, effort)
     weights = {"adversarial": 1.0} | ({"perceptual": loss.perceptual_weight} if loss.perceptual else {})
     for name, images in begun.named().items():
-        found[f"climb from {name}"] = lambda asker, images=images: climb(asker, images[rows], effort.climbs, weights)
+        found[f"climb from {name}"] = partial(climb, start=images[rows], queries=effort.climbs, weights=weights)
     if effort.rehearse:
         name, images = next(iter(begun.named().items()))
         found[f"climb from {name}, the update alone"] = lambda asker: climb(
             asker, images[rows], effort.climbs, weights, rehearsal=Rehearsal(site, asker)
         )
     return found
+
+
+def _matching(site: Site, begins: list[torch.Tensor], queries: int, effort: Effort) -> Callable[[Asker], list[Guess]]:
+    def attack(asker: Asker) -> list[Guess]:
+        return match(asker, Simulation(site, asker), begins, queries, effort.iterations, seed=site.seed)
+
+    return attack

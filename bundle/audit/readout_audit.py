@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -76,7 +77,7 @@ def audit_loss(
         (:func:`bundle.audit.gradient_matching.recognise`). Of a loss that the site's policy forbids,
         ``{"loss", "refused": reason}`` and no pictures.
     """
-    site.loss = loss.to(site.device)
+    site.critic.loss = loss.to(site.critic.device)
     try:
         renew_gate(site, num_steps)
     except ReleaseRefused as error:
@@ -93,13 +94,15 @@ def audit_loss(
             except Refused as error:
                 # what there is without an answer
                 found = [Guess(0, begun.matched[rows])], 0, str(error)
-            for values, value in zip((method.guesses, method.answered, method.refused), found, strict=True):
-                values.append(value)
+            guesses, answered, refused = found
+            method.guesses.append(guesses)
+            method.answered.append(answered)
+            method.refused.append(refused)
     real = targets.images[:number]
     report = {name: _method_report(method, real, begun.reference) for name, method in methods.items()}
     best = _oracle([images for method in methods.values() for asked, images in method.rounds() if asked], real)
     own = _own({name: method for name, method in methods.items() if GIVEN not in name})[:number]
-    result = {
+    result: dict[str, Any] = {
         "loss": loss.describe(),
         "methods": report,
         "own": score(own, real),

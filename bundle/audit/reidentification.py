@@ -96,7 +96,7 @@ def nearest_release(
 
 
 def identification_rates(
-    named: Sequence[str], patients: Sequence[str], chance: Sequence[float], seed: int = 0
+    named: Sequence[str], patients: Sequence[str], chance: Sequence[float] | np.ndarray, seed: int = 0
 ) -> dict[str, Any]:
     """
     How often the nearest released condition is the patient's own.
@@ -117,14 +117,14 @@ def identification_rates(
     """
     if not len(patients):
         raise ValueError("expected known masks of one or more patients, got none")
-    named, patients = np.asarray(named), np.asarray(patients)
-    hits = named == patients
-    people = np.unique(patients)
-    counts = np.array([np.sum(patients == patient) for patient in people])
-    sums = np.array([np.sum(hits[patients == patient]) for patient in people])
-    found = [_is_named_most(named[patients == patient], patient) for patient in people]
+    names, true = np.asarray(named), np.asarray(patients)
+    hits = np.asarray(names == true)
+    people = np.unique(true)
+    counts = np.array([np.sum(true == patient) for patient in people])
+    sums = np.array([np.sum(hits[true == patient]) for patient in people])
+    found = [_is_named_most(names[true == patient], patient) for patient in people]
     wilson = binomtest(int(sum(found)), len(found)).proportion_ci(CONFIDENCE, method="wilson")
-    expected = [float(np.mean(np.asarray(chance)[patients == patient])) for patient in people]
+    expected = [float(np.mean(np.asarray(chance)[true == patient])) for patient in people]
     return {
         "masks": {
             "rate": float(hits.mean()),

@@ -145,7 +145,7 @@ def excess(
     scores: np.ndarray,
     control: np.ndarray,
     member: np.ndarray,
-    patients: Sequence[str],
+    patients: Sequence[str] | np.ndarray,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -200,7 +200,11 @@ def _percentiles(found: np.ndarray) -> tuple[float, float]:
 
 
 def discrimination(
-    scores: np.ndarray, member: np.ndarray, patients: Sequence[str], resamples: int = RESAMPLES, seed: int = 0
+    scores: np.ndarray,
+    member: np.ndarray,
+    patients: Sequence[str] | np.ndarray,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """
     All that is reported of an attack on some candidates.

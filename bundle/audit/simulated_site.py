@@ -31,10 +31,10 @@ class Rehearsal:
     def __init__(self, site: Site, asker: Asker) -> None:
         # the copy never sees the samples: the guess takes their place
         twin = deepcopy(site, {id(site.samples): None})
-        blank = torch.zeros_like(site._draw(asker.step)["image"])
+        blank = torch.zeros_like(site.draw(asker.step)["image"])
         self._guess = twin.samples = _GuessedSamples(len(site.samples), asker.conditions, blank)
         # nor has the server what is on the site's disk, or was drawn from its samples; the guess is deformed already
-        twin.store = twin._batch = None
+        twin.store = twin._drawn = None
         # it clips as the site does; noise it cannot know, and its own copy is not counted out
         free = {"max_issues": None, "max_releases": None, "scalar_losses": True}
         policy = replace(site.policy, **free, **({"epsilon": math.inf} if site.policy.private else {}))
@@ -51,11 +51,11 @@ class Rehearsal:
             is at its minimum there and contributes nothing: this is the adversarial part.
         """
         self._guess.images = images
-        return self._asker.ask(images).gradient
+        return self._asker.ask(images).image_gradient
 
 
 class _GuessedSamples:
-    """Always the same batch: see :class:`bundle.site.site.Samples`."""
+    """Always the same batch: see :class:`bundle.site.samples.Samples`."""
 
     def __init__(self, length: int, conditions: torch.Tensor, images: torch.Tensor) -> None:
         self.length = length

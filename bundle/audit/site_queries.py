@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 
 from bundle.server import LocalFederation
 from bundle.site import Site
 from bundle.wire import Codec
-from bundle.wire.messages import SiteInfo, SyntheticBatch
+from bundle.wire.messages import SiteInfo, SiteReply, SyntheticBatch
 
-__all__ = ["Answer", "Asker", "Refused"]
+__all__ = ["Asker", "Refused"]
 
 
 class Refused(RuntimeError):
     """The site does not answer, or gives other images the very answer that it gave before."""
-
-
-class Answer(NamedTuple):
-    """What a query brings."""
-
-    gradient: torch.Tensor
-    """B×C×H×W float32, the image gradient."""
-    losses: dict[str, float]
-    """The losses that the site returned, by name; none where it keeps them."""
 
 
 class Asker:
@@ -64,14 +53,14 @@ class Asker:
         self.queries = 0
         self.refusal: str | None = None
         self._federation = LocalFederation([site], codec)
-        self._last: tuple[torch.Tensor, Answer] | None = None
+        self._last: tuple[torch.Tensor, SiteReply] | None = None
         issued = self.open().conditions
         if not issued.numel() and known is None:
             raise ValueError(f"site {site.name} issues no conditions: expected known ones")
         self.conditions = issued if issued.numel() else known
         self._sent = {} if issued.numel() else {"conditions": known}
 
-    def ask(self, images: torch.Tensor) -> Answer:
+    def ask(self, images: torch.Tensor) -> SiteReply:
         """
         One query.
 
@@ -83,20 +72,19 @@ class Asker:
                 than before with the gradient and the losses that it gave before.
         """
         images = images.detach().clone()
-        batch = SyntheticBatch(self.name, self.step, images, self.open().nonce, **self._sent)
+        synthetic = SyntheticBatch(self.name, self.step, images, self.open().nonce, **self._sent)
         try:
-            outcome = self._federation.exchange({self.name: batch})
+            outcome = self._federation.exchange({self.name: synthetic})
         except ValueError as error:
             raise self._refused(str(error)) from error
         if self.name not in outcome.messages:
             raise self._refused(outcome.failures[self.name])
         reply = outcome.messages[self.name]
-        answer = Answer(reply.image_gradient, dict(reply.losses))
-        before, self._last = self._last, (images, answer)
-        if before is not None and not torch.equal(before[0], images) and _same(before[1], answer):
+        before, self._last = self._last, (images, reply)
+        if before is not None and not torch.equal(before[0], images) and _same(before[1], reply):
             raise self._refused(f"site {self.name} answers other images as it answered those before")
         self.queries += 1
-        return answer
+        return reply
 
     def open(self) -> SiteInfo:
         """
@@ -119,6 +107,7 @@ class Asker:
         return Refused(reason)
 
 
-def _same(one: Answer, other: Answer) -> bool:
+def _same(one: SiteReply, other: SiteReply) -> bool:
+    gradients = one.image_gradient, other.image_gradient
     # zeros are what some discriminators truly answer to all images
-    return bool(one.gradient.any()) and one.losses == other.losses and torch.equal(one.gradient, other.gradient)
+    return bool(gradients[0].any()) and one.losses == other.losses and torch.equal(*gradients)

@@ -72,8 +72,8 @@ def find_targets(site: Site, number: int, first: int = 2) -> Targets:
         seen |= set(cases[step])
     slices = []
     for step in sorted(steps):
-        batch = site._draw(step)
-        slices += [Slice(*one) for one in zip(cases[step], batch["condition"], batch["image"], strict=True)]
+        drawn = site.draw(step)
+        slices += [Slice(*one) for one in zip(cases[step], drawn["condition"], drawn["image"], strict=True)]
     return Targets(sorted(steps), slices)
 
 

@@ -9,6 +9,7 @@ from bundle.data.settings import (
     held_out_items,
     items_by_site,
     keep_conditions_by_site,
+    members_by_site,
     samples_by_site,
     training_items,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "items_by_site",
     "keep_conditions_by_site",
     "load_datalist",
+    "members_by_site",
     "samples_by_site",
     "training_items",
     "write_site_lists",

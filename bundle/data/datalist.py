@@ -119,7 +119,8 @@ def load_datalist(path: str | os.PathLike, modalities: Sequence[str] | None = No
     if problems:
         raise DataError.listing(head, problems)
     named = (content["name"], content["task"], content["layout"])
-    return DataList(*named, declared, labels, **items, label_type=label_type)
+    training, test = items["training"], items["test"]
+    return DataList(*named, declared, labels, training=training, test=test, label_type=label_type)
 
 
 def write_datalist(

@@ -147,7 +147,7 @@ def _check_item(item: Mapping[str, Any], modality: Sequence[str], labels: list[i
         problems += check_finite(array, path, case)
         if field == "label":
             problems += check_labels(array, path, case, labels)
-        elif headers[path] is not None and headers[path].affine is not None:
+        elif (header := headers[path]) is not None and header.affine is not None:
             names = modality if single else [modality[number]]
             for name, part in channels_of(array, names):
                 flat = check_varied(part, name, path, case)
@@ -160,7 +160,8 @@ def _check_item(item: Mapping[str, Any], modality: Sequence[str], labels: list[i
 
 def _check_grids(headers: Mapping[str, _Header | None], images: Sequence[str], label: str, case: str) -> list[str]:
     """Image and label lie voxel on voxel, and so do the files of several modalities."""
-    known = {path: headers[path] for path in (*images, label) if headers.get(path) is not None}
+    found = {path: headers.get(path) for path in (*images, label)}
+    known = {path: header for path, header in found.items() if header is not None}
     if label in known:
         shapes = {path: header.shape[:3] for path, header in known.items()}
         problems = [

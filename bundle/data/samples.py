@@ -38,7 +38,7 @@ def prepare_case(item: Mapping, transform: Callable, name: str) -> dict:
         return transform(dict(item))
     except Exception as error:
         # MONAI wraps the cause in layers that name transforms; the user needs the cause and the files
-        cause = error
+        cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
         raise DataError(

@@ -106,8 +106,10 @@ def _check_item(where: str, item: Any, channels: int, split: str) -> list[str]:
 
 
 def _is_range(value: Any) -> bool:
-    numbers = isinstance(value, (list, tuple)) and [v for v in value if type(v) in (int, float) and math.isfinite(v)]
-    return bool(numbers) and len(numbers) == len(value) == 2 and numbers[0] < numbers[1]
+    if not isinstance(value, (list, tuple)):
+        return False
+    numbers = [v for v in value if type(v) in (int, float) and math.isfinite(v)]
+    return len(numbers) == len(value) == 2 and numbers[0] < numbers[1]
 
 
 def _check_membership(content: Mapping[str, Any]) -> list[str]:

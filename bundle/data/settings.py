@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bundle.by_site import by_site
 from bundle.data.datalist import DataList, load_datalist
 from bundle.data.errors import DataError
 from bundle.settings import KINDS, all_settings, check_gan_setting, trains_generator
@@ -17,7 +18,7 @@ __all__ = [
     "held_out_items",
     "items_by_site",
     "keep_conditions_by_site",
-    "members",
+    "members_by_site",
     "samples_by_site",
     "training_items",
 ]
@@ -58,13 +59,18 @@ def items_by_site(datalist: DataList, setting: str) -> dict[str, list[dict]]:
         DataError: for a site that there is not.
     """
     return {
-        name: [item for item in datalist.training if item["site"] in sites]
-        for name, sites in members(datalist, setting).items()
+        name: [item for item in datalist.training if item["site"] in members]
+        for name, members in members_by_site(datalist, setting).items()
     }
 
 
-def members(datalist: DataList, setting: str) -> dict[str, list[str]]:
-    """By name of a site of the setting, the sites of the data that it stands for."""
+def members_by_site(datalist: DataList, setting: str) -> dict[str, list[str]]:
+    """
+    By name of a site of the setting, the sites of the data that it stands for.
+
+    Args:
+        datalist, setting: see :func:`items_by_site`, whose errors are those of this function.
+    """
     check_setting(check_gan_setting(setting), datalist.sites)
     if setting == "asyndgan":
         return {site: [site] for site in datalist.sites}
@@ -93,12 +99,10 @@ def batch_sizes(batch_size: int | Mapping[str, int], datalist: DataList, setting
         batch_size: of every site, or by name of the site.
 
     Raises:
-        DataError: when ``batch_size`` lacks a site or names one that there is not.
+        ValueError: when ``batch_size`` lacks a site or names one that there is not.
     """
-    sizes = dict(batch_size) if isinstance(batch_size, Mapping) else dict.fromkeys(datalist.sites, batch_size)
-    if set(sizes) != set(datalist.sites):
-        raise DataError(f"batch_size is given for {sorted(sizes)}, but the sites are {list(datalist.sites)}")
-    names = members(datalist, setting)
+    sizes = by_site("batch_size", batch_size, datalist.sites)
+    names = members_by_site(datalist, setting)
     return sizes if len(names) > 1 else dict.fromkeys(names, sum(sizes.values()))
 
 
@@ -113,15 +117,13 @@ def keep_conditions_by_site(
         keep_conditions: of every site, or by name of the site; those that are not named let it.
 
     Raises:
-        DataError: for a site that there is not, and for anything but true and false.
+        ValueError: for a site that there is not.
+        DataError: for anything but true and false.
     """
-    given = dict(keep_conditions) if isinstance(keep_conditions, Mapping) else {}
-    kept = dict.fromkeys(datalist.sites, True if isinstance(keep_conditions, Mapping) else keep_conditions) | given
-    if set(kept) != set(datalist.sites):
-        raise DataError(f"keep_conditions is given for {sorted(given)}, but the sites are {list(datalist.sites)}")
+    kept = by_site("keep_conditions", keep_conditions, datalist.sites, default=True)
     if not all(isinstance(value, bool) for value in kept.values()):
         raise DataError(f"keep_conditions: expected true or false, for all sites or by site, got {keep_conditions!r}")
-    return {name: all(kept[site] for site in sites) for name, sites in members(datalist, setting).items()}
+    return {name: all(kept[site] for site in members) for name, members in members_by_site(datalist, setting).items()}
 
 
 def samples_by_site(items: Mapping[str, list[dict]], samples: Callable[..., Any]) -> dict[str, Any]:

@@ -36,7 +36,8 @@ def copies(digests: Mapping[str, bytes]) -> list[str]:
 def check_finite(array: np.ndarray, path: str, case: str) -> list[str]:
     """One sentence if there are NaNs or infinities."""
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        return [f"case {case}: {path} holds values that are not finite, expected finite numbers only"]
+        said = "values that are not finite, expected finite numbers only (a background of NaN: set it to 0)"
+        return [f"case {case}: {path} holds {said}"]
     return []
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from monai.bundle import ConfigParser
 
 from bundle.declarations.keys import KEYS, PARTICIPANT_KEYS, PATH_KEYS, problem
 from bundle.declarations.kinds import Fields, ListOf, Matching, in_brief
@@ -180,8 +179,7 @@ class Job:
 
     def _plain(self, folder: Path) -> dict[str, Any]:
         """What the configs hold as plain values by top-level key: no component, and nothing that is evaluated."""
-        merged = ConfigParser.load_config_files(self.files(folder))
-        return {key: value for key, value in merged.items() if _is_plain(value)}
+        return {key: value for key, value in _merged(self.config_files, folder).items() if _is_plain(value)}
 
 
 def read_local(path: Path, keys: frozenset[str]) -> dict[str, Any]:
@@ -213,13 +211,32 @@ def read_local(path: Path, keys: frozenset[str]) -> dict[str, Any]:
 def _check_order(names: Sequence[str], folder: Path) -> None:
     """The stage that trains the generator, its task, then what overrides them, and at last what puts up the wall."""
     right = "expected train.yaml, a task, further configs if any, and flare.yaml, each once"
-    configs = [ConfigParser.load_config_file(folder / name) for name in names]
+    configs = [_read_config(folder / name) for name in names]
     if names[-1] != _LAST or len(set(names)) != len(names):
         raise JobError(f"configs: {right}, got {', '.join(names)}")
     if [place for place, config in enumerate(configs) if "run" in config] != [0] or "federation_def" not in configs[0]:
         raise JobError(f"configs: {right}, got {', '.join(names)}")
     if [place for place, config in enumerate(configs) if "task" in config] != [1]:
         raise JobError(f"configs: {right}, got {', '.join(names)}")
+
+
+# ConfigParser merges in the same way; it brings torch, for which a site's waiting process has no use
+def _merged(names: Sequence[str], folder: Path) -> dict[str, Any]:
+    """The configs as one, later ones win; a key with ``+`` adds to the one before."""
+    merged: dict[str, Any] = {}
+    for name in names:
+        for key, value in _read_config(folder / name).items():
+            before = merged.get(key[1:]) if key.startswith("+") else None
+            if isinstance(before, dict):
+                value = before | value
+            elif isinstance(before, list):
+                value = before + value
+            merged[key.removeprefix("+")] = value
+    return merged
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def _digest(names: Sequence[str], folder: Path) -> str:

@@ -108,6 +108,8 @@ class Resume(CheckpointLoader):
         CheckpointError: when the run begins, where the checkpoint is of something else.
     """
 
+    load_path: str
+
     def __init__(
         self, load_path: str, load_dict: dict, map_location: Any = None, identity: Mapping[str, Any] | None = None
     ) -> None:

@@ -17,6 +17,8 @@ class GridNiftiWriter(NibabelWriter):
     For ``SaveImaged(writer=...)``, which drops such axes, so that the mask of a volume X×Y×1 is X×Y.
     """
 
+    data_obj: Any
+
     def set_data_array(self, data_array: NdarrayOrTensor, channel_dim: int | None = 0, **kwargs: Any) -> None:
         """See MONAI's; ``data_array`` is C×X×Y[×Z]. Of one channel, the file has none."""
         super().set_data_array(data_array, channel_dim=channel_dim, **kwargs)

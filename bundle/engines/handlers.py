@@ -226,7 +226,7 @@ def called(content: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value() if callable(value) else value for key, value in content.items()}
 
 
-def _policies_said(record: Mapping[str, Mapping[str, str | int]]) -> str | None:
+def _policies_said(record: Mapping[str, Mapping[str, Any]]) -> str | None:
     """
     The release policies of a run's sites in a line: ``"guarded"``, or ``"A: guarded; B: private (...)"`` where they
     differ.

@@ -39,7 +39,7 @@ class LinearDecay:
     """
     Constant, then linear to 0: the schedule of pix2pix (Isola et al. 2017) and of AsynDGAN's published code.
 
-    For :class:`torch.optim.lr_scheduler.LambdaLR` at the server, and for :class:`bundle.site.Site`.
+    For :class:`torch.optim.lr_scheduler.LambdaLR` at the server, and for :class:`bundle.site.Critic`.
 
     Args:
         num_steps: steps of the whole training.

@@ -247,6 +247,7 @@ class ImageQuality:
     def _drawn(self, sample: Mapping, purpose: str) -> torch.Tensor:
         """What the generator draws from the condition of a sample, C×H×W."""
         seed = derive_seed(self.seed, "noise", purpose, sample["case"], int(sample.get("slice", 0)))
+        assert self.synthesize is not None
         return self.synthesize(sample["condition"][None], seeds=[seed])[0]
 
     def _held_out_similarities(self, sites: set[str]) -> dict[str, list[float]]:

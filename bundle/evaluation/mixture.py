@@ -23,7 +23,8 @@ def read_draws(items: Sequence[Mapping], load: Callable[[Mapping], Mapping]) -> 
         All numbers and their components, of shape (N,).
     """
     cases = [load(item) for item in items]
-    return tuple(np.concatenate([np.asarray(case[key]).ravel() for case in cases]) for key in ("image", "label"))
+    images, labels = (np.concatenate([np.asarray(case[key]).ravel() for case in cases]) for key in ("image", "label"))
+    return images, labels
 
 
 class MixtureDistance:

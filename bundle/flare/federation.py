@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from nvflare.collab import collab
@@ -91,7 +92,7 @@ class FlareFederation(Federation):
     def sites(self) -> tuple[str, ...]:
         return self._names
 
-    def open(self, step: int, sites: Sequence[str] | None = None) -> Outcome:
+    def open(self, step: int, sites: Collection[str] | None = None) -> Outcome:
         chosen = self.sites if sites is None else sorted(sites)
         requests = {site: OpenRequest(site, step) for site in chosen}
         if not self._opened:
@@ -109,9 +110,9 @@ class FlareFederation(Federation):
         broken = frozenset({*first.broken, *second.broken})
         return self._with_late(Outcome(first.messages | second.messages, failures, ended=ended, broken=broken))
 
-    def exchange(self, batches: Mapping[str, SyntheticBatch]) -> Outcome:
+    def exchange(self, synthetic: Mapping[str, SyntheticBatch]) -> Outcome:
         self.ledger.steps += 1
-        return self._with_late(self._ask(batches, self.step_timeout))
+        return self._with_late(self._ask(synthetic, self.step_timeout))
 
     def conditions(self, request: ConditionRequest) -> ConditionBatch:
         outcome = self._ask({request.site: request}, self.open_timeout)
@@ -159,7 +160,7 @@ class FlareFederation(Federation):
             if not future.done():
                 failures[site] = f"no answer within {timeout:g} s"
                 self._silent.add(site)
-                future.add_done_callback(lambda late, site=site: self._count_late(site, late))
+                future.add_done_callback(partial(self._count_late, site))
                 continue
             try:  # whatever a site or the network did, the others go on
                 data = future.result()

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
 from nvflare.apis.fl_constant import SystemComponents
 from nvflare.collab.runtime.controller import CollabController
@@ -18,7 +19,7 @@ from nvflare.lighter.provision import prepare_project
 from nvflare.lighter.provisioner import Provisioner
 
 from bundle.files import write_json
-from bundle.flare.deployer import JobDeployer
+from bundle.flare.deployer import BoundedJobs, JobDeployer
 from bundle.flare.logs import quiet
 from bundle.flare.names import check_folder, check_site_names
 from bundle.flare.participant import SERVER
@@ -27,11 +28,15 @@ from bundle.flare.site import FlareSite
 
 __all__ = ["ADMINISTRATOR", "CLASSES", "prepare_kit", "provision"]
 
+
+def _path(component: type) -> str:
+    return f"{component.__module__}.{component.__name__}"
+
+
 ADMINISTRATOR = "admin@federation.local"
 # a job names them by where they are defined
-CLASSES = tuple(f"{c.__module__}.{c.__name__}" for c in (FlareServer, FlareSite, CollabController, CollabExecutor))
+CLASSES = tuple(_path(c) for c in (FlareServer, FlareSite, CollabController, CollabExecutor))
 """All classes that a job names; a participant that runs nothing else allows nothing else."""
-DEPLOYER = f"{JobDeployer.__module__}.{JobDeployer.__name__}"
 CLASS_RULES = {"class_allow_list": list(CLASSES), "class_list_enforcement_mode": "enforce"}
 
 
@@ -52,7 +57,7 @@ def provision(folder: Path, sites: Sequence[str], port: int, server: str = "loca
         ValueError: a name that FLARE takes for no site's.
     """
     check_site_names(sites)
-    participants = [
+    participants: list[dict[str, Any]] = [
         {"name": SERVER, "type": "server", "org": "server", "fed_learn_port": port, "default_host": server},
         {"name": ADMINISTRATOR, "type": "admin", "org": "server", "role": "lead"},
         *({"name": site, "type": "client", "org": "sites"} for site in sites),
@@ -99,6 +104,8 @@ def prepare_kit(kit: Path | str = ".", check: bool = True) -> None:
     for component in resources["components"]:
         if component["id"] == "job_manager":
             component["args"]["uri_root"] = str(kit / "jobs")
+    # of the process that waits for jobs, not of those of jobs
+    own = [{"id": "check", "path": "bundle.flare.console.CheckAtStart", "args": {}}] if check else []
     if "snapshot_persistor" in resources:
         storage = resources["snapshot_persistor"]["args"]["storage"]
         storage["args"]["root_dir"] = str(kit / "snapshots")
@@ -106,10 +113,12 @@ def prepare_kit(kit: Path | str = ".", check: bool = True) -> None:
         others = [
             component for component in resources["components"] if component["id"] != SystemComponents.APP_DEPLOYER
         ]
-        resources["components"] = [*others, {"id": SystemComponents.APP_DEPLOYER, "path": DEPLOYER, "args": {}}]
+        resources["components"] = [
+            *others,
+            {"id": SystemComponents.APP_DEPLOYER, "path": _path(JobDeployer), "args": {}},
+        ]
+        own.append({"id": "bounded_jobs", "path": _path(BoundedJobs), "args": {}})
     write_json(local / "resources.json", resources)
-    # of the process that waits for jobs, not of those of jobs
-    own = [{"id": "check", "path": "bundle.flare.console.CheckAtStart", "args": {}}] if check else []
     write_json(local / "asyndgan__p_resources.json", {"format_version": 2, "components": own})
     permissions = json.loads((local / "authorization.json.default").read_text(encoding="utf-8"))
     permissions["permissions"]["project_admin"] = dict(permissions["permissions"]["lead"])

@@ -122,7 +122,7 @@ def _check_certificate(kit: _Kit) -> str:
     key = load_pem_private_key(kit.startup("key").read_bytes(), password=None)
     name = own.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
     if name != kit.name:
-        raise ValueError(f"{kit.startup('crt')} is for {name}, expected {kit.name}")
+        raise ValueError(f"{kit.startup('crt')} is for {name!s}, expected {kit.name}")
     if _public(key.public_key()) != _public(own.public_key()):
         raise ValueError(f"{kit.startup('key')} is not the key of {kit.startup('crt')}")
     try:

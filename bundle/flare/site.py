@@ -15,10 +15,11 @@ from bundle.flare.participant import SERVER, local_folder, make_workflow, read_s
 from bundle.flare.site_clock import SiteClock
 from bundle.installation import config_dir
 from bundle.site.release import ReleasePolicy, ReleaseRefused
+from bundle.site.site import Site
 from bundle.text import shown
 from bundle.wire import guards
 from bundle.wire.codec import Codec
-from bundle.wire.messages import Message, OpenRequest, Refusal, SyntheticBatch
+from bundle.wire.messages import ConditionRequest, Message, OpenRequest, Refusal, SyntheticBatch
 
 __all__ = ["FlareSite"]
 
@@ -38,7 +39,7 @@ class FlareSite:
         self._lock = threading.Lock()
         self._name = ""
         self._local: Path | None = None
-        self._site = None
+        self._site: Site | None = None
         self._noted = 0  # refusals that the ledger knows of
         self._codec = Codec()
         # to be asked to take part, before anything is known of images
@@ -123,7 +124,9 @@ class FlareSite:
             return self._site.open(message.step)
         if isinstance(message, SyntheticBatch):
             return self._site.step(message)
-        return self._site.conditions(message)
+        if isinstance(message, ConditionRequest):
+            return self._site.conditions(message)
+        raise TypeError(f"expected a request of the server, got a {type(message).__name__}")
 
 
 def _check_overrides(job: Job, allowed: list[str] | None, policy: ReleasePolicy) -> None:

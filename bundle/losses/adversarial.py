@@ -43,22 +43,22 @@ class AdversarialLoss(nn.Module):
     def discriminator(
         self,
         real_logits: torch.Tensor,
-        fake_logits: torch.Tensor,
+        synthetic_logits: torch.Tensor,
         real_weights: torch.Tensor | None = None,
-        fake_weights: torch.Tensor | None = None,
+        synthetic_weights: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """0.5 · (loss on real + loss on synthetic), for logits of D(x, y) and D(x, ŷ)."""
-        real, fake = _logits(real_logits), _logits(fake_logits)
+        real, synthetic = _logits(real_logits), _logits(synthetic_logits)
         if self.criterion == "hinge":
-            loss_real, loss_fake = F.relu(1 - real), F.relu(1 + fake)
+            loss_real, loss_synthetic = F.relu(1 - real), F.relu(1 + synthetic)
         else:
-            loss_real, loss_fake = self._distance(real, 1), self._distance(fake, 0)
-        return 0.5 * (_mean(loss_real, real_weights) + _mean(loss_fake, fake_weights))
+            loss_real, loss_synthetic = self._distance(real, 1), self._distance(synthetic, 0)
+        return 0.5 * (_mean(loss_real, real_weights) + _mean(loss_synthetic, synthetic_weights))
 
-    def generator(self, fake_logits: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+    def generator(self, logits: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
         """What the generator wants small, for logits of D(x, ŷ)."""
-        fake = _logits(fake_logits)
-        return _mean(-fake if self.criterion == "hinge" else self._distance(fake, 1), weights)
+        logits = _logits(logits)
+        return _mean(-logits if self.criterion == "hinge" else self._distance(logits, 1), weights)
 
     def _distance(self, logits: torch.Tensor, target: int) -> torch.Tensor:
         """Of every logit from 1 (real) or 0."""

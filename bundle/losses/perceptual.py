@@ -38,8 +38,8 @@ class PerceptualLoss(nn.Module):
         distance: "l1" or "l2".
         layer_weights: one factor for each layer; None weighs all by 1 / number of layers.
 
-    ``forward(synthetic, image)``: both B×C×H×W in [-1, 1], floating → scalar, float32. Gradients flow to
-    ``synthetic`` only.
+    ``forward(images, real)``: both B×C×H×W in [-1, 1], floating → scalar, float32. Gradients flow to
+    ``images`` only.
 
     Raises:
         FileNotFoundError, ValueError: see :meth:`VGGFeatures.load`; another distance; a wrong number of weights;
@@ -72,14 +72,14 @@ class PerceptualLoss(nn.Module):
         """Whether there are weights."""
         return self.network is not None
 
-    def forward(self, synthetic: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-        if synthetic.shape != image.shape:
-            raise ValueError(f"expected images of one shape, got {tuple(synthetic.shape)} and {tuple(image.shape)}")
+    def forward(self, images: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+        if images.shape != real.shape:
+            raise ValueError(f"expected images of one shape, got {tuple(images.shape)} and {tuple(real.shape)}")
         if self.network is None:
-            return torch.zeros((), device=synthetic.device)
+            return torch.zeros((), device=images.device)
         with torch.no_grad():
-            wanted = self.network(image)
-        found = self.network(synthetic)
+            wanted = self.network(real)
+        found = self.network(images)
         weights = self.layer_weights or [1 / len(found)] * len(found)
         if len(weights) != len(found):
             raise ValueError(f"layer_weights: expected {len(found)}, one for each layer, got {len(weights)}")

@@ -18,7 +18,7 @@ __all__ = ["SiteLoss"]
 class SiteLoss(nn.Module):
     """The losses of one site j: of its discriminator D_j, and L_j(ŷ), whose gradient ∂L_j/∂ŷ it returns.
 
-    Called by ``bundle/site/site.py``: first :meth:`discriminator` with logits of D_j(x, y) and D_j(x, ŷ)
+    Called by :class:`bundle.site.Critic`: first :meth:`discriminator` with logits of D_j(x, y) and D_j(x, ŷ)
     where ŷ is detached; then, with D_j frozen after its update, :meth:`generator` with fresh logits of D_j(x, ŷ).
     Logits are the last output of the discriminator, any shape. Images are B×C×H×W in [-1, 1], y and ŷ of one shape.
 
@@ -63,8 +63,8 @@ class SiteLoss(nn.Module):
         if class_weights is not None and not all(weight > 0 for weight in class_weights):
             raise ValueError(f"class_weights: expected numbers above 0, got {list(class_weights)}")
         self.adversarial = adversarial
-        alike = class_weights is None or len(set(class_weights)) < 2
-        self.class_weights = None if alike else tuple(float(weight) for weight in class_weights)
+        weights = tuple(float(weight) for weight in class_weights or ())
+        self.class_weights = weights if len(set(weights)) > 1 else None
         self.l1_weight = float(l1_weight)
         on = perceptual is not None and perceptual.active and perceptual_weight > 0
         self.perceptual = perceptual if on else None
@@ -75,40 +75,40 @@ class SiteLoss(nn.Module):
     def discriminator(
         self,
         real_logits: torch.Tensor,
-        fake_logits: torch.Tensor,
+        synthetic_logits: torch.Tensor,
         real_condition: torch.Tensor | None = None,
-        fake_condition: torch.Tensor | None = None,
+        synthetic_condition: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """discriminator_scale · 0.5 · (loss on real + loss on synthetic): a float32 scalar to back-propagate.
 
         The conditions, B×X×H×W of 0 and 1 as D saw them, are for class weights.
         """
-        weights = self._weights(real_logits, real_condition) + self._weights(fake_logits, fake_condition)
-        return self.discriminator_scale * self.adversarial.discriminator(real_logits, fake_logits, *weights)
+        weights = self._weights(real_logits, real_condition) + self._weights(synthetic_logits, synthetic_condition)
+        return self.discriminator_scale * self.adversarial.discriminator(real_logits, synthetic_logits, *weights)
 
     def generator(
         self,
-        fake_logits: torch.Tensor,
-        synthetic: torch.Tensor,
-        image: torch.Tensor,
+        logits: torch.Tensor,
+        images: torch.Tensor,
+        real: torch.Tensor,
         condition: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """L_j(ŷ) as a float32 scalar to back-propagate, and its active terms: detached, neither weighted nor scaled.
 
         The terms are named "adversarial", "l1" and "perceptual". The condition is as for :meth:`discriminator`.
         """
-        if synthetic.shape != image.shape:
+        if images.shape != real.shape:
             # l1_loss would broadcast, with a warning that nobody sees in a long run.
             raise ValueError(
-                f"synthetic, image: expected one shape, got {tuple(synthetic.shape)} and {tuple(image.shape)}"
+                f"synthetic and real images: expected one shape, got {tuple(images.shape)} and {tuple(real.shape)}"
             )
-        terms = {"adversarial": self.adversarial.generator(fake_logits, *self._weights(fake_logits, condition))}
+        terms = {"adversarial": self.adversarial.generator(logits, *self._weights(logits, condition))}
         total = terms["adversarial"]
         if self.l1_weight > 0:
-            terms["l1"] = F.l1_loss(synthetic.float(), image.float())
+            terms["l1"] = F.l1_loss(images.float(), real.float())
             total = total + self.l1_weight * terms["l1"]
         if self.perceptual is not None:
-            terms["perceptual"] = self.perceptual(synthetic, image)
+            terms["perceptual"] = self.perceptual(images, real)
             total = total + self.perceptual_weight * terms["perceptual"]
         return self.generator_scale * total, {name: term.detach() for name, term in terms.items()}
 

@@ -82,7 +82,7 @@ class AggregatedJaccardIndex(CumulativeIterationMetric):
         self.reduction = reduction
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
-        check_instance_maps(y_pred, y)
+        y = check_instance_maps(y_pred, y)
         values = [[aggregated_jaccard_index(found, truth)] for found, truth in zip(y_pred, y, strict=True)]
         return torch.tensor(values, dtype=torch.float32, device=y_pred.device)
 

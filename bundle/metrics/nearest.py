@@ -48,6 +48,7 @@ def nearest_neighbours(
     distances = torch.cdist(x.double(), references.double(), compute_mode="donot_use_mm_for_euclid_dist")
     distances /= x.shape[1] ** 0.5
     if x_groups is not None:
+        reference_groups = reference_groups or ()
         if len(x_groups) != len(x) or len(reference_groups) != len(references):
             raise ValueError(
                 f"expected a group of each of {len(x)} images and {len(references)} references, got {len(x_groups)} "

@@ -67,13 +67,14 @@ def count_overlaps(pred: NdarrayOrTensor, truth: NdarrayOrTensor) -> InstanceOve
     )
 
 
-def check_instance_maps(y_pred: torch.Tensor, y: torch.Tensor | None) -> None:
-    """Refuse what is not two batches of instance maps, B×1×X×Y[×Z], of one shape."""
+def check_instance_maps(y_pred: torch.Tensor, y: torch.Tensor | None) -> torch.Tensor:
+    """Refuse what is not two batches of instance maps, B×1×X×Y[×Z], of one shape; returns ``y``."""
     if y is None or y_pred.shape != y.shape or y_pred.ndim < 4 or y_pred.shape[1] != 1:
         raise ValueError(
             "expected y_pred and y, both B×1×X×Y[×Z], of one shape; got "
             f"{tuple(y_pred.shape)} and {None if y is None else tuple(y.shape)}"
         )
+    return y
 
 
 def _whole_numbers(name: str, array: np.ndarray) -> np.ndarray:

@@ -55,7 +55,7 @@ class PanopticQuality(PanopticQualityMetric):
             raise ValueError(f"metric_name: expected pq, sq or rq, got {metric_name!r}")
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
-        check_instance_maps(y_pred, y)
+        y = check_instance_maps(y_pred, y)
         values = [[self._quality(count_overlaps(found, truth))] for found, truth in zip(y_pred, y, strict=True)]
         return torch.tensor(values, dtype=torch.float32, device=y_pred.device)
 

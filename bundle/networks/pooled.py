@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -26,7 +28,7 @@ class PooledFeatures(nn.Module):
     def __init__(self, network: nn.Module, layer: str | None = None) -> None:
         super().__init__()
         self.network = network.requires_grad_(False).eval()
-        self._found: torch.Tensor | None = None
+        self._found: Any = None
         if layer is not None:
             modules = dict(network.named_modules())
             if layer not in modules:

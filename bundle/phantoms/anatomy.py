@@ -133,8 +133,8 @@ def _ventricles(rng: np.random.Generator, x, y, z, field) -> np.ndarray:
     for (cx, cy, cz), half in parts:
         # Horns lean outwards away from the middle.
         lean = cx + 0.12 * np.abs(y - cy)
-        half = [size * axis for axis in half]
-        result = np.maximum(result, _ellipsoid(np.abs(x) - lean, y, z, (0, cy, cz), half, wobble))
+        axes = [size * axis for axis in half]
+        result = np.maximum(result, _ellipsoid(np.abs(x) - lean, y, z, (0, cy, cz), axes, wobble))
     return result
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
 from scipy import ndimage
 
 from bundle.data.errors import DataError
@@ -192,7 +193,7 @@ def _render(
 def _is_written(folder: Path, shape: tuple[int, ...], note: str) -> bool:
     try:
         headers = [nib.load(folder / f"{folder.name}_{name}.nii.gz").header for name in (*MODALITIES, "seg")]
-    except (OSError, nib.filebasedimages.ImageFileError):
+    except (OSError, ImageFileError):
         return False
     return all(header.get_data_shape() == shape and _note(header) == note for header in headers)
 

@@ -103,7 +103,8 @@ def write_mixture(
                 "draws": counts,
                 "seed": seed,
             },
-            **splits,
+            training=splits["training"],
+            test=splits["test"],
         )
     return output / FILE_NAME
 

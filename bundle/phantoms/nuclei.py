@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -144,7 +145,7 @@ class _Nucleus:
     stain: float
     vesicular: float
 
-    def reach(self, direction: np.ndarray) -> np.ndarray:
+    def reach(self, direction: Any) -> Any:
         """Pixels from the centre to the outline in the given directions (radians, from x towards y)."""
         turned = direction - self.angle
         ellipse = self.a * self.b / np.hypot(self.b * np.cos(turned), self.a * np.sin(turned))
@@ -160,9 +161,7 @@ class _Nucleus:
         return np.round(vertices - MARGIN, 2)
 
 
-def nuclei_phantom(
-    seed: int | Sequence[int], style: str | TileStyle = "breast", size: int = 256
-) -> dict[str, np.ndarray | list[np.ndarray]]:
+def nuclei_phantom(seed: int | Sequence[int], style: str | TileStyle = "breast", size: int = 256) -> dict[str, Any]:
     """Draw a tile.
 
     Args:
@@ -202,7 +201,8 @@ def tile_style(site: str) -> TileStyle:
         return TILE_STYLES[site]
     rng = np.random.default_rng(zlib.crc32(site.encode()))
     drawn = {f.name: rng.uniform(getattr(_LOWEST, f.name), getattr(_HIGHEST, f.name)) for f in fields(TileStyle)}
-    return TileStyle(**{name: tuple(v.tolist()) if np.ndim(v) else float(v) for name, v in drawn.items()})
+    style: dict[str, Any] = {name: tuple(v.tolist()) if np.ndim(v) else float(v) for name, v in drawn.items()}
+    return TileStyle(**style)
 
 
 def write_nuclei_phantoms(
@@ -244,8 +244,8 @@ def write_nuclei_phantoms(
         raise DataError(f"cases per site: {cases_per_site} + {test_cases_per_site}, expected at least 1 + 0")
     if other_cases < 0:
         raise DataError(f"cases of another organ: {other_cases}, expected at least 0")
-    other = next((organ for organ in OTHER_ORGANS if organ not in sites), None)
-    if other_cases and other is None:
+    other = next((organ for organ in OTHER_ORGANS if organ not in sites), "")
+    if other_cases and not other:
         raise DataError(f"sites are {list(sites)}, expected one of {', '.join(OTHER_ORGANS)} left for other cases")
     output = Path(output)
     cases = [
@@ -371,8 +371,8 @@ def _stain_tissue(
         return smooth_field(rng, (n, n), (1.0, 1.0), pixels)
 
     # Cells: what is nearer to their seed than to another. A seed lies beside the nucleus, not at its middle.
-    seeds = [(nucleus.y, nucleus.x) for nucleus in nuclei]
-    seeds = np.array([*seeds, *rng.uniform(0, n, (2 + len(seeds) // 4, 2))])
+    middles = [(nucleus.y, nucleus.x) for nucleus in nuclei]
+    seeds = np.array([*middles, *rng.uniform(0, n, (2 + len(middles) // 4, 2))])
     seeds = seeds + rng.normal(0, 0.45 * style.radius, seeds.shape)
     grid = np.mgrid[:n, :n].astype(np.float32) + np.stack([2.5 * field(6), 2.5 * field(6)])
     distance, nearest = cKDTree(seeds).query(np.moveaxis(grid, 0, -1), k=2)

@@ -86,13 +86,14 @@ def read_annotation(path: str | os.PathLike, shape: tuple[int, int], image: str 
         DataError: unreadable, of another size than the tile, outlines beyond it or around each other, values that
             number no objects, more than 65535 objects, or none.
     """
-    path, shape = Path(path), tuple(shape)
+    path, shape = Path(path), (shape[0], shape[1])
     suffix = path.suffix.lower()
     if suffix in OUTLINE_READERS:
         regions = OUTLINE_READERS[suffix](path)
         _check_extent(regions, shape, path, image)
-        annotation = Annotation(*fill_regions(regions, shape, path))
-        _check_counts(annotation.counts, path)
+        instances, counts = fill_regions(regions, shape, path)
+        annotation = Annotation(instances, counts)
+        _check_counts(counts, path)
     elif suffix not in MAP_READERS:
         raise DataError(f"{path}: of unknown kind, expected an annotation in {', '.join(ANNOTATION_SUFFIXES)}")
     elif not path.is_file():

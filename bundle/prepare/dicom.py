@@ -19,8 +19,9 @@ import SimpleITK as sitk
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from pydicom.filereader import _read_file_meta_info, read_preamble
 from pydicom.pixels import apply_modality_lut, iter_pixels
-from pydicom.uid import UID, MediaStorageDirectoryStorage
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from bundle.data.bounds import DICOM_SUFFIXES, check_size
 from bundle.data.errors import DataError
@@ -80,7 +81,8 @@ def _headers(path: Path) -> list[tuple[Path, Dataset]]:
     """
     files = [path]
     if path.is_dir():
-        files = sorted(Path(folder) / name for folder, _, names in os.walk(path) for name in names if name[0] != ".")
+        names = (Path(folder) / name for folder, _, names in os.walk(path) for name in names if name[0] != ".")
+        files = sorted(file for file in names if file.is_file())
     headers, unreadable, others = [], [], []
     for file in files:
         try:
@@ -104,6 +106,7 @@ def _headers(path: Path) -> list[tuple[Path, Dataset]]:
 
 def _header(file: Path, preamble: bool = True) -> Dataset:
     """The header of a file; some old archives leave the first 132 bytes, the preamble, away."""
+    _refuse_deflated(file, preamble)
     header = dcmread(file, stop_before_pixels=True, force=not preamble)
     if preamble and _is_index(header):
         return header
@@ -115,6 +118,14 @@ def _header(file: Path, preamble: bool = True) -> Dataset:
     for keyword in (*needed, *SHOWN):
         header.get(keyword)
     return header
+
+
+def _refuse_deflated(file: Path, preamble: bool) -> None:
+    """pydicom inflates such a file in one go, whatever it comes to: a thousand times its size at worst."""
+    with open(file, "rb") as opened:
+        read_preamble(opened, force=not preamble)
+        if _read_file_meta_info(opened).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+            raise ValueError("deflated as a whole, which is not read: save it as Explicit VR Little Endian")
 
 
 def _kind(file: Path) -> str:
@@ -262,7 +273,7 @@ def _whole(value: Any) -> int | None:
 def _pixels(stack: Stack) -> np.ndarray:
     """float32, slices × rows × columns, in the scanner's units."""
     array = np.empty((len(stack.slices), *stack.slices[0].shape), dtype=np.float32)
-    by_file = defaultdict(dict)
+    by_file: defaultdict[Path, dict] = defaultdict(dict)
     for place, slice_ in enumerate(stack.slices):
         by_file[slice_.path][slice_.index] = (place, slice_)
     for file, frames in by_file.items():

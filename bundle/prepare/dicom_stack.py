@@ -135,7 +135,8 @@ def _check_places(ordered: Sequence[Slice], places: np.ndarray, where: Path) -> 
     apart = gaps[gaps > 1e-3]  # mm: no slices are nearer than that
     typical = float(np.median(apart)) if len(apart) else 0.0
     starts = np.flatnonzero(np.concatenate([[True], gaps > max(1e-3, MAX_UNEVEN * typical)]))
-    groups = [list(ordered[start:end]) for start, end in zip(starts, [*starts[1:], len(ordered)], strict=True)]
+    ends = [*starts[1:], len(ordered)]
+    groups = [list(ordered[int(start) : int(end)]) for start, end in zip(starts, ends, strict=True)]
     if len(groups) < len(ordered):
         raise DataError(f"{where}: {_describe_repeats(groups)}")
     if not len(gaps):
@@ -183,8 +184,8 @@ def _check_numbers(ordered: Sequence[Slice], where: Path) -> None:
             f"{where}: holds {len(ordered)} slices of a DICOM series that says it has {expected} "
             "(ImagesInAcquisition); expected all of them"
         )
-    numbers = [slice_.number for slice_ in ordered]
-    if None in numbers or len(set(numbers)) < len(numbers):
+    numbers = [slice_.number for slice_ in ordered if slice_.number is not None]
+    if len(set(numbers)) < len(ordered):
         return
     steps = set(np.diff(numbers).tolist())
     absent = sorted(set(range(min(numbers), max(numbers))) - set(numbers))

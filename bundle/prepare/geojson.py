@@ -77,10 +77,17 @@ def _rings(kind: Any, coordinates: Any, where: str) -> Iterator[np.ndarray]:
     try:
         for polygon in coordinates if kind == "MultiPolygon" else [coordinates]:
             for ring in polygon:
-                points = np.array([point[:2] for point in ring], np.float64).reshape(-1, 2) - 0.5
+                points = np.array([_position(point) for point in ring], np.float64).reshape(-1, 2) - 0.5
                 if not (np.abs(points) <= MAX_COORDINATE).all():
                     raise ValueError(f"from {points.min():g} to {points.max():g}")
                 if len(points) >= 3:
                     yield points
     except (TypeError, ValueError, OverflowError, KeyError) as error:
         raise DataError(f"{where} has coordinates that are no positions in pixels ({str(error)[:80]})") from error
+
+
+def _position(point: Any) -> tuple[float, float]:
+    x, y = point[:2]  # a height may follow
+    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in (x, y)):
+        raise TypeError(f"{type(x).__name__} and {type(y).__name__} in the place of numbers")
+    return x, y

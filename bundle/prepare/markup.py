@@ -49,7 +49,7 @@ class MarkupReader:
         """
         text = attributes.get(key)
         try:
-            value = float(text)
+            value = float(text or "")
         except (TypeError, ValueError):
             value = np.nan
         if not abs(value) <= MAX_COORDINATE:
@@ -85,6 +85,7 @@ def read_markup(path: str | os.PathLike, formats: Sequence[type[MarkupReader]]) 
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path}: corrupt XML, expected annotations of {document.products} ({error})") from error
+    assert document.reader is not None  # the root element named one, or was refused
     return document.reader.regions
 
 
@@ -115,7 +116,7 @@ class _Document:
 
     def end(self, element: str) -> None:
         self._open.pop()
-        if self._open:
+        if self._open and self.reader is not None:
             self.reader.end(self._open, _local(element))
             check_number(self.reader.regions, self.path)
 

@@ -129,7 +129,8 @@ def fill_regions(
     outlines = _without_frames(named, shape)
     canvas = np.zeros(shape, np.int32)
     clipped = empty = 0
-    overlapping, drawn = set(), set()
+    overlapping: set[int] = set()
+    drawn: set[int] = set()
     for number, region in enumerate(outlines, start=1):
         x, y = region.vertices.T
         # Pixels reach half a pixel beyond their centres.

@@ -135,15 +135,16 @@ def prepare(options: PrepareOptions) -> Summary:
     if split is None:
         fraction = 0.2 if options.test_fraction is None else options.test_fraction
         split = split_patients(cases, assigned, fraction, options.seed)
-        untested = sorted(set(assigned.values()) - {None} - {assigned[case] for case in split if split[case] == "test"})
+        tested = {assigned[case] for case in split if split[case] == "test"}
+        untested = sorted({site for site in assigned.values() if site is not None} - tested)
         if untested and fraction > 0:
             warnings.append(f"sites with too few patients for a test case: {_names(untested)}")
     if "test" not in split.values():
         warnings.append("the test list is empty: nothing can be evaluated on this data list")
     items = [item | {"site": assigned[item["case"]]} for item in items]
     items.sort(key=lambda item: (item["site"] is None, item["site"] or "", item["case"]))
-    parts = {name: [item for item in items if split[item["case"]] == name] for name in ("training", "test")}
-    resolved = {
+    training, test = ([item for item in items if split[item["case"]] == part] for part in ("training", "test"))
+    resolved: dict[str, Any] = {
         "name": options.name or options.source.resolve().name,
         "task": layout.task,
         "layout": layout.name,
@@ -152,7 +153,7 @@ def prepare(options: PrepareOptions) -> Summary:
         "label_type": layout.label_type,
         "site_rule": _provenance(options, origin),
     }
-    path = write_datalist(options.output / FILE_NAME, **resolved, **parts)
+    path = write_datalist(options.output / FILE_NAME, **resolved, training=training, test=test)
     rows = _rows(assigned, split, sizes)
     return Summary(path, resolved, f"median {layout.size}", rows, dict(files.counts), dict(files.notes), warnings)
 
@@ -264,7 +265,7 @@ def _known_split(
     if options.test_fraction is not None:
         source = "the table says which cases test" if origin == "table" else "the split is as published"
         warnings.append(f"test_fraction is not used: {source} (--split random would use it)")
-    return split, origin
+    return {case: part for case, part in split.items() if part is not None}, origin
 
 
 def _make_items(
@@ -295,9 +296,9 @@ def _make_items(
             image, label = done.image, done.label
             files.counts.update(done.counts)
             files.notes.update(done.notes)
-        image = [os.path.abspath(path) for path in image] if isinstance(image, list) else os.path.abspath(image)
+        absolute = [os.path.abspath(path) for path in image] if isinstance(image, list) else os.path.abspath(image)
         files.items.append(
-            {"image": image, "label": os.path.abspath(label), "case": case.case, "patient": case.patient}
+            {"image": absolute, "label": os.path.abspath(label), "case": case.case, "patient": case.patient}
         )
     if problems:
         raise DataError.listing(f"data in {options.source}", problems)

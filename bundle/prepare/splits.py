@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -62,6 +63,7 @@ def assign_sites(
         raise DataError(f"site rule {rule!r} is unknown, expected one of {', '.join(RULES)}")
     split = split or {case.case: "training" for case in cases}
     patients = group_by_patient(cases)
+    assigned: dict[str, str | None]
     if rule in ("size", "dirichlet"):
         trained = [patient for patient, members in patients.items() if split[members[0].case] == "training"]
         if num_sites is None or num_sites < 1 or num_sites > len(trained):
@@ -69,7 +71,8 @@ def assign_sites(
                 f"site rule {rule}: num_sites is {num_sites}, expected 1 to {len(trained)}, the number of training "
                 "patients"
             )
-        size = {p: float(np.mean([volumes[case.case] for case in members])) for p, members in patients.items()}
+        known = volumes or {}
+        size = {p: float(np.mean([known[case.case] for case in members])) for p, members in patients.items()}
         if rule == "size":
             by_patient = _by_size(size, trained, num_sites)
         else:
@@ -101,7 +104,7 @@ def split_patients(
     if not 0 <= test_fraction < 1:
         raise DataError(f"test_fraction is {test_fraction}, expected 0 <= test_fraction < 1")
     result = {case.case: "test" if assigned[case.case] is None else "training" for case in cases}
-    for site in sorted(set(assigned.values()) - {None}):
+    for site in sorted({site for site in assigned.values() if site is not None}):
         patients = group_by_patient([case for case in cases if assigned[case.case] == site])
         names = sorted(patients)
         count = min(round(test_fraction * len(names)), len(names) - 1)
@@ -134,11 +137,11 @@ def group_by_patient(cases: Sequence[CaseFiles]) -> Patients:
 
 
 def _by_institution(cases: Sequence[CaseFiles], sites: Mapping[str, str], split: Mapping[str, str]) -> dict[str, str]:
-    assigned = {case.case: sites.get(case.case) or case.institution for case in cases}
-    unknown = [f"case {name}: its name tells no institution" for name, site in assigned.items() if site is None]
+    found = {case.case: sites.get(case.case) or case.institution for case in cases}
+    unknown = [f"case {name}: its name tells no institution" for name, site in found.items() if site is None]
     if unknown:
         raise DataError.listing("site rule institution, expected --table with case and site", unknown)
-    return assigned
+    return {name: site for name, site in found.items() if site is not None}
 
 
 def _by_table(cases: Sequence[CaseFiles], sites: Mapping[str, str], split: Mapping[str, str]) -> dict[str, str | None]:
@@ -180,7 +183,7 @@ def _by_dirichlet(
         raise DataError(f"site rule dirichlet: alpha is {alpha}, expected a number above 0")
     rng = seeded_generator(seed, "dirichlet")
     classes = _classes(patients, size, trained)
-    assigned = {}
+    assigned: dict[str, int] = {}
     for label in sorted(set(classes.values())):
         shares = rng.dirichlet([alpha] * num_sites)
         # Training and test patients apart, so that both follow the same shares.
@@ -200,8 +203,8 @@ def _by_dirichlet(
 
 
 def _classes(patients: Patients, size: Mapping[str, float], trained: Sequence[str]) -> dict[str, str]:
-    grades = {patient: members[0].grade for patient, members in patients.items()}
-    if None not in grades.values() and len(set(grades.values())) > 1:
+    grades = {patient: grade for patient, members in patients.items() if (grade := members[0].grade) is not None}
+    if len(grades) == len(patients) and len(set(grades.values())) > 1:
         return grades
     thirds = np.quantile([size[patient] for patient in trained], [1 / 3, 2 / 3])
     return {patient: str(int(np.searchsorted(thirds, size[patient]))) for patient in patients}
@@ -214,7 +217,7 @@ def _check_sites(patients: Patients, assigned: Mapping[str, str | None], split: 
         if len(places) > 1:
             problems.append(f"patient {patient} is in {', '.join(places)}, expected all of a patient's cases in one")
     trained = {site for case, site in assigned.items() if split[case] == "training"}
-    for site in sorted(set(assigned.values()) - trained - {None}):
+    for site in sorted({site for site in assigned.values() if site is not None} - trained):
         problems.append(f"site {site} has test cases only, expected at least one training case")
     if problems:
         raise DataError.listing("sites", problems)
@@ -225,7 +228,7 @@ def seeded_generator(seed: int, name: str) -> np.random.Generator:
     return np.random.default_rng([seed, zlib.crc32(name.encode())])
 
 
-RULES: dict[str, Callable | None] = {
+RULES: dict[str, Any] = {
     "institution": _by_institution,
     "size": None,
     "table": _by_table,

@@ -53,12 +53,13 @@ def read_table(path: str | os.PathLike) -> dict[str, Row]:
             continue
         if case in rows:
             problems.append(f"{where}: listed before, expected every case once")
-        site, split, patient = record.get(site_column), record.get("split"), record.get("patient")
+        site = record.get(site_column) if site_column else None
+        split, patient = record.get("split") or "", record.get("patient")
         outside = not site and SPLITS.get(split) == "test"
         if site_column and not is_name(site) and not outside:
             problems.append(f"{where}: field {site_column} is {site or ''!r}, expected the name of a site")
         if "split" in columns and split not in SPLITS:
-            problems.append(f"{where}: field split is {split or ''!r}, expected one of {', '.join(SPLITS)}")
+            problems.append(f"{where}: field split is {split!r}, expected one of {', '.join(SPLITS)}")
         if "patient" in columns and not is_name(patient):
             problems.append(f"{where}: field patient is {patient or ''!r}, expected the name of a patient")
         rows[case] = Row(site or None, SPLITS.get(split), patient)

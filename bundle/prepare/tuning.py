@@ -60,7 +60,9 @@ def write_tuning_list(
         )
     if stain_strengths is not None and not (len(stain_strengths) == 2 and min(stain_strengths) > 0):
         raise ValueError(f"stain_strengths: expected two factors above 0, got {stain_strengths}")
-    training, held_out, problems = [], [], []
+    training: list[dict[str, Any]] = []
+    held_out: list[dict[str, Any]] = []
+    problems: list[str] = []
     for site in datalist.sites:
         if site in left_out:
             held_out.extend(item | {"site": None} for item in datalist.site_items(site))

@@ -38,7 +38,8 @@ def draw_outline(axes: Axes, mask: np.ndarray, colour: str, width: float) -> Non
     height, breadth = padded.shape
     # Mean breadth of what is outlined, in points of the printed panel.
     runs = np.abs(np.diff(padded, axis=1)).sum() / 2
-    points = mask.sum() / runs * axes.get_position().width * axes.figure.get_figwidth() * 72 / mask.shape[1]
+    figure: Any = axes.figure
+    points = mask.sum() / runs * axes.get_position().width * figure.get_figwidth() * 72 / mask.shape[1]
     scale = float(np.clip(points / 14, 0.55, 1.0))
     width *= scale
     x, y = np.arange(breadth) - 1, np.arange(height) - 1

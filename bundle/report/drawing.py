@@ -58,7 +58,7 @@ def _to_palette(image: Image.Image) -> Image.Image:
 def save_figure(figure: Figure, path: str | os.PathLike[str], dpi: int = 150, crop: bool = True) -> None:
     """Render to PNG and write; shrinks what would be larger than `MAX_BYTES`: first its palette, then its pixels."""
     FigureCanvasAgg(figure)
-    frame = {"bbox_inches": "tight", "pad_inches": 0.08} if crop else {}
+    frame: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.08} if crop else {}
     for resolution in (dpi, round(dpi * 0.8), round(dpi * 0.65)):
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=resolution, facecolor="white", **frame)

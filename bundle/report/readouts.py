@@ -79,7 +79,7 @@ def readout_curves(
     for colour, (loss, attacks) in zip(PALETTE, curves.items(), strict=False):
         for line, (attack, points) in zip(LINES, attacks.items(), strict=False):
             asked, ratios = zip(*points, strict=True)
-            style = {"color": colour, "linestyle": line, "label": literal(f"{loss}: {attack}")}
+            style: dict[str, Any] = {"color": colour, "linestyle": line, "label": literal(f"{loss}: {attack}")}
             axes.plot(asked, ratios, marker="o" if len(points) < 20 else None, markersize=3.5, linewidth=1.4, **style)
     for line, (name, ratio) in zip(LINES, baselines.items(), strict=False):
         axes.axhline(ratio, label=literal(name), color=INK, linewidth=0.9, linestyle=line)

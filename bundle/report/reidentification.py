@@ -70,10 +70,11 @@ def reidentification_figure(
     )
     for row, masks in enumerate(examples):
         for column, mask in enumerate(masks):
-            x, y = right + column * (side + gap), top + row * (side + gap)
-            draw_image(place_axes(figure, x, y, side, side), _picture(mask, outline, y_up))
+            across, down = right + column * (side + gap), top + row * (side + gap)
+            draw_image(place_axes(figure, across, down, side, side), _picture(mask, outline, y_up))
             if row == 0:
-                place_text(figure, x + side / 2, top - 0.08, _COLUMNS[column], fontsize=8.5, ha="center", va="bottom")
+                middle = across + side / 2
+                place_text(figure, middle, top - 0.08, _COLUMNS[column], fontsize=8.5, ha="center", va="bottom")
     save_figure(figure, path)
 
 

@@ -49,7 +49,7 @@ def compute_statistics(results: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_metric(values: Mapping[str, Mapping[str, float]], patients: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for setting, scores in values.items():
         sums, counts, _ = _by_patient([scores], patients)
         found[setting] = {"cases": int(counts.sum()), "patients": len(counts), "interval": mean_interval(sums, counts)}

@@ -18,7 +18,7 @@ FALLING = 0.1
 """A loss that falls by more than this share within the last fifth of the steps has not come to its end."""
 
 
-def summarize_loss(losses: Sequence[float]) -> dict[str, float] | None:
+def summarize_loss(losses: Sequence[float] | np.ndarray) -> dict[str, float] | None:
     """
     What is kept of a training's loss: the mean of its first hundredth, and of each half of the last fifth.
 

@@ -7,9 +7,10 @@ import math
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -109,7 +110,7 @@ def write_conditions(path: str | PathLike, conditions: Mapping[str, Sequence[np.
     """
     arrays = {f"{site}/{number}": array for site, found in conditions.items() for number, array in enumerate(found)}
     with atomic_path(path) as temporary:
-        np.savez_compressed(temporary, **arrays)
+        np.savez_compressed(temporary, allow_pickle=False, **arrays)
 
 
 def read_conditions(path: str | PathLike) -> dict[str, list[np.ndarray]]:
@@ -147,6 +148,7 @@ def read_conditions(path: str | PathLike) -> dict[str, list[np.ndarray]]:
 
 def _unpacked_size(stored: np.lib.npyio.NpzFile, name: str) -> int:
     """Bytes of a condition by its header, which NumPy would otherwise believe."""
+    assert stored.zip is not None  # it is open
     with stored.zip.open(f"{name}.npy") as member:
         version = np.lib.format.read_magic(member)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -169,7 +171,7 @@ class PublicConditions:
         ValueError: when it holds no conditions, or such of different shapes.
     """
 
-    def __init__(self, path: str | PathLike, augmentation: Compose | Callable | None = None) -> None:
+    def __init__(self, path: str | PathLike, augmentation: Compose | None = None) -> None:
         if not Path(path).is_file():
             raise FileNotFoundError(f"public_conditions: no file {path}; scripts/make_bank.py makes one")
         self.conditions = [condition for found in read_conditions(path).values() for condition in found]
@@ -233,7 +235,7 @@ class ConditionBank(Dataset):
         self,
         path: str | None,
         copies: int = 1,
-        augmentation: Compose | Callable | None = None,
+        augmentation: Compose | None = None,
         seed: int = 0,
         bank: str | None = None,
         channels: int | None = None,
@@ -257,7 +259,7 @@ class ConditionBank(Dataset):
         self._check(channels, batch_size)
         self.augmentation = augmentation
         self.seed = seed
-        self.data = [
+        self.data: list[dict[str, Any]] = [
             {
                 "site": site,
                 "index": index,
@@ -301,6 +303,7 @@ class ConditionBank(Dataset):
         item["image"] = torch.from_numpy(self.conditions[item["site"]][item["index"]])
         if item["copy"]:
             seed = derive_seed(self.seed, "copy", item["site"], item["index"], item["copy"])
+            assert self.augmentation is not None
             item = self.augmentation.set_random_state(seed=seed)(item)
             # plain uint8 throughout: a batch may hold copy 0 of one condition and copy 1 of another
             item["image"] = torch.as_tensor(item["image"]).as_subclass(torch.Tensor).to(torch.uint8)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from bundle.wire.codec import WireLedger
-from bundle.wire.messages import ConditionBatch, ConditionRequest, Message, SyntheticBatch
+from bundle.wire.messages import ConditionBatch, ConditionRequest, SyntheticBatch
 
 __all__ = ["Federation", "Outcome", "SiteUnreachable"]
 
@@ -36,7 +37,7 @@ class Outcome:
             could be: no site that does what it should can have sent it.
     """
 
-    messages: dict[str, Message] = field(default_factory=dict)
+    messages: dict[str, Any] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     late: Mapping[str, int] = field(default_factory=dict)
     ended: Collection[str] = frozenset()
@@ -77,11 +78,11 @@ class Federation(ABC):
         """
 
     @abstractmethod
-    def exchange(self, batches: Mapping[str, SyntheticBatch]) -> Outcome:
+    def exchange(self, synthetic: Mapping[str, SyntheticBatch]) -> Outcome:
         """
         One step: to each site its own synthetic batch and no other.
 
-        It may be called again for the same step, with some of the same batches: a site that has done that step already
+        It may be called again for the same step, for some of the same sites: one that has done that step already
         returns the reply it gave then (:meth:`bundle.site.Site.step`).
 
         Returns:

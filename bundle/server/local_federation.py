@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import TypeVar, cast
 
 from bundle.server.federation import Federation, Outcome, SiteUnreachable
 from bundle.site.release import ReleaseRefused
 from bundle.site.site import Site
 from bundle.text import shown
 from bundle.wire.codec import Codec, WireLedger
-from bundle.wire.messages import ConditionBatch, ConditionRequest, Message, Refusal, SyntheticBatch
+from bundle.wire.messages import ConditionBatch, ConditionRequest, Message, Refusal, SiteReply, SyntheticBatch
 
 __all__ = ["LocalFederation"]
+
+M = TypeVar("M", bound=Message)
 
 
 class LocalFederation(Federation):
@@ -48,12 +52,11 @@ class LocalFederation(Federation):
 
     def open(self, step: int, sites: Collection[str] | None = None) -> Outcome:
         asked = self.sites if sites is None else sorted(sites)
-        return self._ask({name: lambda name=name: self._sites[name].open(step) for name in asked})
+        return self._ask({name: partial(self._sites[name].open, step) for name in asked})
 
-    def exchange(self, batches: Mapping[str, SyntheticBatch]) -> Outcome:
+    def exchange(self, synthetic: Mapping[str, SyntheticBatch]) -> Outcome:
         self.ledger.steps += 1
-        asked = {name: lambda name=name: self._sites[name].step(self._to(batches[name])) for name in sorted(batches)}
-        return self._ask(asked)
+        return self._ask({name: partial(self._step, name, synthetic[name]) for name in sorted(synthetic)})
 
     def conditions(self, request: ConditionRequest) -> ConditionBatch:
         try:
@@ -75,8 +78,13 @@ class LocalFederation(Federation):
             site.load_state_dict(state["sites"][name])
         self.ledger.load_state_dict(state["ledger"])
 
+    def _step(self, site: str, batch: SyntheticBatch) -> SiteReply:
+        return self._sites[site].step(self._to(batch))
+
     def _ask(self, calls: Mapping[str, Callable[[], Message]]) -> Outcome:
-        messages, failures, ended = {}, {}, set()
+        messages: dict[str, Message] = {}
+        failures: dict[str, str] = {}
+        ended: set[str] = set()
         for name, call in calls.items():
             try:
                 messages[name] = self._from(call())
@@ -90,12 +98,12 @@ class LocalFederation(Federation):
         """As it arrives: it costs the bytes that it costs behind a network, and says the same."""
         return self._from(Refusal(site, shown(error), error.final))
 
-    def _to(self, message: Message) -> Message:
+    def _to(self, message: M) -> M:
         data = self.codec.encode(message)
         self.ledger.sent(message.site, len(data))
-        return self.codec.decode(data)
+        return cast(M, self.codec.decode(data))
 
-    def _from(self, message: Message) -> Message:
+    def _from(self, message: M) -> M:
         data = self.codec.encode(message)
         self.ledger.received(message.site, len(data))
-        return self.codec.decode(data)
+        return cast(M, self.codec.decode(data))

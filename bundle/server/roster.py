@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from bundle.engines.checkpoint_handlers import StoppedAtStep
 
@@ -54,7 +55,7 @@ class Roster:
         for name, value in numbers.items():
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name}: expected a whole number of at least 1, got {value!r}")
-        self.record: dict[str, dict[str, str | int]] = {
+        self.record: dict[str, dict[str, Any]] = {
             site: {"state": MISSING} | dict.fromkeys(COUNTS, 0) for site in sorted(sites)
         }
         self.min_sites = min(min_sites, len(self.record))
@@ -63,7 +64,7 @@ class Roster:
         self._reasons: dict[str, str] = {}
         self._next_open: dict[str, int] = {}
 
-    def start(self, step: int, record: Mapping[str, Mapping[str, str | int]]) -> None:
+    def start(self, step: int, record: Mapping[str, Mapping[str, Any]]) -> None:
         """
         Begin or go on at a step: whoever is not left out is asked to open.
 

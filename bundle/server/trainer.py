@@ -94,7 +94,7 @@ class DistributedGanTrainer(Trainer):
         train_handlers: MONAI or Ignite handlers.
 
     After an iteration ``engine.state.output`` is ``[{"loss": Σ_j π_j adversarial_j, "losses": {site: {name: value}},
-    "synthetic": {site: B×C×H×W}, "conditions": {site: B×X×H×W}, "seconds": {part: value}}]`` of the sites that
+    "images": {site: B×C×H×W}, "conditions": {site: B×X×H×W}, "seconds": {part: value}}]`` of the sites that
     answered: a list of one, as ``monai.handlers.from_engine(["loss"], first=True)`` and what is built on it want.
     Seconds are wall time since the end of the step before: ``generator`` (forward, backward, update), ``sites`` (until
     they have answered, or are given up) and ``other`` (handlers). ``engine.state.sites`` is the roster's ``record`` of
@@ -185,26 +185,26 @@ class DistributedGanTrainer(Trainer):
             engine.terminate()
             return engine.state.output
 
-    def _step(self, step: int) -> dict[str, Any]:
+    def _step(self, step: int) -> list[dict[str, Any]]:
         self._laps.lap("other")
         self._open(step)
         self._laps.lap("sites")
         participants = self._participants
         self.generator.train()
         self.optimizer.zero_grad(set_to_none=True)
-        synthetic = {site: self._generate(participants[site].conditions, site, step) for site in sorted(participants)}
+        images = {site: self._generate(participants[site].conditions, site, step) for site in sorted(participants)}
         # the sites would refuse them, each by itself, and that would look as if all of them had failed
-        if not all(torch.isfinite(images).all() for images in synthetic.values()):
+        if not all(torch.isfinite(own).all() for own in images.values()):
             raise FloatingPointError(f"step {step}: the generator's images are not finite")
         self._laps.lap("generator")
-        replies = self._exchange({site: self._batch(site, step, images) for site, images in synthetic.items()})
+        replies = self._exchange({site: self._message(site, step, own) for site, own in images.items()})
         self._laps.lap("sites")
 
         # in the order of names: floating-point sums depend on their order
         present = sorted(replies)
         weights = mixture_weights({site: participants[site].num_samples for site in present}, self.mixture)
         gradients = [weights[s] * replies[s].image_gradient.to(self.state.device) for s in present]
-        torch.autograd.backward([synthetic[s] for s in present], gradients)
+        torch.autograd.backward([images[s] for s in present], gradients)
         self.optimizer.step()
         self._laps.lap("generator")
 
@@ -213,21 +213,22 @@ class DistributedGanTrainer(Trainer):
             # not a number where a site withholds its losses
             "loss": sum(weights[s] * replies[s].losses.get("adversarial", math.nan) for s in present),
             "losses": {s: replies[s].losses for s in present},
-            "synthetic": {s: synthetic[s].detach() for s in present},
+            "images": {s: images[s].detach() for s in present},
             "conditions": {s: participants[s].conditions for s in present},
             "seconds": self._laps.take(),
         }
         return [output]
 
-    def _batch(self, site: str, step: int, images: torch.Tensor) -> SyntheticBatch:
+    def _message(self, site: str, step: int, images: torch.Tensor) -> SyntheticBatch:
         about = self._participants[site]
-        batch = SyntheticBatch(site, step, images.detach(), about.nonce)
-        return batch if about.issuing else replace(batch, conditions=about.conditions)
+        synthetic = SyntheticBatch(site, step, images.detach(), about.nonce)
+        return synthetic if about.issuing else replace(synthetic, conditions=about.conditions)
 
     def _continued(self, site: str, about: _Participant, step: int, message: SiteInfo | SiteReply) -> _Participant:
         """A site as it takes part in a step, after what it said: conditions it issued, or the server's own."""
         conditions = message.conditions
         if not about.issuing:
+            assert self.public_conditions is not None  # without them nobody takes part who issues none
             conditions = self.public_conditions.batch(self.seed, site, step, about.batch_size)
         return replace(about, nonce=message.nonce, conditions=conditions)
 
@@ -270,16 +271,16 @@ class DistributedGanTrainer(Trainer):
         channels = most[0] if self.condition_channels is None else self.condition_channels
         return channels, *(most[1:] if self.condition_size is None else self.condition_size)
 
-    def _exchange(self, batches: Mapping[str, SyntheticBatch]) -> dict[str, SiteReply]:
+    def _exchange(self, synthetic: Mapping[str, SyntheticBatch]) -> dict[str, SiteReply]:
         """The replies that passed, of at least ``min_sites`` sites."""
-        outcome = self.federation.exchange(batches)
+        outcome = self.federation.exchange(synthetic)
         self.roster.dropped(outcome.late)
         replies = {}
-        for site, batch in batches.items():
-            sent = batch, self._participants[site].conditions, self.max_gradient_norm
+        for site, own in synthetic.items():
+            sent = own, self._participants[site].conditions, self.max_gradient_norm
             if site not in outcome.messages:
-                self._missing(site, batch.step, outcome)
-            elif self._passes(site, batch.step, check_reply, outcome.messages[site], *sent):
+                self._missing(site, own.step, outcome)
+            elif self._passes(site, own.step, check_reply, outcome.messages[site], *sent):
                 replies[site] = outcome.messages[site]
         self.roster.require(self.state.iteration)
         for site in replies:
@@ -335,8 +336,8 @@ def first_images(output: Sequence[Mapping[str, Any]]) -> torch.Tensor:
     """
     (about,) = output
     rows = []
-    for site in sorted(about["synthetic"]):
-        condition, image = about["conditions"][site][0].cpu().float(), about["synthetic"][site][0].cpu().float()
+    for site in sorted(about["images"]):
+        condition, image = about["conditions"][site][0].cpu().float(), about["images"][site][0].cpu().float()
         brightness = torch.arange(len(condition), 0, -1).reshape(-1, 1, 1) / len(condition)
         shown = (condition * brightness).amax(dim=0, keepdim=True)
         image = ((image if len(image) == 3 else image[:1]) + 1) / 2

@@ -6,7 +6,7 @@ import ast
 import json
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +108,7 @@ def _check_metadata(folder: Path) -> list[str]:
     return problems
 
 
-def _wrong_fields(content: Any, fields: dict[str, type], where: str) -> list[str]:
+def _wrong_fields(content: Any, fields: Mapping[str, type], where: str) -> list[str]:
     if not isinstance(content, dict):
         return [f"{where}: expected an object, got {type(content).__name__}"]
     return [
@@ -133,8 +133,12 @@ def _check_code(folder: Path) -> list[str]:
         if package in ("scripts", "bundle"):
             problems.append(f"{path}: packages called {package} are in other bundles as well")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            else:
+                continue
             if any(name.split(".")[0] == "bundle" for name in names):
                 problems.append(f"{path}:{node.lineno}: imports from the project that it was packed from")
     for path in sorted((folder / "configs").glob("*.yaml")):

@@ -94,7 +94,7 @@ class Code:
                 self._note(alias.name for alias in node.names)
             elif node.level:
                 raise PackError(f"{path}:{node.lineno}: relative imports cannot be packed")
-            elif node.module.split(".")[0] != PACKAGE:
+            elif node.module and node.module.split(".")[0] != PACKAGE:
                 self._note([node.module])
             else:
                 places = [(_resolve(f"{node.module}.{alias.name}"), alias) for alias in node.names]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,7 @@ def _filled(name: str, config: Mapping[str, Any], **parts: Any) -> str:
     for part, value in parts.items():
         text = re.sub(
             rf"^(?P<start> *(?:[\w-]+:)?)(?P<space> ?)\?\?\?{part}$",
-            lambda found, value=value: _block(found["start"], value),
+            partial(_in_place, value=value),
             text,
             flags=re.MULTILINE,
         )
@@ -170,6 +171,10 @@ def _filled(name: str, config: Mapping[str, Any], **parts: Any) -> str:
     if left := re.search(r"\?\?\?\w+", text):
         raise PackError(f"{name}: nothing fills {left.group()}")
     return text if text.isascii() else _refuse_letters(name, text)
+
+
+def _in_place(found: re.Match, value: Any) -> str:
+    return _block(found["start"], value)
 
 
 def _refuse_letters(name: str, text: str) -> str:

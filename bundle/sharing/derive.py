@@ -72,9 +72,9 @@ def restricted_transforms(
     return kept
 
 
-def _restricted(transform: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any] | None:
+def _restricted(given: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any] | None:
     """A transform for some keys; None where it is for others alone."""
-    transform = copy.deepcopy(dict(transform))
+    transform: dict[str, Any] = copy.deepcopy(dict(given))
     if "orig_keys" in transform and transform["orig_keys"] not in keys:
         return None
     own = transform.get("keys")

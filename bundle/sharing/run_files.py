@@ -36,8 +36,9 @@ class RunFiles:
 
     def path(self, name: str) -> Path:
         """Where one of the files is, whether it exists or not."""
-        if self.overrides.get(name):
-            return Path(self.overrides[name])
+        given = self.overrides.get(name)
+        if given:
+            return Path(given)
         folder = self.weights.parent
         places = {
             "config": folder / "config.yaml",

@@ -5,10 +5,16 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-__all__ = ["Site", "SiteStore", "make_sites", "policies_by_site"]
+__all__ = ["Critic", "DeformedSamples", "Site", "SiteStore", "make_sites"]
 
 # imported when asked for: to read a ledger, bundle.site.release, does not take torch
-_LATER = {"Site": "site", "SiteStore": "store", "make_sites": "site", "policies_by_site": "policies"}
+_LATER = {
+    "Critic": "critic",
+    "DeformedSamples": "samples",
+    "Site": "site",
+    "SiteStore": "store",
+    "make_sites": "site",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -35,6 +35,8 @@ from bundle.wire.messages import MESSAGES, ConditionRequest, Message, SyntheticB
 __all__ = ["SiteAlgo", "SiteRefusal", "from_exchange", "to_exchange"]
 
 logger = logging.getLogger(__name__)
+
+M = TypeVar("M", bound=Message)
 
 
 class SiteRefusal(RuntimeError):
@@ -64,7 +66,7 @@ def to_exchange(message: Message) -> ExchangeObject:
     )
 
 
-def from_exchange(exchange: Any, kind: type[Message]) -> Message:
+def from_exchange(exchange: Any, kind: type[M]) -> M:
     """
     The inverse of :func:`to_exchange`. Names and types are checked; :mod:`bundle.wire.guards` judges what a
     message says, here as after a codec.

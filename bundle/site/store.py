@@ -107,7 +107,7 @@ class SiteStore:
                 yield state
 
     def _identity(self, identity: Mapping[str, Any]) -> dict[str, Any]:
-        return {"role": "site", "training": self.training} | identity
+        return {"role": "site", "training": self.training, **identity}
 
     def _there(self) -> list[_Kept]:
         """Newest first, and of one step that of the longest course."""

@@ -3,6 +3,7 @@
 # The functions brain_outline and source_name stay in their modules: exported, they would hide the modules' names.
 
 from bundle.transforms.brain_outline import BrainOutlined
+from bundle.transforms.check_one_grid import CheckOneGridd
 from bundle.transforms.check_range import CheckRanged
 from bundle.transforms.check_same_shape import CheckSameShaped
 from bundle.transforms.condition import ConditionFromLabeld, label_from_condition, pixel_classes
@@ -20,6 +21,7 @@ from bundle.transforms.watershed_inputs import WatershedInputsd
 
 __all__ = [
     "BrainOutlined",
+    "CheckOneGridd",
     "CheckRanged",
     "CheckSameShaped",
     "ConditionFromLabeld",

@@ -136,7 +136,7 @@ class BrainOutlined(MapTransform):
         super().__init__(keys, allow_missing_keys)
         self.range_key = range_key
         self.output_key = output_key
-        self.options = {
+        self.options: dict[str, Any] = {
             "zero_share": zero_share,
             "smoothing": smoothing,
             "opening": opening,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from typing import Any
 
 import numpy as np
 from monai.config import KeysCollection
@@ -41,7 +42,7 @@ class CheckSameShaped(MapTransform):
     def __init__(self, keys: KeysCollection) -> None:
         super().__init__(keys)
 
-    def __call__(self, data: Mapping[Hashable, object]) -> dict[Hashable, object]:
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         shapes = {key: tuple(data[key].shape[1:]) for key in self.keys}
         if len(set(shapes.values())) > 1:
             raise ValueError(

@@ -56,7 +56,8 @@ class ConditionFromLabeld(Transform):
         item = dict(data)
         for key in (self.label_key, self.outline_key):
             if key is not None and key not in item:
-                raise ValueError(f"{source_name(item, self.label_key)}: the item has no '{key}', got {sorted(item)}")
+                held = sorted(map(str, item))
+                raise ValueError(f"{source_name(item, self.label_key)}: the item has no '{key}', got {held}")
         label = convert_to_numpy(item[self.label_key])
         file = source_name(item, self.label_key)
         if label.shape[0] != 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from typing import Any
 
 from monai.config import KeysCollection
 from monai.data import MetaTensor
@@ -37,7 +38,7 @@ class NameByCased(MapTransform):
         self.name_key = name_key
         self.suffix = suffix
 
-    def __call__(self, data: Mapping[Hashable, object]) -> dict[Hashable, object]:
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         item = dict(data)
         for key in self.keys:
             array = MetaTensor.ensure_torch_and_prune_meta(item[key], dict(getattr(item[key], "meta", {})))

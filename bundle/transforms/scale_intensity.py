@@ -94,7 +94,7 @@ class ScaleIntensityForegroundd(MapTransform, InvertibleTransform):
         return item
 
     def _scale(self, image: np.ndarray, item: Mapping[Hashable, Any]) -> tuple[np.ndarray, list[float], list[float]]:
-        inside = None
+        inside, channels = None, list(image)
         if item.get(self.range_key) is not None:
             given = [float(value) for value in item[self.range_key]]
             if len(given) != 2 or not given[0] < given[1] or not np.isfinite(given).all():
@@ -102,9 +102,9 @@ class ScaleIntensityForegroundd(MapTransform, InvertibleTransform):
             lows, highs = [given[0]] * len(image), [given[1]] * len(image)
         else:
             inside = self._mask(image.shape[1:], item)
-            image = [darken(channel) for channel in image]
+            channels = [darken(channel) for channel in image]
             lows, highs = [], []
-            for number, channel in enumerate(image):
+            for number, channel in enumerate(channels):
                 low, high = (float(value) for value in np.percentile(channel[inside], [self.lower, self.upper]))
                 if not np.isfinite(high - low):
                     raise ValueError(f"channel {number}: expected finite intensities in the foreground")
@@ -115,8 +115,8 @@ class ScaleIntensityForegroundd(MapTransform, InvertibleTransform):
                     )
                 lows.append(low)
                 highs.append(high)
-        scaled = np.empty((len(image), *image[0].shape), dtype=np.float32)
-        for out, channel, low, high in zip(scaled, image, lows, highs, strict=True):
+        scaled = np.empty((len(channels), *channels[0].shape), dtype=np.float32)
+        for out, channel, low, high in zip(scaled, channels, lows, highs, strict=True):
             slope = (self.b_max - self.b_min) / (high - low)
             np.multiply(channel, slope, out=out, casting="unsafe")
             out += self.b_min - low * slope

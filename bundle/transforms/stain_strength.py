@@ -109,7 +109,7 @@ class RandStainStrengthd(RandomizableTransform, MapTransform):
         super().randomize(data)
         if self._do_transform:
             bound = math.log(self.factor)
-            self.strengths = tuple(math.exp(self.R.uniform(-bound, bound)) for _ in range(2))
+            self.strengths = (math.exp(self.R.uniform(-bound, bound)), math.exp(self.R.uniform(-bound, bound)))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         item = dict(data)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -35,10 +35,13 @@ __all__ = [
     "check_synthetic",
 ]
 
+M = TypeVar("M", bound=Message)
+
 MAX_LOSSES = 32
 LOSS_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # becomes a part of TensorBoard's tags
 WORD = re.compile(r"[A-Za-z0-9_.,()+ -]{0,300}")  # a nonce; a policy in words, which becomes a part of a table
 MAX_BATCH = 2**16
+MAX_STEP = 2**32  # positions of samples, MAX_BATCH a step, stay below 2^63
 MAX_REQUEST = 1024  # conditions for generation of one request
 MAX_LOSS = 1e30  # below what a float holds: weighted and summed it stays finite
 TOLERANCE = 1e-3  # of the range [-1, 1]: a codec may round
@@ -69,7 +72,7 @@ def check_info(
         Violation: when it is not a :class:`SiteInfo` of this site and step, with n_j >= 1 samples, trained to a step
             >= 0, a batch size B >= 1 and not too large, and conditions B×X×H×W uint8 of 0 and 1, or none.
     """
-    _check_origin(info, SiteInfo, site)
+    info = _checked(info, SiteInfo, site)
     _check_whole(info.num_samples, "num_samples", 1)
     _check_whole(info.trained, "trained", 0)
     _check_whole(info.step, "step", 1)
@@ -91,31 +94,31 @@ def check_info(
 
 
 def check_reply(
-    reply: Message, batch: SyntheticBatch, conditions: torch.Tensor, max_gradient_norm: float | None = None
+    reply: Message, synthetic: SyntheticBatch, conditions: torch.Tensor, max_gradient_norm: float | None = None
 ) -> None:
     """
-    Check what a site returned for a batch.
+    Check what a site returned for a synthetic batch.
 
     Args:
         reply: the message.
-        batch: what the site was sent, B×C×H×W.
-        conditions: B×X×H×W uint8, what the batch was made from.
+        synthetic: what the site was sent.
+        conditions: B×X×H×W uint8, what its images were made from.
         max_gradient_norm: what the L2 norm of one image's gradient may be at most; None for no bound.
 
     Raises:
         LateReply: when it answers an earlier step.
         Violation: when it is not a :class:`SiteReply` of this site and step; when its gradient has another shape or
-            dtype than the batch, is not finite or too large; when its losses are not up to 32 finite numbers by name
+            dtype than the images, is not finite or too large; when its losses are not up to 32 finite numbers by name
             with ``adversarial`` among them, or none; when its conditions are not uint8 of 0 and 1 in the shape of those
             before, or none where the conditions were the server's own.
     """
-    _check_origin(reply, SiteReply, batch.site)
+    reply = _checked(reply, SiteReply, synthetic.site)
     _check_whole(reply.step, "step", 1)
-    if reply.step < batch.step:
-        raise LateReply(f"it answers step {reply.step}, not {batch.step}")
-    if reply.step > batch.step:
-        raise Violation(f"it answers step {reply.step}, which is yet to come after {batch.step}")
-    _check_tensor(reply.image_gradient, "image gradient", batch.images.dtype, batch.images.shape)
+    if reply.step < synthetic.step:
+        raise LateReply(f"it answers step {reply.step}, not {synthetic.step}")
+    if reply.step > synthetic.step:
+        raise Violation(f"it answers step {reply.step}, which is yet to come after {synthetic.step}")
+    _check_tensor(reply.image_gradient, "image gradient", synthetic.images.dtype, synthetic.images.shape)
     # in float64, where no sum of squares of finite float32 numbers overflows: not finite means that one of them is not
     largest = torch.linalg.vector_norm(reply.image_gradient.flatten(1), dim=1, dtype=torch.float64).max().item()
     if not math.isfinite(largest):
@@ -124,7 +127,7 @@ def check_reply(
         raise Violation(f"image gradient of norm {largest:.3g}, above {max_gradient_norm:g}")
     _check_losses(reply.losses)
     _check_word(reply.nonce, "nonce")
-    if not (batch.conditions.numel() and _is_empty(reply.conditions)):
+    if not (synthetic.conditions.numel() and _is_empty(reply.conditions)):
         _check_conditions(reply.conditions, conditions.shape)
 
 
@@ -140,7 +143,7 @@ def check_released(batch: Message, request: ConditionRequest) -> None:
         Violation: when it is not a :class:`ConditionBatch` of this site from the same number on, with conditions
             B×X×H×W uint8 of 0 and 1, no more than were asked for, or with none.
     """
-    _check_origin(batch, ConditionBatch, request.site)
+    batch = _checked(batch, ConditionBatch, request.site)
     _check_whole(batch.start, "start", 0)
     if batch.start != request.start:
         raise Violation(f"conditions from {batch.start} on, not {request.start}")
@@ -166,35 +169,36 @@ def check_request(request: Message, site: str) -> None:
             ``MAX_REQUEST``.
     """
     if isinstance(request, ConditionRequest):
-        _check_origin(request, ConditionRequest, site, "is for")
+        _checked(request, ConditionRequest, site, "is for")
         _check_whole(request.start, "start", 0)
         _check_whole(request.stop, "stop", request.start + 1)
         if request.stop - request.start > MAX_REQUEST:
             raise Violation(f"{request.stop - request.start} conditions at once, expected at most {MAX_REQUEST}")
     elif isinstance(request, OpenRequest):
-        _check_origin(request, OpenRequest, site, "is for")
+        _checked(request, OpenRequest, site, "is for")
         _check_whole(request.step, "step", 1)
     else:
         check_addressee(request, site)
 
 
-def check_addressee(batch: Message, site: str) -> None:
+def check_addressee(synthetic: Message, site: str) -> SyntheticBatch:
     """
-    The part of :func:`check_synthetic` that needs none of the site's data.
+    The part of :func:`check_synthetic` that needs none of the site's data. Returns the batch.
 
     Raises:
         Violation: when it is not a :class:`SyntheticBatch` for this site and a step >= 1.
     """
-    _check_origin(batch, SyntheticBatch, site, "is for")
-    _check_whole(batch.step, "step", 1)
+    synthetic = _checked(synthetic, SyntheticBatch, site, "is for")
+    _check_whole(synthetic.step, "step", 1)
+    return synthetic
 
 
-def check_synthetic(batch: Message, site: str, shape: Sequence[int], public: Sequence[int] | None = None) -> None:
+def check_synthetic(synthetic: Message, site: str, shape: Sequence[int], public: Sequence[int] | None = None) -> None:
     """
     Check what the server sent to a site.
 
     Args:
-        batch: the message.
+        synthetic: the message.
         site: the site that received it.
         shape: B×C×H×W of the site's real images of that step.
         public: B×X×H×W of the conditions that have to be in it, where the site issues none; None where it does.
@@ -204,16 +208,16 @@ def check_synthetic(batch: Message, site: str, shape: Sequence[int], public: Seq
             shape, all finite and in [-1, 1], and with conditions, uint8 of 0 and 1, where the site issues none and only
             there.
     """
-    check_addressee(batch, site)
-    _check_tensor(batch.images, f"step {batch.step}: synthetic images", torch.float32, shape)
+    synthetic = check_addressee(synthetic, site)
+    _check_tensor(synthetic.images, f"step {synthetic.step}: synthetic images", torch.float32, shape)
     # a NaN is in no order: neither comparison may be turned round
-    if not (batch.images.min() >= -1 - TOLERANCE and batch.images.max() <= 1 + TOLERANCE):
-        low, high = batch.images.min().item(), batch.images.max().item()
-        raise Violation(f"step {batch.step}: synthetic images from {low:.4g} to {high:.4g}, expected [-1, 1]")
+    if not (synthetic.images.min() >= -1 - TOLERANCE and synthetic.images.max() <= 1 + TOLERANCE):
+        low, high = synthetic.images.min().item(), synthetic.images.max().item()
+        raise Violation(f"step {synthetic.step}: synthetic images from {low:.4g} to {high:.4g}, expected [-1, 1]")
     if public is not None:
-        _check_conditions(batch.conditions, public)
-    elif not _is_empty(batch.conditions):
-        raise Violation(f"step {batch.step}: it has conditions of its own, and the site issued some")
+        _check_conditions(synthetic.conditions, public)
+    elif not _is_empty(synthetic.conditions):
+        raise Violation(f"step {synthetic.step}: it has conditions of its own, and the site issued some")
 
 
 def by(shape: Sequence[int | None]) -> str:
@@ -224,11 +228,13 @@ def by(shape: Sequence[int | None]) -> str:
     return "×".join("any" if length is None else str(length) for length in shape)
 
 
-def _check_origin(message: Any, expected: type[Message], site: str, verb: str = "is of") -> None:
-    if type(message) is not expected:
+def _checked(message: object, expected: type[M], site: str, verb: str = "is of") -> M:
+    """The message, when it is of this type and this site."""
+    if not isinstance(message, expected) or type(message) is not expected:
         raise Violation(f"expected a {expected.__name__}, got a {type(message).__name__}")
     if message.site != site:
         raise Violation(f"the {expected.__name__} {verb} site {message.site!r}, not {site!r}")
+    return message
 
 
 def _check_whole(value: Any, what: str, least: int) -> None:

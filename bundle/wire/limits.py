@@ -79,9 +79,10 @@ class Limits:
         if self.max_batch_size is not None and batch_size > self.max_batch_size:
             raise ValueError(f"batch_size: this training takes up to {self.max_batch_size} of a site, got {batch_size}")
         batch = self._bytes(4, batch_size, self.image_shape), self._bytes(1, batch_size, self.condition_shape)
-        if None not in batch and sum(batch) > self.max_message_bytes:
+        size = _total(batch)
+        if size is not None and size > self.max_message_bytes:
             raise ValueError(
-                f"max_message_bytes: a batch of {batch_size} images takes {sum(batch)}, got {self.max_message_bytes}"
+                f"max_message_bytes: a batch of {batch_size} images takes {size}, got {self.max_message_bytes}"
             )
         return self._limited({OpenRequest: [0], SyntheticBatch: batch, ConditionRequest: [0]})
 
@@ -93,6 +94,8 @@ class Limits:
             images = request.images
             parts = [4 * images.numel(), self._bytes(1, len(images), self.condition_shape)]
             return self._limited({SiteReply: parts, Refusal: [0]})
+        if not isinstance(request, ConditionRequest):
+            raise TypeError(f"expected a request of the server, got a {type(request).__name__}")
         size = self._bytes(1, request.stop - request.start, self._largest())
         return self._limited({ConditionBatch: [size], Refusal: [0]})
 
@@ -101,10 +104,9 @@ class Limits:
         Raises:
             Violation: when conditions for generation are smaller or larger than they may be, or of other channels.
         """
-        largest, found = self._largest(), batch.conditions.shape[1:]
-        if largest is None or not batch.conditions.numel():
+        smallest, largest, found = self.condition_shape, self._largest(), batch.conditions.shape[1:]
+        if smallest is None or largest is None or not batch.conditions.numel():
             return
-        smallest = self.condition_shape
         if len(found) != 3 or not all(low <= n <= high for low, n, high in zip(smallest, found, largest, strict=True)):
             raise Violation(
                 f"conditions of shape {by(found)}, expected {by(smallest)}"
@@ -124,7 +126,14 @@ class Limits:
     def _limited(self, parts: dict[type[Message], Sequence[int | None]]) -> dict[str, int]:
         """What is not known may take as much as this participant takes of any message."""
         most = self.max_message_bytes
-        return {kind.__name__: most if None in sizes else min(most, sum(sizes)) for kind, sizes in parts.items()}
+        totals = {kind.__name__: _total(sizes) for kind, sizes in parts.items()}
+        return {kind: most if size is None else min(most, size) for kind, size in totals.items()}
+
+
+def _total(sizes: Sequence[int | None]) -> int | None:
+    """None as soon as one of them is not known."""
+    known = [size for size in sizes if size is not None]
+    return sum(known) if len(known) == len(sizes) else None
 
 
 def _is_whole(value: object, least: int) -> bool:

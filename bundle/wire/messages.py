@@ -9,11 +9,11 @@ holds for every string, whoever sends it: :func:`bundle.text.is_text`.
 
 from __future__ import annotations
 
-import functools
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -166,6 +166,7 @@ MESSAGES: dict[str, type[Message]] = {
     cls.__name__: cls
     for cls in (OpenRequest, SiteInfo, SyntheticBatch, SiteReply, ConditionRequest, ConditionBatch, Refusal)
 }
+_HINTS: dict[str, dict[str, Any]] = {name: typing.get_type_hints(cls) for name, cls in MESSAGES.items()}
 
 
 def check_fields(cls: type[Message], values: Mapping[str, object]) -> None:
@@ -174,7 +175,7 @@ def check_fields(cls: type[Message], values: Mapping[str, object]) -> None:
         ValueError: when ``values`` lack a field of this type of message, have another, or one of another type, or text
             that may not cross.
     """
-    expected = _hints(cls)
+    expected = _HINTS[cls.__name__]
     if set(values) != set(expected):
         raise ValueError(f"{cls.__name__} has the fields {sorted(expected)}, not {sorted(values)}")
     for name, hint in expected.items():
@@ -184,10 +185,7 @@ def check_fields(cls: type[Message], values: Mapping[str, object]) -> None:
             raise ValueError(f"{cls.__name__}.{name}: expected {_WORDS.get(hint, hint)}, got {got}")
 
 
-_hints = functools.cache(typing.get_type_hints)
-
-
-def _fits(value: object, hint: object) -> bool:
+def _fits(value: object, hint: Any) -> bool:
     if isinstance(hint, types.UnionType):
         return any(_fits(value, part) for part in typing.get_args(hint))
     if typing.get_origin(hint) is dict:

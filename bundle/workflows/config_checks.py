@@ -14,6 +14,7 @@ from monai.bundle import ConfigParser
 from monai.bundle.config_item import ComponentLocator, ConfigComponent
 from monai.bundle.reference_resolver import ReferenceResolver
 
+from bundle.config_files import ConfigFiles
 from bundle.declarations.keys import KEYS, PATH_KEYS, problem
 
 __all__ = [
@@ -89,7 +90,7 @@ def check_top_level_keys(files: Iterable[str | Path], override_keys: Iterable[st
     Raises:
         ConfigError: naming the key, where it stands, and the nearest key that there is.
     """
-    configs = {str(file): ConfigParser.load_config_file(file) for file in files}
+    configs = {str(file): ConfigFiles.load_config_file(file) for file in files}
     stages = _stages(Path(next(iter(configs))).parent)
     # the run's own files are read for references, and the first of them, its stage, for keys as well
     stages.append(next(iter(configs.values())))
@@ -118,7 +119,7 @@ def check_merged(config: Mapping, folder: Path) -> None:
 
 def _stages(folder: Path) -> list[dict]:
     """The stages' configs of a folder."""
-    beside = [ConfigParser.load_config_file(file) for file in sorted(folder.glob("*.yaml"))]
+    beside = [ConfigFiles.load_config_file(file) for file in sorted(folder.glob("*.yaml"))]
     return [config for config in beside if "run" in config]
 
 
@@ -284,7 +285,7 @@ def _arguments(config: Mapping, path: str) -> set[str] | None:
     if not isinstance(target, str) or target.startswith(("$", "@", "%")):
         return None
     module = _LOCATOR.get_component_module_name(target)
-    component = pydoc.locate(f"{module}.{target}" if isinstance(module, str) else target)
+    component: Any = pydoc.locate(f"{module}.{target}" if isinstance(module, str) else target)
     if component is None:
         raise ConfigError(f"{path}: _target_ {target} cannot be imported")
     try:

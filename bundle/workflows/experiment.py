@@ -18,13 +18,13 @@ from typing import Any
 import monai
 import psutil
 import torch
-from monai.bundle import ConfigParser
 
-from bundle.data import check_setting, keep_conditions_by_site, load_datalist
+from bundle.config_files import ConfigFiles
+from bundle.data import check_setting, keep_conditions_by_site, load_datalist, members_by_site
 from bundle.files import below, require_file, write_json
 from bundle.report import compute_statistics, read_scalars, summarize_loss
 from bundle.settings import KINDS, all_settings, trains_generator
-from bundle.site import policies_by_site
+from bundle.site.release import policies_by_site
 from bundle.workflows.config_checks import EXPERIMENT_KEYS, ConfigError
 from bundle.workflows.workflow import CheckedWorkflow, DistributedGANWorkflow, QualityWorkflow, SegmentationWorkflow
 
@@ -103,7 +103,7 @@ class Experiment:
     def _declared(self) -> dict[str, Any]:
         """What the task says of its experiments, unless a further config or an override does."""
         task = str(Path(self.config_dir) / f"{self.task}.yaml")
-        declared = {**ConfigParser.load_config_files([task, *self.config_files]), **self.overrides}
+        declared = {**ConfigFiles.load_config_files([task, *self.config_files]), **self.overrides}
         if missing := sorted(EXPERIMENT_KEYS - declared.keys()):
             raise ConfigError(f"{task}: expected the key {', '.join(missing)}, of what an experiment consists")
         return declared
@@ -116,7 +116,7 @@ class Experiment:
         folder = Path(self.config_dir)
         names = filter(None, (stage, self.task, self.profile))
         files = [str(folder / f"{name}.yaml") for name in names] + list(self.config_files)
-        given = {
+        given: dict[str, Any] = {
             "bundle_root": str(folder.parent),
             "dataset_dir": str(self.dataset_dir),
             "run_dir": str(self.run_dir),
@@ -190,7 +190,8 @@ class Experiment:
             return
         workflow = self.workflow("train", setting, self.seeds[0])
         keep = keep_conditions_by_site(workflow.make("keep_conditions"), self.datalist, setting)
-        policies = policies_by_site(workflow.make("release_policy"), self.datalist, setting)
+        members = members_by_site(self.datalist, setting)
+        policies = policies_by_site(workflow.make("release_policy"), self.datalist.sites, members)
         if all(policy.conditions == "public" for policy in policies.values()):
             raise ConfigError(
                 f"setting {setting}: the release policy lets no conditions out. Name some of the server's own "
@@ -222,7 +223,7 @@ class Experiment:
 
     def write_results(self) -> dict:
         """Collect what is finished into ``results.json`` (see docs for its format) and return it."""
-        results = {
+        results: dict[str, Any] = {
             "task": self.task,
             "name": self.datalist.name,
             "profile": self.profile,

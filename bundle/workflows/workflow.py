@@ -14,10 +14,11 @@ from typing import Any
 
 import torch.distributed as dist
 import yaml
-from monai.bundle import DEFAULT_EXP_MGMT_SETTINGS, ConfigParser, ConfigWorkflow
+from monai.bundle import DEFAULT_EXP_MGMT_SETTINGS, ConfigWorkflow, ReferenceResolver
 from monai.bundle.properties import MetaProperties
 from monai.utils import BundleProperty, BundlePropertyConfig, ensure_tuple
 
+from bundle.config_files import ConfigFiles
 from bundle.declarations.job import CONDUCT_KEYS
 from bundle.declarations.keys import PATH_KEYS, problem
 from bundle.files import digest, write_text
@@ -50,7 +51,13 @@ MOVABLE_KEYS = {
     "max_message_bytes",
 }
 INPUT_DIGESTS = "sha256 of inputs"
+# whose ids are those of handlers, which MONAI searches
+_OF_HANDLERS = ("evaluator", "val_interval")
 _YAML_WORDS = {"true": True, "false": False, "null": None}
+
+
+def _first_part(reference: str | None) -> str:
+    return ReferenceResolver.split_id(reference or "")[0]
 
 
 def config_digest(path: str | os.PathLike) -> str:
@@ -114,9 +121,9 @@ class CheckedWorkflow(ConfigWorkflow):
             if not Path(file).is_file():
                 raise FileNotFoundError(f"cannot find the config file {file}")
         check_top_level_keys(files, overrides)
-        written = ConfigParser()
+        written = ConfigFiles()
         for place, file in enumerate(files):  # files may override below the top level as well
-            check_overrides(written, ConfigParser.load_config_file(file))
+            check_overrides(written, ConfigFiles.load_config_file(file))
             written.read_config(files[: place + 1])
         check_overrides(written, overrides)
         if workflow_type is None:
@@ -137,7 +144,7 @@ class CheckedWorkflow(ConfigWorkflow):
             # whether somebody keeps track of a run is no part of what it computes: it goes on without, and with
             self._untracked = deepcopy(self.parser.get())
             default = DEFAULT_EXP_MGMT_SETTINGS.get(tracking) if isinstance(tracking, str) else None
-            self.patch_bundle_tracking(self.parser, deepcopy(default or ConfigParser.load_config_files(tracking)))
+            self.patch_bundle_tracking(self.parser, deepcopy(default or ConfigFiles.load_config_files(tracking)))
 
     def check_properties(self) -> list[str]:
         """
@@ -146,10 +153,14 @@ class CheckedWorkflow(ConfigWorkflow):
         MONAI's own raises KeyError at the first that is missing, and makes every component to find out.
         """
         missing, misplaced = [], []
+        declared = self.parser.get()
         for name, about in self.properties.items():
             if about.get(BundleProperty.REQUIRED, False):
                 if about[BundlePropertyConfig.ID] not in self.parser:
                     missing.append(name)
+            # MONAI compares a key that there is not with all that there are, to propose one: that takes a second
+            elif name not in _OF_HANDLERS and _first_part(about.get(BundlePropertyConfig.REF_ID)) not in declared:
+                continue
             elif not self._check_optional_id(name=name, property=about):
                 misplaced.append(name)
         return missing + misplaced
@@ -234,7 +245,7 @@ class CheckedWorkflow(ConfigWorkflow):
         if self._content("config_path") is None or not Path(self._content("config_path")).exists():
             return
         kept = Path(self._content("config_path"))
-        before, config = yaml.safe_load(kept.read_text(encoding="utf-8")) or {}, self._plain_config()
+        before, config = _read_kept(kept), self._plain_config()
         # what this stage does not use may change: a segmenter's steps are nothing to a generator
         start = {self.init_id, self.run_id, self.final_id, "inputs", INPUT_DIGESTS}
         used = keys_in_use(config, start) | keys_in_use(before, start)
@@ -247,6 +258,20 @@ class CheckedWorkflow(ConfigWorkflow):
                 f"{', '.join(changed)}. Choose another run_dir (behind FLARE: in server.yaml), or delete {outputs}"
                 f"{also} to start over"
             )
+
+
+def _read_kept(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(
+            f"{path}: unreadable, expected the configuration of the outputs beside it ({error})"
+        ) from error
+    if not isinstance(content, dict):
+        raise ConfigError(
+            f"{path}: holds a {type(content).__name__}, expected the configuration of the outputs beside it"
+        )
+    return content
 
 
 # what MONAI takes for parts of an id, evaluates, looks up or replaces
@@ -310,6 +335,8 @@ class SegmentationWorkflow(CheckedWorkflow):
 
 class QualityWorkflow(CheckedWorkflow):
     """Scoring a synthetic data set itself, against the real one (``quality.yaml``)."""
+
+    properties: dict[str, dict]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

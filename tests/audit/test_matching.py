@@ -13,10 +13,9 @@ from bundle.audit.site_queries import Asker
 from bundle.audit.targets import find_targets
 from bundle.losses import AdversarialLoss, DiscriminatorAugmentation, SiteLoss
 from bundle.networks import SegmentationDiscriminator
-from bundle.site import make_sites
 from bundle.site.release import ReleasePolicy
 from bundle.wire.messages import SyntheticBatch
-from tests.small_sites import RandomSamples, adam, discriminator
+from tests.small_sites import RandomSamples, adam, discriminator, members
 
 SIZE = 8
 
@@ -44,10 +43,10 @@ def make_site(network=discriminator, optimizer=adam, policy="guarded", batch_siz
     samples = {"A": RandomSamples("A", 5, size=SIZE)}
     loss = SiteLoss(AdversarialLoss(), 0.0, class_weights=class_weights)
     rules = ReleasePolicy.make(policy)
-    return make_sites(samples, network, optimizer, loss, batch_size, policy=rules, num_steps=9, **kwargs)[0]
+    return members(samples, network, optimizer, loss, batch_size=batch_size, policy=rules, num_steps=9, **kwargs)[0]
 
 
-AUGMENTED = {"augmentation": DiscriminatorAugmentation(brightness=0.5, translation=0.2), "lr_schedule": lambda s: 0.5}
+AUGMENTED = {"augmentation": DiscriminatorAugmentation(brightness=0.5, translation=0.2), "schedule": lambda s: 0.5}
 BY_CLASS = {"network": segmenting, "class_weights": [9.0, 2.0, 1.0], "optimizer": sgd}
 CLIPPED = {"policy": "private", "epsilon": math.inf, "clip_norm": 1e-3, "conditions": "real"}
 
@@ -72,7 +71,7 @@ def test_a_simulation_of_the_real_images_is_the_site(trained, kwargs):
     site._initial = deepcopy(site.state_dict())  # what a server can send it back to
     asker = Asker(site, trained + 2)
     images = torch.linspace(-1, 1, SIZE).expand(2, 1, SIZE, SIZE)
-    simulation, expected = Simulation(site, asker), asker.ask(images).gradient
+    simulation, expected = Simulation(site, asker), asker.ask(images).image_gradient
     real = find_targets(site, 2, trained + 2).images
     torch.testing.assert_close(simulation.gradient(real, images).detach(), expected, rtol=1e-3, atol=1e-8)
     assert not torch.allclose(simulation.gradient(-real, images), expected, rtol=1e-3, atol=1e-8)
@@ -91,7 +90,7 @@ def test_matching_recovers_the_image_where_the_update_carries_it():
 
 def test_a_site_that_refuses_leaves_what_was_answered():
     site = make_site(policy={"max_releases": 10})
-    site.policy = site.gate.policy = ReleasePolicy.make({"max_releases": 2})
+    site.gate.policy = ReleasePolicy.make({"max_releases": 2})
     asker = Asker(site)
     start = torch.zeros(2, 1, SIZE, SIZE)
     assert match(asker, Simulation(site, asker), [start], 5, 2)[-1].queries == 2

@@ -50,7 +50,7 @@ def grey(x):
 
 def target(found, generate=grey, synthetic=None, released=None):
     trained = {site.name: site for site in sites()}
-    untrained = {name: deepcopy(site.discriminator) for name, site in trained.items()}
+    untrained = {name: deepcopy(site.critic.discriminator) for name, site in trained.items()}
     return Target(generate, trained, synthetic, released, grey, untrained)
 
 
@@ -148,7 +148,7 @@ def test_a_question_through_the_wall_leaves_no_trace():
     scores = wall_scores(found, asked)
     for name, site in asked.items():
         assert site.trained == before[name]["trained"] == 1
-        for key, value in site.discriminator.state_dict().items():
+        for key, value in site.critic.discriminator.state_dict().items():
             assert torch.equal(value, before[name]["discriminator"][key])
     # so the order of the questions is nothing
     turned = wall_scores(found.take([3, 2, 1, 0]), asked)

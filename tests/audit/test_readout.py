@@ -14,9 +14,8 @@ from bundle.audit.simulated_site import Rehearsal
 from bundle.audit.site_queries import Asker, Refused
 from bundle.audit.targets import find_targets, starts
 from bundle.losses import AdversarialLoss, SiteLoss
-from bundle.site import make_sites
 from bundle.site.release import ReleasePolicy
-from tests.small_sites import RandomSamples, adam, discriminator
+from tests.small_sites import RandomSamples, adam, discriminator, members
 
 SIZE = 16
 
@@ -33,7 +32,7 @@ def make_site(
     samples = {"A": RandomSamples("A", 5, size=SIZE)}
     loss = SiteLoss(AdversarialLoss(criterion), l1_weight, **loss)
     rules = ReleasePolicy.make(policy)
-    return make_sites(samples, network, optimizer, loss, batch_size=2, policy=rules, num_steps=num_steps)[0]
+    return members(samples, network, optimizer, loss, batch_size=2, policy=rules, num_steps=num_steps)[0]
 
 
 class Linear(torch.nn.Module):
@@ -54,14 +53,14 @@ def ones(site):
 def test_a_query_sets_the_site_back_and_counts():
     site = make_site(1.0)
     asker = Asker(site, 3)
-    assert torch.equal(asker.conditions, site._draw(3)["condition"])
+    assert torch.equal(asker.conditions, site.draw(3)["condition"])
     images = 0.3 * ones(site)
     first, other, again = asker.ask(images), asker.ask(-images), asker.ask(images)
     assert asker.queries == 3
     # the state before the step is the same every time: the same images bring the same answer, others another
-    assert torch.equal(first.gradient, again.gradient)
+    assert torch.equal(first.image_gradient, again.image_gradient)
     assert first.losses == again.losses
-    assert not torch.equal(first.gradient, other.gradient)
+    assert not torch.equal(first.image_gradient, other.image_gradient)
     assert (site.trained, set(first.losses)) == (3, {"adversarial", "discriminator", "l1"})
     with pytest.raises(ValueError, match="at least 2"):
         Asker(site, 1)
@@ -100,7 +99,7 @@ def test_pairs_of_queries_see_through_an_adversarial_part_of_any_size():
     images, high = find_targets(site, 2).images, ones(site)
     pull = l1_pull(10.0, 1.0, images.numel())
     # a hinge and a linear discriminator: its slope whatever the image, many times what the L1 term pulls
-    assert Asker(site).ask(-high).gradient.abs().min() > 20 * pull
+    assert Asker(site).ask(-high).image_gradient.abs().min() > 20 * pull
     single, pairs = (bisect(Asker(site), -high, high, queries, by) for queries, by in ((8, None), (17, pull)))
     assert pairs[-1].queries == 16
     assert (pairs[-1].images - images).abs().max() <= 2.0**-8 + 1e-6
@@ -137,10 +136,10 @@ def test_the_update_alone_carries_the_image_where_the_discriminator_can_hold_it(
 def test_a_rehearsal_with_the_real_image_is_the_site_itself():
     site = make_site(0.0)
     images, asker = find_targets(site, 2).images, Asker(site)
-    before = {key: value.clone() for key, value in site.discriminator.state_dict().items()}
+    before = {key: value.clone() for key, value in site.critic.discriminator.state_dict().items()}
     played = Rehearsal(site, asker).gradient(images)
-    assert all(torch.equal(before[key], value) for key, value in site.discriminator.state_dict().items())
-    assert torch.equal(played, asker.ask(images).gradient)
+    assert all(torch.equal(before[key], value) for key, value in site.critic.discriminator.state_dict().items())
+    assert torch.equal(played, asker.ask(images).image_gradient)
 
 
 def test_the_lowest_loss_is_of_guesses_that_the_site_has_seen():
@@ -236,7 +235,7 @@ def audited(site, effort, loss=None, num_steps=None):
     targets = find_targets(site, 2)
     slices = [Slice(str(i), site.samples[i]["condition"], site.samples[i]["image"]) for i in range(5)]
     begun = starts(targets, slices, None, 2)
-    return audit_loss(site, loss or site.loss, targets, begun, 2, effort, num_steps)
+    return audit_loss(site, loss or site.critic.loss, targets, begun, 2, effort, num_steps)
 
 
 def test_a_loss_that_the_policy_forbids_is_told_and_not_attacked():
@@ -263,10 +262,10 @@ def test_a_site_without_conditions_is_asked_with_the_true_ones():
     askers = Asker(plain), Asker(private, 2, targets.conditions)
     assert torch.equal(askers[0].conditions, askers[1].conditions)
     answers = [asker.ask(0.3 * ones(plain)) for asker in askers]
-    assert torch.equal(answers[0].gradient, answers[1].gradient)
+    assert torch.equal(answers[0].image_gradient, answers[1].image_gradient)
     assert answers[1].losses == {}
     played = Rehearsal(private, askers[1]).gradient(targets.images)
-    assert torch.equal(played, askers[1].ask(targets.images).gradient)
+    assert torch.equal(played, askers[1].ask(targets.images).image_gradient)
 
 
 def test_noise_hides_what_is_followed():

@@ -164,7 +164,12 @@ def test_label_outside_and_not_finite_are_found_deep(folder):
     image[1] = np.nan
     save(folder / "b1_t2.nii.gz", image)
     load_datalist(folder)
-    message = fails(folder, "a2_seg.nii.gz holds the values 3, expected only 0, 1, 2", "not finite", deep=True)
+    message = fails(
+        folder,
+        "a2_seg.nii.gz holds the values 3, expected only 0, 1, 2",
+        "not finite, expected finite numbers only (a background of NaN: set it to 0)",
+        deep=True,
+    )
     assert "2 problems" in message
     load_datalist(folder, ["flair"])
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import yaml
+from monai.bundle import ConfigParser
 
 from bundle import __version__
 from bundle.declarations.job import SITE_KEYS, Job, JobError, read_local
@@ -53,6 +54,24 @@ def test_a_job_cannot_set_what_is_a_participants_own(key):
     for spelling in (f"+{key}", f"{key}#type", f"{key}::CS"):
         with pytest.raises(JobError, match="expected a key of the configs that holds a plain value"):
             make({spelling: 1})
+
+
+@pytest.mark.parametrize("others", [["brats.yaml", "demo.yaml"], ["multi_organ.yaml", "paper.yaml"], ["gaussian.yaml"]])
+def test_configs_are_merged_as_monai_does(others):
+    job = make(files=["train.yaml", *others, "flare.yaml"])
+    merged = ConfigParser.load_config_files(job.files(config_dir()))
+    plain = job._plain(config_dir())
+    assert {"num_steps", "seed", "task"} <= plain.keys() < merged.keys()
+    assert plain == {key: merged[key] for key in plain}
+
+
+def test_a_key_that_is_added_to_is_merged_as_monai_does(tmp_path):
+    one = {"a": {"x": 1, "y": [1]}, "b": [1, 2], "c": 1, "d": {"_target_": "x.Y"}}
+    two = {"+a": {"y": [2], "z": 3}, "+b": [3], "c": {"x": 1}, "d": 4}
+    for name, content in {"one.yaml": one, "two.yaml": two}.items():
+        (tmp_path / name).write_text(yaml.safe_dump(content), encoding="utf-8")
+    job = Job(("one.yaml", "two.yaml"))
+    assert job._plain(tmp_path) == ConfigParser.load_config_files(job.files(tmp_path))
 
 
 def test_another_version_or_other_configs_are_refused(tmp_path):

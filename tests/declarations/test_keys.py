@@ -10,7 +10,7 @@ from bundle.declarations.job import SERVER_KEYS, SITE_KEYS
 from bundle.declarations.keys import KEYS, PARTICIPANT_KEYS, PATH_KEYS, problem
 from bundle.workflows.config_checks import STANDARD_KEYS, is_computed
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 # what MONAI reads of experiment tracking is no config of a stage
 CONFIGS = {
     path.name: yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -2,15 +2,24 @@
 
 import io
 import json
+import subprocess
+import sys
 import zipfile
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
 
+from nvflare.apis.event_type import EventType
+from nvflare.apis.fl_context import FLContext
+from nvflare.fuel.f3.cellnet.registry import Registry
+from nvflare.private.admin_defs import Message
+from nvflare.private.defs import CellChannel, TrainingTopic, new_cell_message
+
 from bundle import __version__
 from bundle.declarations.job import Job, JobError
-from bundle.flare.deployer import CONFIG, MAX_BYTES, JobDeployer, check_app
+from bundle.flare.deployer import CONFIG, MAX_BYTES, BoundedJobs, JobDeployer, check_app
 from bundle.flare.jobs import export_job
 from bundle.flare.kits import prepare_kit, provision
 from bundle.installation import config_dir
@@ -113,6 +122,56 @@ def test_the_server_hears_that_a_job_was_refused_and_nothing_of_what_it_sent(fil
     assert "the job holds other files" in caplog.text
 
 
+def bomb(files, size=2**26):
+    return packed(files | {"config/config_fed_server.json": bytes(size)})
+
+
+BOMBS = {
+    "a file": bomb,
+    "many files": lambda files: packed(files | {f"config/{number}.json": b"" for number in range(10**4)}),
+    "a config": lambda files: packed(files | {CONFIG: b" " * 2**26}),
+    "bytes": lambda files: packed(files) + bytes(MAX_BYTES),
+    "no ZIP": lambda files: b"PK" + bytes(10),
+    "no bytes": lambda files: None,
+    "text": lambda files: "PK",
+}
+
+
+@pytest.fixture
+def deliver():
+    """What a site's process answers at once to a job that the server brings; None where it goes on to FLARE."""
+    filters = Registry()
+    core = SimpleNamespace(add_incoming_request_filter=lambda *place_and_check: filters.append(*place_and_check))
+    context = FLContext()
+    context.get_engine = lambda: SimpleNamespace(get_cell=lambda: SimpleNamespace(core_cell=core))
+    bounded = BoundedJobs()
+    for event in (EventType.SYSTEM_BOOTSTRAP, EventType.AFTER_CLIENT_REGISTER, EventType.SYSTEM_START):
+        bounded.handle_event(event, context)
+
+    def answer(body):
+        message = new_cell_message({}, Message(TrainingTopic.DEPLOY, body))
+        (check,) = filters.find(CellChannel.CLIENT_MAIN, TrainingTopic.DEPLOY)
+        reply = check(message)
+        return reply if reply is None else reply.payload.body
+
+    return answer
+
+
+def test_what_is_brought_is_bounded_before_flare_unpacks_it(files, deliver, caplog):
+    assert deliver(packed(files)) is None
+    for what, make in BOMBS.items():
+        caplog.clear()
+        said = deliver(make(files))
+        assert said, what
+        assert said.startswith("this site takes only jobs"), what
+        assert "a job was refused" in caplog.text, what
+
+
+def test_a_sites_waiting_process_loads_neither_torch_nor_monai():
+    code = "import sys, bundle.flare.deployer; sys.exit(any(m in sys.modules for m in ('torch', 'monai', 'numpy')))"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_a_sites_kit_has_the_deployer_and_a_servers_has_none(tmp_path):
     kits = provision(tmp_path, ["A"], 8002)
     for name, expected in {"A": [f"{JobDeployer.__module__}.{JobDeployer.__name__}"], "server": []}.items():
@@ -120,3 +179,6 @@ def test_a_sites_kit_has_the_deployer_and_a_servers_has_none(tmp_path):
         prepare_kit(kits[name])  # again changes nothing
         resources = json.loads((kits[name] / "local" / "resources.json").read_text(encoding="utf-8"))
         assert [c["path"] for c in resources["components"] if c["id"] == "app_deployer"] == expected
+        own = json.loads((kits[name] / "local" / "asyndgan__p_resources.json").read_text(encoding="utf-8"))
+        bounded = f"{BoundedJobs.__module__}.{BoundedJobs.__name__}"
+        assert [c["path"] for c in own["components"] if c["id"] == "bounded_jobs"] == [bounded] * (name == "A")

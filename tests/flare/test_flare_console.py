@@ -10,7 +10,7 @@ import pytest
 
 from bundle.flare.console import ConnectionLines, why_not_connected
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 # as FLARE 2.9.0 logs it
 STARTED = "Connection [CN00002 127.0.0.1:51362 => 127.0.0.1:18002 SSL server] is created: PID: 8959"
 REGISTERED = "Successfully registered client:A for project federation."

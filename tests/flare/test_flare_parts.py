@@ -388,10 +388,10 @@ def test_a_site_answers_the_three_questions(site_end):
     ids=lambda message: f"{type(message).__name__} {message.site}",
 )
 def test_what_is_not_for_this_site_is_refused_and_changes_nothing(site_end, message, caplog):
-    before = weights(site_end._site.discriminator)
+    before = weights(site_end._site.critic.discriminator)
     refusal = ask(site_end, message)
     assert refusal == Refusal("A", f"{type(message).__name__}: see the site's log")
-    assert torch.equal(weights(site_end._site.discriminator), before)
+    assert torch.equal(weights(site_end._site.critic.discriminator), before)
     assert site_end._site.trained == 0
     assert f"{type(message).__name__} of the server was refused" in caplog.text
 

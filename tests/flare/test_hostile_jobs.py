@@ -3,10 +3,8 @@
 import json
 import math
 from functools import cache
-from types import SimpleNamespace
 
 import pytest
-from monai.bundle import ConfigParser
 
 from bundle import __version__
 from bundle.declarations import job
@@ -86,13 +84,8 @@ def test_there_are_many():
 @pytest.fixture(scope="module", autouse=True)
 def configs():
     """They are read once: they are the same for every job."""
-    one = cache(ConfigParser.load_config_file)
-    several = cache(lambda files: ConfigParser.load_config_files(list(files)))
-    reader = SimpleNamespace(
-        load_config_file=lambda file: one(str(file)), load_config_files=lambda files: several(tuple(files))
-    )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(job, "ConfigParser", reader)
+        patch.setattr(job, "_read_config", cache(job._read_config))
         yield
 
 

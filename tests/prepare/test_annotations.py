@@ -329,6 +329,14 @@ def test_coordinates_that_are_no_positions_are_refused(tmp_path, kind, bad):
     fails(tmp_path, text, "feature 1 has coordinates that are no positions", name="a.geojson")
 
 
+@pytest.mark.parametrize("ring", ['["12", "34", "56", "78"]', "[[1], [2], [3], [4], [5], [6]]", '"12345678"',
+                                  '[["1", "2"], ["9", "2"], ["9", "9"]]', "[[true, 1], [9, true], [9, 9]]",
+                                  "[[[1, 2], [3, 4]], [[5, 6], [7, 8]], [[1, 1], [1, 2]]]"])  # fmt: skip
+def test_what_could_be_taken_for_positions_is_refused(tmp_path, ring):
+    text = f'{{"type": "Feature", "geometry": {{"type": "Polygon", "coordinates": [{ring}]}}}}'
+    fails(tmp_path, text, "feature 1 has coordinates that are no positions", name="a.geojson")
+
+
 @pytest.mark.parametrize("coordinates", ["null", "3", "[3]", "[[3]]", '"abc"', "{}", '{"a": 1}'])
 def test_coordinates_of_another_structure_are_refused(tmp_path, coordinates):
     text = f'{{"type": "Feature", "geometry": {{"type": "Polygon", "coordinates": {coordinates}}}}}'

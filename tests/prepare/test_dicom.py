@@ -1,7 +1,9 @@
 """DICOM as scanners and archives write it: what is read, and what is called by its name."""
 
 import logging
+import os
 import shutil
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import SimpleITK as sitk
 from dicom_files import AXIAL, decimals, enhanced, series_slices, tilted, write_slices
 from pydicom.data import get_testdata_file
 from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     GrayscaleSoftcopyPresentationStateStorage,
     MediaStorageDirectoryStorage,
@@ -427,3 +430,24 @@ def test_huge_claims_cost_nothing(tmp_path):
         dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     write_slices(tmp_path, slices)
     refused(tmp_path, "has shape (6, 60000, 60000)", "voxels")
+
+
+@pytest.mark.parametrize("start", [0, 132], ids=["preamble", "none"])
+def test_deflated_files_are_named_and_not_inflated(tmp_path, start):
+    slices = series_slices(ramp())
+    slices[2].add_new(0x00091010, "OB", bytes(2**27))
+    slices[2].file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    paths = write_slices(tmp_path, slices)
+    paths[2].write_bytes(paths[2].read_bytes()[start:])
+    assert paths[2].stat().st_size < 2**18
+    tracemalloc.start()
+    refused(tmp_path, f"{paths[2]}: unreadable or truncated", "deflated as a whole")
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_in_the_folder_is_no_file(tmp_path):
+    write_slices(tmp_path, series_slices(ramp()))
+    os.mkfifo(tmp_path / "pipe.dcm")
+    np.testing.assert_array_equal(pixels(read_volume(tmp_path)), ramp())

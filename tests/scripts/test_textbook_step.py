@@ -3,12 +3,11 @@
 import pytest
 import torch
 from monai.networks.nets import PatchDiscriminator
-from small_sites import RandomSamples
+from small_sites import RandomSamples, members
 
 from bundle.losses import AdversarialLoss, SiteLoss
 from bundle.networks import ResnetGenerator
 from bundle.server import DistributedGanTrainer, LocalFederation
-from bundle.site import make_sites
 from bundle.site.release import POLICIES
 from scripts.textbook_step import TextbookStep, patch_discriminator, resnet_generator
 
@@ -35,7 +34,7 @@ def test_the_networks_have_the_published_sizes():
 
 def test_a_step_has_the_projects_losses_and_updates():
     samples = {name: RandomSamples(name, length, size=32) for name, length in LENGTHS.items()}
-    sites = make_sites(
+    sites = members(
         samples,
         lambda: PatchDiscriminator(2, 4, 3, num_layers_d=2, norm="INSTANCE"),
         adam,
@@ -48,7 +47,7 @@ def test_a_step_has_the_projects_losses_and_updates():
     copy_weights(theirs, generator)
     critics = [patch_discriminator(3, width=4, num_layers=2) for _ in sites]
     for critic, name in zip(critics, sorted(LENGTHS), strict=True):
-        copy_weights(critic, federation.site(name).discriminator)
+        copy_weights(critic, federation.site(name).critic.discriminator)
     step = TextbookStep(theirs, critics, [3 / 8, 5 / 8])
     before = generator(samples["A"].condition.float())
     trainer = DistributedGanTrainer("cpu", 1, 3, federation, generator, adam(generator.parameters()))

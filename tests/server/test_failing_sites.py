@@ -56,7 +56,7 @@ def weights(network):
 def ends(trainer):
     """All weights of a run."""
     fed = trainer.federation
-    return [weights(trainer.generator), *(weights(fed.site(name).discriminator) for name in fed.sites)]
+    return [weights(trainer.generator), *(weights(fed.site(name).critic.discriminator) for name in fed.sites)]
 
 
 def equal(one, two):
@@ -94,13 +94,13 @@ def test_the_update_without_a_site_is_that_of_the_others_objective_alone():
         objective = 0.0
         for name, pi in {"A": 3 / 7, "C": 4 / 7}.items():
             site = fed.site(name)
-            batch = site._draw(1)  # the discriminators have made their first update, and only that
-            x = batch["condition"].float()
-            logits, seen = site._judge(x, twin(x))
-            objective = objective + pi * site.loss.generator(logits, twin(x), batch["image"], seen)[0]
+            drawn = site.draw(1)  # the discriminators have made their first update, and only that
+            x = drawn["condition"].float()
+            logits, seen = site.critic.judge(x, twin(x))
+            objective = objective + pi * site.critic.loss.generator(logits, twin(x), drawn["image"], seen)[0]
         objective.backward()
         gradients.append(torch.cat([p.grad.flatten() for p in twin.parameters()]))
-        assert set(engine.state.output[0]["losses"]) == set(engine.state.output[0]["synthetic"]) == {"A", "C"}
+        assert set(engine.state.output[0]["losses"]) == set(engine.state.output[0]["images"]) == {"A", "C"}
 
     trainer.run()
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-6)

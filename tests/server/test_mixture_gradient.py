@@ -9,13 +9,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from ignite.engine import Events
-from small_sites import Drawn
+from small_sites import Drawn, members
 
 from bundle.losses import AdversarialLoss, SiteLoss
 from bundle.networks import MLPDiscriminator, MLPGenerator
 from bundle.seeding import derive_seed, forked_rng, seeded
 from bundle.server import DistributedGanTrainer, LocalFederation
-from bundle.site import make_sites
 
 SEED = 5
 EQUAL = {"1": [40, 0, 0], "2": [0, 40, 0], "3": [0, 0, 40]}
@@ -57,7 +56,7 @@ class Draws(Drawn):
 
 def make_federation(counts, criterion):
     samples = {site: Draws(site, numbers) for site, numbers in counts.items()}
-    members = make_sites(
+    sites = members(
         samples,
         lambda: MLPDiscriminator(4, channels=16, scale=15.0),
         lambda parameters: torch.optim.Adam(parameters, lr=0.01),
@@ -65,7 +64,7 @@ def make_federation(counts, criterion):
         batch_size={site: len(data) for site, data in samples.items()},
         seed=SEED,
     )
-    return LocalFederation(members)
+    return LocalFederation(sites)
 
 
 def make_generator():
@@ -97,7 +96,7 @@ def gradient_of_the_mixture(network, federation, conditions, objective):
     for site, condition in conditions.items():
         with forked_rng(derive_seed(SEED, "generator", site, 3)):
             synthetic = network(condition.float())
-        discriminator = federation.site(site).discriminator
+        discriminator = federation.site(site).critic.discriminator
         logits = discriminator(torch.cat([condition.float(), synthetic], dim=1)).flatten()
         terms += [objective(logit) for logit in logits]
     pooled = torch.stack(terms).double().sum() / len(terms)
@@ -174,7 +173,7 @@ def test_with_the_best_discriminators_it_is_the_gradient_of_one_place_that_holds
 
     def gradient(samples, mixture="proportional"):
         network = Affine()
-        members = make_sites(
+        sites = members(
             samples,
             Best,
             lambda parameters: torch.optim.SGD(parameters, lr=0.0),
@@ -182,7 +181,7 @@ def test_with_the_best_discriminators_it_is_the_gradient_of_one_place_that_holds
             batch_size={site: len(data) for site, data in samples.items()},
         )
         optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
-        DistributedGanTrainer("cpu", 1, 1, LocalFederation(members), network, optimizer, mixture=mixture).run()
+        DistributedGanTrainer("cpu", 1, 1, LocalFederation(sites), network, optimizer, mixture=mixture).run()
         return flat(Affine().parameters()) - flat(network.parameters())
 
     expected = gradient({"all": pooled})

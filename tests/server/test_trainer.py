@@ -39,7 +39,7 @@ def weights(network):
 
 
 def discriminators(fed):
-    return [weights(fed.site(name).discriminator) for name in fed.sites]
+    return [weights(fed.site(name).critic.discriminator) for name in fed.sites]
 
 
 @pytest.mark.parametrize(
@@ -68,11 +68,11 @@ def test_the_generators_gradient_is_that_of_the_weighted_objective(mixture, clas
         objective = 0.0
         for name, pi in mixture_weights({"A": 3, "B": 12}, mixture).items():
             site = fed.site(name)
-            batch = site._draw(1)  # the discriminators have made their first update, and only that
+            batch = site.draw(1)  # the discriminators have made their first update, and only that
             x = batch["condition"].float()
             synthetic = twin(x)
-            logits, seen = site._judge(x, synthetic)
-            objective = objective + pi * site.loss.generator(logits, synthetic, batch["image"], seen)[0]
+            logits, seen = site.critic.judge(x, synthetic)
+            objective = objective + pi * site.critic.loss.generator(logits, synthetic, batch["image"], seen)[0]
         objective.backward()
         gradients["graph"] = torch.cat([p.grad.flatten() for p in twin.parameters()])
 
@@ -139,7 +139,7 @@ def test_a_resumed_training_ends_with_the_bits_of_an_uninterrupted_one(tmp_path,
         )
 
     def run(folder, steps):
-        fed = federation(lr_schedule=schedule)
+        fed = federation(schedule=schedule)
         torch.manual_seed(3)
         trainer, network = make(fed, make_generator(), steps=steps, handlers=handlers(folder))
         torch.rand(steps)  # the global random state counts for nothing
@@ -169,7 +169,7 @@ def test_bfloat16_is_near_float32_and_outputs_stay_float32():
         fed = federation(inferer=inferer)
         trainer, network = make(fed, inferer=inferer)
         trainer.run()
-        assert trainer.state.output[0]["synthetic"]["A"].dtype == torch.float32
+        assert trainer.state.output[0]["images"]["A"].dtype == torch.float32
         assert all(p.dtype == torch.float32 for p in network.parameters())
         ends.append(weights(network))
     assert 0 < (ends[0] - ends[1]).abs().max() < 0.01
@@ -221,11 +221,11 @@ def test_the_output_of_a_step_has_the_loss_where_monais_handlers_look_for_it():
 
 
 def test_the_first_images_of_every_site_in_one_picture():
-    large = {"conditions": torch.zeros(2, 2, 4, 6), "synthetic": torch.full((2, 1, 4, 6), -1.0)}
+    large = {"conditions": torch.zeros(2, 2, 4, 6), "images": torch.full((2, 1, 4, 6), -1.0)}
     large["conditions"][0, 1] = 1  # the outline
     large["conditions"][0, 0, 0, 0] = 1  # a tumour in it
-    small = {"conditions": torch.zeros(1, 2, 2, 2), "synthetic": torch.ones(1, 3, 2, 2)}
-    small["synthetic"][0, 2] = 3.0  # out of range
+    small = {"conditions": torch.zeros(1, 2, 2, 2), "images": torch.ones(1, 3, 2, 2)}
+    small["images"][0, 2] = 3.0  # out of range
     picture = first_images([{key: {"B": small[key], "A": large[key]} for key in large}])
     assert picture.shape == (1, 3, 8, 12)
     grey, red, _, blue = picture.mean(dim=1)[0], *picture[0]

@@ -47,6 +47,19 @@ def test_the_repository_segments_a_volume_out_of_the_box(phantom_dir, tmp_path, 
     verify_net_in_out("network_def", str(ROOT / "configs" / "metadata.json"), config, device="cpu")
 
 
+def test_modalities_on_other_grids_are_refused_by_name(phantom_dir, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    image = nib.load(next(phantom_dir.rglob("*flair.nii.gz")))
+    nib.save(image, "flair.nii.gz")
+    nib.save(nib.Nifti1Image(image.get_fdata(), np.diag([1, -1, 1, 1]) @ image.affine), "t1.nii.gz")
+    config = str(ROOT / "configs" / "inference.yaml")
+    with pytest.raises(SystemExit, match="1 of 1 files of datalist could not be used"):
+        run(config_file=config, bundle_root=str(ROOT), datalist=[["flair.nii.gz", "t1.nii.gz"]], device="cpu")
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("error: headers differ in axes: flair.nii.gz has ")
+    assert "t1.nii.gz has " in said
+
+
 def test_weights_of_the_repository_are_small_and_licensed():
     files = list((ROOT / "models").iterdir())
     assert sum(file.stat().st_size for file in files) < 20e6

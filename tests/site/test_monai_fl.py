@@ -112,7 +112,9 @@ def test_a_whole_training_through_monais_interface_gives_the_same_bits(tmp_path)
     one, two = trainers
     assert torch.equal(weights(one.generator), weights(two.generator))
     for name in LENGTHS:
-        assert torch.equal(weights(local.site(name).discriminator), weights(remote.algos[name].site.discriminator))
+        assert torch.equal(
+            weights(local.site(name).critic.discriminator), weights(remote.algos[name].site.critic.discriminator)
+        )
     assert one.state.output[0]["losses"] == two.state.output[0]["losses"]
     assert one.state.sites == two.state.sites
     found = [read_conditions(path) for path in paths]
@@ -216,10 +218,10 @@ def test_what_is_no_batch_is_refused_without_touching_the_discriminator(data, me
     (site,) = sites({"A": 3})
     algo = SiteAlgo(site)
     algo.initialize()
-    before = weights(site.discriminator)
+    before = weights(site.critic.discriminator)
     with pytest.raises(SiteRefusal, match="train was refused, see the site's log"):
         algo.train(data)
-    assert torch.equal(weights(site.discriminator), before)
+    assert torch.equal(weights(site.critic.discriminator), before)
     assert site.trained == 0
     assert caplog.records
     with pytest.raises(ValueError, match=message):

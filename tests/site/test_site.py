@@ -7,7 +7,7 @@ import torch
 from small_sites import RandomSamples, adam, discriminator, sites
 
 from bundle.losses import AdversarialLoss, DiscriminatorAugmentation, SiteLoss
-from bundle.site import Site
+from bundle.site import Critic, Site
 from bundle.site.release import POLICIES, ReleaseGate
 from bundle.site.store import SiteStore
 from bundle.wire.messages import SyntheticBatch
@@ -22,9 +22,9 @@ def test_the_image_gradient_is_that_of_the_updated_discriminator():
     (site,) = sites({"A": 3}, l1_weight=10.0)
     info = site.open(1)
     fake = torch.tanh(torch.randn(2, 1, 8, 8))
-    real = site._draw(1)["image"]
+    real = site.draw(1)["image"]
     twin = discriminator()
-    twin.load_state_dict(site.discriminator.state_dict())
+    twin.load_state_dict(site.critic.discriminator.state_dict())
     optimizer = adam(twin.parameters())
     bce = torch.nn.functional.binary_cross_entropy_with_logits
 
@@ -42,7 +42,7 @@ def test_the_image_gradient_is_that_of_the_updated_discriminator():
     (expected,) = torch.autograd.grad(adversarial + 10 * l1, leaf)
 
     torch.testing.assert_close(reply.image_gradient, expected)
-    torch.testing.assert_close(weights(site.discriminator), weights(twin))
+    torch.testing.assert_close(weights(site.critic.discriminator), weights(twin))
     assert reply.losses == pytest.approx(
         {"discriminator": d_loss.item(), "adversarial": adversarial.item(), "l1": l1.item()}, rel=1e-5
     )
@@ -54,8 +54,8 @@ def test_what_the_generator_is_told_does_not_reach_the_discriminator():
         (site,) = sites({"A": 3}, l1_weight=l1_weight)
         for step in (1, 2, 3):
             site.step(SyntheticBatch("A", step, torch.full((2, 1, 8, 8), 0.1 * step)))
-        assert all(p.requires_grad for p in site.discriminator.parameters())
-        ends.append(weights(site.discriminator))
+        assert all(p.requires_grad for p in site.critic.discriminator.parameters())
+        ends.append(weights(site.critic.discriminator))
     assert torch.equal(*ends)
 
 
@@ -71,7 +71,7 @@ def test_what_the_discriminator_sees_is_augmented_each_time_it_looks():
     for strength in (0.0, 0.5, 0.5):
         (site,) = sites({"A": 3}, augmentation=Watched(brightness=strength, cutout=strength))
         reply = site.step(SyntheticBatch("A", 1, torch.zeros(2, 1, 8, 8)))
-        ends.append((weights(site.discriminator), reply.image_gradient))
+        ends.append((weights(site.critic.discriminator), reply.image_gradient))
     assert len(seen) == 3 * 3  # real, synthetic, and synthetic for the generator
     # drawn from (seed, site, step): a step that is done again is the same
     assert all(torch.equal(*pair) for pair in zip(ends[1], ends[2], strict=True))
@@ -90,9 +90,9 @@ def test_whether_conditions_may_be_kept_is_true_or_false(value):
 
 
 def test_whether_conditions_may_be_kept_is_said_for_all_sites_or_for_each():
-    assert [site.keep_conditions for site in sites()] == [True, True]
-    assert [site.keep_conditions for site in sites(keep_conditions={"A": True, "B": False})] == [True, False]
-    with pytest.raises(ValueError, match=r"keep_conditions is given for \['A'\], but the sites are \['A', 'B'\]"):
+    assert [site.gate.keep_conditions for site in sites()] == [True, True]
+    assert [site.gate.keep_conditions for site in sites(keep_conditions={"A": True, "B": False})] == [True, False]
+    with pytest.raises(ValueError, match="keep_conditions is given for A, but the sites are A, B: nothing for B"):
         sites(keep_conditions={"A": True})
 
 
@@ -100,7 +100,7 @@ def test_conditions_come_one_step_ahead_and_belong_to_the_images():
     (site,) = sites({"A": 3})
     issued = site.open(1).conditions
     for step in (1, 2, 3):
-        assert torch.equal(issued, site._draw(step)["condition"])
+        assert torch.equal(issued, site.draw(step)["condition"])
         issued = site.step(SyntheticBatch("A", step, torch.zeros(2, 1, 8, 8))).conditions
     # a site that forgot everything issues the same
     (fresh,) = sites({"A": 3})
@@ -111,30 +111,30 @@ def test_a_site_is_reproducible_from_its_checkpoint():
     def run(site, steps):
         return [site.step(SyntheticBatch("A", s, torch.full((2, 1, 8, 8), 0.1 * s))) for s in steps][-1]
 
-    (whole,) = sites({"A": 3}, lr_schedule=lambda done: 1.0 - 0.1 * done)
+    (whole,) = sites({"A": 3}, schedule=lambda done: 1.0 - 0.1 * done)
     last = run(whole, range(1, 7))
-    (first,) = sites({"A": 3}, lr_schedule=lambda done: 1.0 - 0.1 * done)
+    (first,) = sites({"A": 3}, schedule=lambda done: 1.0 - 0.1 * done)
     run(first, range(1, 4))
-    (second,) = sites({"A": 3}, lr_schedule=lambda done: 1.0 - 0.1 * done)
+    (second,) = sites({"A": 3}, schedule=lambda done: 1.0 - 0.1 * done)
     second.load_state_dict(first.state_dict())
     resumed = run(second, range(4, 7))
     assert torch.equal(resumed.image_gradient, last.image_gradient)
-    assert torch.equal(weights(second.discriminator), weights(whole.discriminator))
+    assert torch.equal(weights(second.critic.discriminator), weights(whole.critic.discriminator))
 
 
 def test_the_learning_rate_follows_the_steps_of_the_server():
-    (site,) = sites({"A": 3}, lr_schedule=lambda done: 0.5**done)
+    (site,) = sites({"A": 3}, schedule=lambda done: 0.5**done)
     for step in (1, 4):
         site.step(SyntheticBatch("A", step, torch.zeros(2, 1, 8, 8)))
-        assert site.optimizer.param_groups[0]["lr"] == pytest.approx(1e-3 * 0.5 ** (step - 1))
+        assert site.critic.optimizer.param_groups[0]["lr"] == pytest.approx(1e-3 * 0.5 ** (step - 1))
 
 
 def test_discriminators_differ_by_site_and_seed_and_not_by_who_else_takes_part():
-    alone = {s.name: weights(s.discriminator) for s in sites({"A": 3})}
-    both = {s.name: weights(s.discriminator) for s in sites({"A": 3, "B": 3})}
+    alone = {s.name: weights(s.critic.discriminator) for s in sites({"A": 3})}
+    both = {s.name: weights(s.critic.discriminator) for s in sites({"A": 3, "B": 3})}
     assert torch.equal(alone["A"], both["A"])
     assert not torch.equal(both["A"], both["B"])
-    assert not torch.equal(alone["A"], weights(sites({"A": 3}, seed=1)[0].discriminator))
+    assert not torch.equal(alone["A"], weights(sites({"A": 3}, seed=1)[0].critic.discriminator))
 
 
 @pytest.mark.parametrize(
@@ -153,11 +153,11 @@ def test_discriminators_differ_by_site_and_seed_and_not_by_who_else_takes_part()
 )
 def test_what_a_server_may_not_send_is_refused_without_touching_the_discriminator(change, message):
     (site,) = sites({"A": 3})
-    before = weights(site.discriminator)
+    before = weights(site.critic.discriminator)
     with pytest.raises(ValueError, match=message):
         site.step(SyntheticBatch(**{"site": "A", "step": 1, "images": torch.zeros(2, 1, 8, 8)} | change))
-    assert torch.equal(weights(site.discriminator), before)
-    assert (site.trained, site.optimizer.state) == (0, {})
+    assert torch.equal(weights(site.critic.discriminator), before)
+    assert (site.trained, site.critic.optimizer.state) == (0, {})
 
 
 def batch(step, value=0.1):
@@ -179,10 +179,10 @@ def same(one, two):
 def test_a_step_that_is_asked_for_again_is_answered_again_and_not_done_again():
     (site,) = sites({"A": 3})
     train(site, range(1, 3))
-    reply, before = site.step(batch(3)), weights(site.discriminator)
+    reply, before = site.step(batch(3)), weights(site.critic.discriminator)
     # with other images it is no other reply: each would tell a little more of the same real images
     assert all(same(site.step(batch(3, value)), reply) for value in (0.1, -0.5))
-    assert torch.equal(weights(site.discriminator), before)
+    assert torch.equal(weights(site.critic.discriminator), before)
     # nor after a restart
     (other,) = sites({"A": 3})
     other.load_state_dict(deepcopy(site.state_dict()))
@@ -196,11 +196,11 @@ def test_a_step_that_is_asked_for_again_is_answered_again_and_not_done_again():
 def test_a_step_whose_answer_failed_is_not_done_twice():
     """Out of memory after the discriminator's update, say: opened for the same step, the site goes back before it."""
     (site,), (twin,) = sites({"A": 3}), sites({"A": 3})
-    generator, site.loss.generator = site.loss.generator, None
+    generator, site.critic.loss.generator = site.critic.loss.generator, None
     with pytest.raises(TypeError):
         site.step(batch(1))
-    assert all(p.requires_grad for p in site.discriminator.parameters())
-    site.loss.generator = generator
+    assert all(p.requires_grad for p in site.critic.discriminator.parameters())
+    site.critic.loss.generator = generator
     with pytest.raises(ValueError, match="has done step 1"):
         site.step(batch(1))
     assert site.open(1).trained == 0
@@ -229,7 +229,7 @@ def test_a_site_goes_back_to_its_own_checkpoint_of_the_step(tmp_path, caplog):
         info = site.open(5)
         assert info.trained == 4
         assert f"was trained to step {0 if killed else 7} and goes on after step 4 with its checkpoint" in caplog.text
-        assert torch.equal(info.conditions, site._draw(5)["condition"])
+        assert torch.equal(info.conditions, site.draw(5)["condition"])
         assert all(same(a, b) for a, b in zip(train(site, range(5, 8)), replies[4:], strict=True))
 
 
@@ -247,11 +247,12 @@ def test_a_site_takes_the_newest_of_what_it_has(tmp_path, caplog):
     assert site.open(2).trained == 0
     assert "initial weights" in caplog.text
     (fresh,) = sites({"A": 3})
-    assert torch.equal(weights(site.discriminator), weights(fresh.discriminator))
+    assert torch.equal(weights(site.critic.discriminator), weights(fresh.critic.discriminator))
     assert same(train(site, [2])[0], train(fresh, [2])[0])
     assert stored(tmp_path).open(9).trained == 3
-    with pytest.raises(ValueError, match="counted from 1"):
-        site.open(0)
+    for step in (0, -1, 2**32 + 1, 2**62, 2**63 - 1):
+        with pytest.raises(ValueError, match="counted from 1"):
+            site.open(step)
 
 
 def leap(site, step):
@@ -303,7 +304,7 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, caplog, damage):
     newest = tmp_path / "A" / "step_000000006_run_000000006.pt"
     content = bytearray(newest.read_bytes())
     if damage == "flipped":
-        content[content.index(weights(site.discriminator)[:8].numpy().tobytes())] ^= 1
+        content[content.index(weights(site.critic.discriminator)[:8].numpy().tobytes())] ^= 1
     newest.write_bytes({"truncated": content[:-100], "empty": b""}.get(damage, content))
     if damage == "pickled object":
         torch.save({"state": Path}, newest)
@@ -340,12 +341,11 @@ def test_a_store_keeps_what_a_server_may_go_back_to(tmp_path, arguments):
 
 
 def test_a_site_needs_as_many_samples_as_its_batch():
-    network = discriminator()
     with pytest.raises(ValueError, match=r"site A has 3 samples, fewer than its batch size 4"):
-        Site("A", RandomSamples("A", 3), network, adam(network.parameters()), SiteLoss(AdversarialLoss()), batch_size=4)
+        sites({"A": 3}, batch_size=4)
     with pytest.raises(ValueError, match="at least 1, got 0"):
         sites({"A": 3}, batch_size=0)
-    with pytest.raises(ValueError, match=r"batch_size is given for \['A'\], but the sites are \['A', 'B'\]"):
+    with pytest.raises(ValueError, match="batch_size is given for A, but the sites are A, B: nothing for B"):
         sites({"A": 3, "B": 3}, batch_size={"A": 1})
 
 
@@ -358,9 +358,7 @@ def test_discriminators_that_return_all_their_layers_are_read_at_the_last():
         def forward(self, x):
             return [x.new_full((1,), float("nan")), self.net(x)]
 
-    network = Layers()
-    loss = SiteLoss(AdversarialLoss())
-    gate = ReleaseGate(POLICIES["published"], "A")
-    site = Site("A", RandomSamples("A", 3), network, adam(network.parameters()), loss, gate=gate)
+    critic = Critic(Layers, adam, SiteLoss(AdversarialLoss()))
+    site = Site("A", RandomSamples("A", 3), critic, ReleaseGate(POLICIES["published"], "A"))
     reply = site.step(SyntheticBatch("A", 1, torch.zeros(1, 1, 8, 8)))
     assert torch.isfinite(reply.image_gradient).all()

@@ -9,6 +9,7 @@ import torch
 
 MODULES = [
     "brain_outline",
+    "check_one_grid",
     "check_range",
     "check_same_shape",
     "condition",

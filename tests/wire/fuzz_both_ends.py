@@ -140,7 +140,7 @@ class Site:
         batch = SyntheticBatch("A", info.trained + 1, torch.zeros(2, 1, 8, 8))
         reply = Codec().decode(self.end(Codec().encode(batch)))
         check_reply(reply, batch, info.conditions, 1e4)
-        assert all(torch.isfinite(parameter).all() for parameter in self.site.discriminator.parameters())
+        assert all(torch.isfinite(parameter).all() for parameter in self.site.critic.discriminator.parameters())
 
 
 def main(number, seed=0):

@@ -29,7 +29,7 @@ from bundle.losses import AdversarialLoss, SiteLoss
 from bundle.phantoms.brains import write_brats_phantoms
 from bundle.prepare.preparation import PrepareOptions, prepare
 from bundle.server import LocalFederation
-from bundle.site import Site
+from bundle.site import Critic, Site
 from bundle.site.release import POLICIES, ReleaseGate
 from bundle.wire import Codec
 from bundle.wire.messages import (
@@ -313,12 +313,12 @@ def test_the_search_finds_a_site_that_leaks(run, leak, codec):
     site = run.sites["A"]
     state = site.state_dict()
     step = site.trained + 1
-    site.gate.plan(None, site.loss.terms)  # it would end with the last step
+    site.gate.num_steps = None  # it would end with the last step
     batch = SyntheticBatch("A", step, torch.zeros(2, 1, 32, 32), site.open(step).nonce)
     honest = LocalFederation([site], codec).exchange({"A": batch})
     gradient = honest.messages["A"].image_gradient
     assert likeness(gradient, images) < UNLIKE
-    spoilt = replace(honest.messages["A"], image_gradient=leak(gradient, site._draw(step)["image"]))
+    spoilt = replace(honest.messages["A"], image_gradient=leak(gradient, site.draw(step)["image"]))
     (array,) = sent_floats([Crossing("A", False, codec.encode(spoilt))])
     assert likeness(array, images) > COPY
     site.load_state_dict(state)
@@ -460,9 +460,8 @@ def test_a_refusal_says_nothing_of_what_went_wrong(message, monkeypatch, caplog)
     pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
     from wired_sites import Collab, ends, see
 
-    network = discriminator()
-    loss = SiteLoss(AdversarialLoss(), l1_weight=0)
-    site = Site("A", Unreadable("A", 3), network, adam(network.parameters()), loss, 2)
+    critic = Critic(discriminator, adam, SiteLoss(AdversarialLoss(), l1_weight=0))
+    site = Site("A", Unreadable("A", 3), critic, ReleaseGate(POLICIES["guarded"], "A"), batch_size=2)
     see(monkeypatch, Collab())
     answer = ends([site])["A"]
     data = answer(b"/archive/Doe_Jane" if message is None else Codec().encode(message))
@@ -535,10 +534,8 @@ def attacked(l1_weight, steps=12):
     """A server that bisects: it moves each pixel against its gradient, by half as much each time. The image, and ŷ."""
     samples = OneImage()
     torch.manual_seed(0)
-    network = discriminator()
-    loss = SiteLoss(AdversarialLoss(), l1_weight=l1_weight)
-    gate = ReleaseGate(POLICIES["published"], "A")
-    local = LocalFederation([Site("A", samples, network, adam(network.parameters()), loss, gate=gate)])
+    critic = Critic(discriminator, adam, SiteLoss(AdversarialLoss(), l1_weight=l1_weight))
+    local = LocalFederation([Site("A", samples, critic, ReleaseGate(POLICIES["published"], "A"))])
     guess, stride = torch.zeros(1, 1, 16, 16), 0.5
     for step in range(1, steps + 1):
         gradient = local.exchange({"A": SyntheticBatch("A", step, guess)}).messages["A"].image_gradient
@@ -567,6 +564,6 @@ def test_with_l1_even_one_gradient_is_like_the_image():
         (site,) = sites({"A": 3}, l1_weight=l1_weight)
         reply = site.step(SyntheticBatch("A", 1, torch.zeros(2, 1, 8, 8)))
         pattern[l1_weight] = likeness(reply.image_gradient, real_images(site), sizes=(8,))
-        image = site._draw(1)["image"]
+        image = site.draw(1)["image"]
     assert torch.equal(reply.image_gradient.sign(), (-image).sign())
     assert pattern[100.0] > 0.8 > 0.6 > pattern[0.0]

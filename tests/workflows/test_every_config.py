@@ -88,4 +88,4 @@ def test_an_overlay_has_its_loss_its_policy_and_its_rates(overlay, task, weight,
             assert workflow.make("site_loss_def").describe() == f"vanilla adversarial + {weight}·L1"
             for site in workflow.make("sites"):
                 assert site.policy.name == "published"
-                assert site.optimizer.param_groups[0]["lr"] == workflow.make("lr") == rate
+                assert site.critic.optimizer.param_groups[0]["lr"] == workflow.make("lr") == rate

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 from one_process import one_thread
 
-from bundle.data import load_datalist
+from bundle.data import load_datalist, members_by_site
 from bundle.report import markdown_table
-from bundle.site import policies_by_site
-from bundle.site.release import PolicyError, ReleaseRefused, summarize, verify
+from bundle.site.release import PolicyError, ReleaseRefused, policies_by_site, summarize, verify
 from bundle.workflows import ConfigError
 from bundle.workflows.experiment import Experiment
 from scripts import make_bank
@@ -79,10 +78,16 @@ def test_what_could_not_be_generated_is_refused_before_anything_is_trained(phant
 
 def test_policies_of_settings(phantom_dir):
     data = load_datalist(phantom_dir)
+
+    def policies(value, setting):
+        found = policies_by_site(value, data.sites, members_by_site(data, setting))
+        return {site: policy.name for site, policy in found.items()}
+
     mixed = {"A": "published", "B": "guarded"}
-    assert {site: p.name for site, p in policies_by_site(mixed, data, "asyndgan").items()} == mixed
-    assert {site: p.name for site, p in policies_by_site("private", data, "syn_all").items()} == {"all": "private"}
-    with pytest.raises(ValueError, match="one site stands for A, B, whose release policies differ"):
-        policies_by_site(mixed, data, "syn_all")
-    with pytest.raises(PolicyError, match="given for C"):
-        policies_by_site({"C": "guarded"}, data, "asyndgan")
+    assert policies(mixed, "asyndgan") == mixed
+    assert policies(mixed, "syn_subset/B") == {"B": "guarded"}
+    assert policies("private", "syn_all") == {"all": "private"}
+    with pytest.raises(PolicyError, match="site all: it stands for A, B, whose release policies differ"):
+        policies(mixed, "syn_all")
+    with pytest.raises(ValueError, match="given for C, but the sites are A, B: there is no C"):
+        policies({"C": "guarded"}, "asyndgan")

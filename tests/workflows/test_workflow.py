@@ -310,6 +310,15 @@ def test_a_finished_stage_computes_nothing_again(stage):
     assert stage.runs() == ["1", "1"]
 
 
+@pytest.mark.parametrize("content", [b"a: [1,", b"- 1", b"text", b"\xff\xfe\xff", b"a: !!python/name:os.system"])
+def test_a_kept_configuration_that_is_damaged_or_foreign_is_named(stage, content):
+    stage()
+    (stage.output / "config.yaml").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"config\.yaml: (unreadable|holds a \w+), expected the configuration of"):
+        stage()
+    assert stage.runs() == ["1"]
+
+
 def test_another_configuration_is_refused_with_the_names_of_the_keys(stage):
     stage()
     with pytest.raises(ConfigError, match=r"config\.yaml keeps another configuration .* differ in: value\.") as e:

@@ -56,10 +56,11 @@ def discover(source: Path, modalities: Sequence[str]) -> tuple[list[CaseFiles], 
     if not source.is_dir():
         raise DataError(f"{source}: no such folder, expected one with tiles and annotations")
     images, annotations = _folder(source, IMAGE_FOLDERS), _folder(source, ANNOTATION_FOLDERS)
-    if (images is None) != (annotations is None):
+    only = images or annotations
+    if only is not None and (images is None or annotations is None):
         held, lacking = ("images", "annotations") if images else ("annotations", "images")
-        raise DataError(f"{source}: holds {(images or annotations).name}, expected a folder {lacking} beside {held}")
-    if images is None:
+        raise DataError(f"{source}: holds {only.name}, expected a folder {lacking} beside {held}")
+    if images is None or annotations is None:
         images = annotations = source
         kinds = tuple(suffix for suffix in ANNOTATION_SUFFIXES if suffix not in (*TILE_SUFFIXES, ".json"))
     else:

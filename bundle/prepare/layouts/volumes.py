@@ -57,9 +57,10 @@ def discover(source: Path, modalities: Sequence[str]) -> tuple[list[CaseFiles], 
         elif not is_name(folder.name):
             problems.append(f"case folder {folder}: its name must consist of letters, digits, '_', '-', '.', ' '")
         else:
-            label = found.pop(SEG)
+            files = {modality: path for modality, path in found.items() if path is not None}
+            label = files.pop(SEG)
             patient, institution = parse_name(folder.name)
-            cases.append(CaseFiles(folder.name, found, label, patient, institution))
+            cases.append(CaseFiles(folder.name, files, label, patient, institution))
     return cases, problems
 
 

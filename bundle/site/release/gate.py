@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import secrets
-import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
-from weakref import WeakSet
 
 import torch
 
-from bundle.site.release.budget import Budget
+from bundle.by_site import by_site
 from bundle.site.release.chain import LedgerError
 from bundle.site.release.digests import tensor_digest
-from bundle.site.release.ledger import ReleaseLedger
 from bundle.site.release.noise import privatize
-from bundle.site.release.policy import ReleasePolicy
+from bundle.site.release.policy import DEFAULT, POLICIES, ReleasePolicy
+from bundle.site.release.records import ReleaseRecords
 from bundle.site.release.refusal import ReleaseRefused
-from bundle.site.release.refusal_count import Refusals
-from bundle.site.release.released import Released, parts
-from bundle.site.release.secret import commitment, site_secret
+from bundle.site.release.released import parts
 
-__all__ = ["ReleaseGate"]
+__all__ = ["ReleaseGate", "make_gates"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +31,7 @@ class ReleaseGate:
 
     What is counted (how often a sample was issued, how many image gradients were returned, what of ε they took) is
     counted from the ledger: it goes on where the ledger ends, whichever training wrote it. Without a ledger it is
-    counted in memory and forgotten with the object.
+    counted in memory and forgotten with the object (:class:`bundle.site.release.records.ReleaseRecords`).
 
     Every entry is on disk before what it tells of leaves the site. A ledger that cannot be written stops the releases.
     Of refusals, nothing leaves but words: they are added up (:class:`bundle.site.release.refusal_count.Refusals`).
@@ -48,8 +42,15 @@ class ReleaseGate:
         ledger: file of the ledger, opened at the first release; None for none. The site's secret lies beside it, in
             a file of the same name that ends in ``.secret``.
         training: what the ledger calls the training, in words.
+        num_steps: of the training, which ends there, and among which a finite ε is divided; None where that is not
+            known.
+        keep_conditions: whether the server may keep conditions, to generate from them after training. Those of every
+            step go to it in any case, unless the policy says otherwise.
         source: of noise, a callable from a number of bytes to bytes; only tests give another than the system's.
         secret: the site's, in the place of the one beside the ledger; None for that.
+
+    Raises:
+        ValueError: when ``keep_conditions`` is no boolean.
     """
 
     def __init__(
@@ -58,38 +59,37 @@ class ReleaseGate:
         site: str,
         ledger: str | os.PathLike | None = None,
         training: str = "",
+        num_steps: int | None = None,
+        keep_conditions: bool = True,
         source: Callable[[int], bytes] = os.urandom,
         secret: int | None = None,
     ) -> None:
+        # any text is true to Python, "no" as well
+        if not isinstance(keep_conditions, bool):
+            raise ValueError(f"site {site}: keep_conditions: expected true or false, got {keep_conditions!r}")
         self.policy = policy
         self.site = site
-        self.training = training
-        self._path = None if ledger is None else Path(ledger)
-        self._ledger: ReleaseLedger | None = None
-        self._secret = secret
+        self.num_steps = num_steps
+        self.keep_conditions = keep_conditions
         self._source = source
-        self._released = Released(Budget(policy))
-        self._steps = 0
+        self._records = ReleaseRecords(policy, site, ledger, training, secret)
         self._noise_multiplier = 0.0
         self._nonce: tuple[int, str] | None = None
-        self._unwritten: list[str] = []  # samples whose issue is in no entry yet
-        self._refusals = Refusals()
-        _gates.add(self)
 
     @property
     def releases(self) -> int:
         """Image gradients of a batch returned so far."""
-        return self._released.releases
+        return self._records.released.releases
 
     @property
     def epsilon(self) -> float | None:
         """ε so far, at the policy's δ; None without differential privacy."""
-        return self._released.budget.epsilon
+        return self._records.released.budget.epsilon
 
     @property
     def refused(self) -> int:
         """How many requests this object refused."""
-        return self._refusals.total
+        return self._records.refusals.total
 
     @property
     def secret(self) -> int:
@@ -99,35 +99,33 @@ class ReleaseGate:
         Raises:
             LedgerError: when the file that keeps it is damaged.
         """
-        if self._secret is None:
-            self._secret = site_secret(None if self._path is None else self._path.with_suffix(".secret"))
-        return self._secret
+        return self._records.secret
 
     def is_past_the_end(self, step: int) -> bool:
-        """Whether the training that was planned ends before this step."""
-        return 0 < self._steps < step
+        """Whether the training ends before this step."""
+        return self.num_steps is not None and self.num_steps < step
 
-    def plan(self, steps: int | None, terms: Sequence[str], issues: int = 0) -> None:
+    def plan(self, terms: Sequence[str], batch_size: int = 0, num_samples: int = 1) -> None:
         """
-        Before a training: refuse what could not be released to its end. The noise is such that its releases take what
-        is left of ε.
+        Before a training: refuse what could not be released to its end.
 
         Args:
-            steps: of the training; None where that is not known.
             terms: of the loss whose gradient the training wants.
-            issues: how often the training issues the sample that it issues most often.
+            batch_size: conditions that a step issues, unless the policy has the server bring its own.
+            num_samples: of the site, which are issued in turn.
 
         Raises:
             ReleaseRefused: when the policy returns no gradient of such a term, or fewer of them than the training
-                needs.
+                needs, or has a sample issued less often.
         """
-        if objection := self.policy.objection(steps, terms, issues):
+        issuing = self.num_steps is not None and self.policy.conditions != "public"
+        issues = -(-self.num_steps * batch_size // num_samples) if issuing else 0
+        if objection := self.policy.objection(self.num_steps, terms, issues):
             try:
                 self.refuse("a training that the policy forbids", objection)
             finally:
                 # whoever tries again has a gate of his own
                 self.close()
-        self._steps = 0 if steps is None else steps
 
     def check_step(self, step: int) -> None:
         """
@@ -135,7 +133,7 @@ class ReleaseGate:
             ReleaseRefused: when the training has no such step.
         """
         if self.is_past_the_end(step):
-            self.refuse("a step past the end", f"step {step}: the training ends with step {self._steps} (num_steps)")
+            self.refuse("a step past the end", f"step {step}: the training ends with step {self.num_steps} (num_steps)")
 
     def issue(self, step: int, samples: Sequence[str]) -> str:
         """
@@ -152,7 +150,7 @@ class ReleaseGate:
         Raises:
             ReleaseRefused: when one of the samples was issued as often as it may be.
         """
-        self._open()
+        self._records.open()
         if self._nonce is not None and self._nonce[0] == step:
             return self._nonce[1]
         self._count_issues(samples, final=True)
@@ -166,21 +164,21 @@ class ReleaseGate:
         Raises:
             ReleaseRefused: when one of the samples was issued as often as it may be.
         """
-        self._open()
+        self._records.open()
         self._count_issues(samples, final=False)
 
     def _count_issues(self, samples: Sequence[str], final: bool) -> None:
         if self.policy.max_issues is not None:
+            issued = self._records.released.issued
             for sample, count in Counter(samples).items():
-                if self._released.issued[sample] + count > self.policy.max_issues:
+                if issued[sample] + count > self.policy.max_issues:
                     self.refuse(
                         "a condition too often",
-                        f"a condition was issued {self._released.issued[sample]} times, its release policy allows "
+                        f"a condition was issued {issued[sample]} times, its release policy allows "
                         f"{self.policy.max_issues} (max_issues)",
                         final,
                     )
-        self._released.issued.update(samples)
-        self._unwritten += samples
+        self._records.issue(samples)
 
     def redeem(self, step: int, nonce: str) -> None:
         """
@@ -190,17 +188,17 @@ class ReleaseGate:
             ReleaseRefused: when it is not that of the conditions issued last, or was answered; when there is no budget
                 for another image gradient.
         """
-        self._open()
+        self._records.open()
         if self.policy.nonces and self._nonce != (step, nonce):
             self.refuse(
                 "a batch for no conditions",
                 f"step {step}: the batch is for no conditions that are waiting for one (nonce)",
             )
-        if self.policy.max_releases is not None and self._released.releases >= self.policy.max_releases:
+        if self.policy.max_releases is not None and self._records.released.releases >= self.policy.max_releases:
             self.refuse(
                 "a release too many", f"its {self.policy.max_releases} releases are used up (max_releases)", final=True
             )
-        if self._released.budget.bounded:
+        if self._records.released.budget.bounded:
             self._calibrate(step)
         self._nonce = None
 
@@ -211,7 +209,7 @@ class ReleaseGate:
         """
         if not self.policy.private:
             return gradient, 0.0
-        noise = self._noise_multiplier if self._released.budget.bounded else 0.0
+        noise = self._noise_multiplier if self._records.released.budget.bounded else 0.0
         if not torch.isfinite(gradient).all():
             logger.warning("site %s: an image gradient is not finite, zeros are clipped in its place", self.site)
         return privatize(gradient, self.policy.clip_norm, noise, self._source), noise
@@ -226,7 +224,28 @@ class ReleaseGate:
             return exact
         if self.policy.num_samples == "rounded":
             return _round_down(exact)
-        return self.policy.num_samples
+        return int(self.policy.num_samples)
+
+    def keepable(self, exact: int) -> int:
+        """
+        How many conditions the server may have to generate from: as many as it was said that there are.
+
+        Args:
+            exact: n_j.
+
+        Raises:
+            ReleaseRefused: when they may not be kept, or the policy lets none out, or says a number of samples that
+                there are not.
+        """
+        why = "label maps that stay at the site"
+        if self.policy.conditions == "public":
+            self.refuse(why, f"its release policy, {self.policy.name}, lets no conditions out")
+        if not self.keep_conditions:
+            self.refuse(why, "its conditions may not be kept after training (keep_conditions: false)")
+        said = self.num_samples(exact)
+        if said > exact:
+            self.refuse(why, "it says a number of samples (num_samples) that it has no conditions to show for")
+        return said
 
     def record(
         self,
@@ -251,10 +270,10 @@ class ReleaseGate:
             ReleaseRefused: for a reply whose noise is too little for what is left of ε.
             OSError: when the ledger cannot be written.
         """
-        self._open()
+        self._records.open()
         held = {what: tensor for what, tensor in tensors.items() if tensor.numel()}
         losses = dict(losses or {})
-        released = self._released
+        released = self._records.released
         before = released.releases, released.budget.spent, released.budget.unprotected
         answer = ""
         if kind == "reply":
@@ -272,19 +291,16 @@ class ReleaseGate:
             about |= {"answer": answer} | ({"noise_multiplier": noise} if self.policy.private else {})
         if self.policy.private:
             about |= {"epsilon": self.epsilon, "delta": self.policy.delta}
-        if self._unwritten:
-            about["samples"] = self._unwritten
         about["parts"] = parts(held, losses, self.policy.conditions)
         try:
-            self._write(kind, digest=tensor_digest(*held.values(), losses), **about)
+            self._records.write_release(kind, digest=tensor_digest(*held.values(), losses), **about)
         except (OSError, LedgerError):
             # it does not leave then
             released.releases, released.budget.spent, released.budget.unprotected = before
             raise
-        self._unwritten = []
         if kind == "reply":
             released.answers.add(answer)
-        self._refusals.write_due(self._write)
+        self._records.refusals.write_due(self._records.write)
 
     def refuse(self, reason: str, words: str, final: bool = False) -> None:
         """
@@ -302,7 +318,7 @@ class ReleaseGate:
     def note_refusal(self, reason: str, words: str) -> None:
         """Log that something was refused, and count it: see :meth:`refuse`."""
         logger.error("site %s refuses: %s", self.site, words)
-        self._refusals.add(reason, words, self._write)
+        self._records.note_refusal(reason, words)
 
     def note_failure(self, step: int) -> None:
         """
@@ -310,87 +326,68 @@ class ReleaseGate:
         takes of ε what the answer would have taken.
         """
         about: dict[str, Any] = {}
-        if self._released.budget.bounded:
-            self._released.budget.take(self._noise_multiplier)
+        if self._records.released.budget.bounded:
+            self._records.released.budget.take(self._noise_multiplier)
             about = {"noise_multiplier": self._noise_multiplier, "epsilon": self.epsilon}
         logger.error("site %s: step %d failed and is not answered", self.site, step)
-        self._refusals.total += 1
-        self._write("refusal", reason="the step failed at the site", count=1, step=step, **about)
+        self._records.refusals.total += 1
+        self._records.write("refusal", reason="the step failed at the site", count=1, step=step, **about)
 
     def close(self) -> None:
         """Write what refusals wait, and let go of the ledger's file; it is opened again when there is something."""
-        self._refusals.flush(self._write)
-        if self._ledger is not None:
-            self._ledger.close()
-        self._ledger = None
-
-    def __del__(self) -> None:
-        if hasattr(self, "_refusals") and not sys.is_finalizing():
-            self.close()
-
-    def _open(self) -> None:
-        if self._ledger is not None or self._path is None:
-            return
-        ledger = ReleaseLedger(self._path, self.site)
-        try:
-            # what was counted so far is in it
-            self._released = Released.of(ledger.entries(), self.policy)
-            about = {"policy_fields": self.policy.to_dict(), "training": self.training} | self._commit()
-        except BaseException:
-            ledger.close()
-            raise
-        self._released.issued.update(self._unwritten)
-        self._ledger = ledger
-        self._write("start", **about)
-
-    def _commit(self) -> dict[str, str]:
-        """What tells this site's secret from others, where label maps are deformed by it."""
-        if self.policy.conditions != "deformed":
-            return {}
-        own = commitment(self.secret)
-        if self._released.secrets - {own}:
-            file = self._path.with_suffix(".secret")
-            raise LedgerError(
-                f"{file} is not the secret by which {self._path} says that label maps were deformed: with another one, "
-                "a second deformation of each would leave. Restore the file, or begin a new ledger"
-            )
-        return {"secret": own}
-
-    def _write(self, kind: str, **about: Any) -> None:
-        self._open()
-        if self._ledger is not None:
-            self._ledger.append(kind, policy=self.policy.name, **about)
+        self._records.close()
 
     def _calibrate(self, step: int) -> None:
         """
         Noise with which this step and those that are left of the training take what is left of ε. It stays the same
         from step to step; after steps that had to be done twice it is a little more.
         """
-        if self._released.budget.unprotected:
+        if self._records.released.budget.unprotected:
             self.refuse(
                 "epsilon is spent",
                 "its ledger has image gradients that were released without noise: no finite epsilon holds any more",
                 final=True,
             )
-        if not self._steps:
-            raise RuntimeError(f"site {self.site}: a finite epsilon needs plan() before the first release")
-        if self._released.budget.used_up:
+        if self.num_steps is None:
+            raise RuntimeError(f"site {self.site}: a finite epsilon needs the number of steps it is divided among")
+        if self._records.released.budget.used_up:
             self.refuse(
                 "epsilon is spent",
                 f"its privacy budget is spent: epsilon {self.epsilon:.4g} of {self.policy.epsilon:g}",
                 final=True,
             )
-        self._noise_multiplier = self._released.budget.noise(max(self._steps - step + 1, 1))
+        self._noise_multiplier = self._records.released.budget.noise(max(self.num_steps - step + 1, 1))
 
 
-_gates: WeakSet[ReleaseGate] = WeakSet()
+def make_gates(
+    sites: Collection[str],
+    *,
+    policy: ReleasePolicy | Mapping[str, ReleasePolicy] = POLICIES[DEFAULT],
+    keep_conditions: bool | Mapping[str, bool] = True,
+    ledger: Callable[[str], str | os.PathLike] | None = None,
+    training: str = "",
+    num_steps: int | None = None,
+) -> dict[str, ReleaseGate]:
+    """
+    The gates of sites in one process, by name of the site.
 
+    Args:
+        sites: names of the sites.
+        policy: release policy of every site, or by name of the site.
+        keep_conditions: of every site, or by name of the site.
+        ledger: names the file of a site's release ledger from its name; None for none.
 
-@atexit.register
-def _close_gates() -> None:
-    # refusals that wait for their minute
-    for gate in list(_gates):
-        gate.close()
+    Other arguments as for :class:`ReleaseGate`.
+
+    Raises:
+        ValueError: when ``policy`` or ``keep_conditions`` lacks a site or names one that there is not.
+    """
+    policies = by_site("policy", policy, sites)
+    keep = by_site("keep_conditions", keep_conditions, sites)
+    return {
+        name: ReleaseGate(policies[name], name, ledger and ledger(name), training, num_steps, keep[name])
+        for name in sites
+    }
 
 
 def _round_down(count: int) -> int:

@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from bundle.by_site import by_site
+
 __all__ = ["DEFAULT", "PAIRED_TERMS", "POLICIES", "PolicyError", "ReleasePolicy", "policies_by_site"]
 
 PAIRED_TERMS = ("l1", "perceptual")
@@ -121,7 +123,7 @@ class ReleasePolicy:
             raise PolicyError(
                 f"release_policy: expected {names}, or a mapping that names one as {BASE!r}, got {value!r}"
             )
-        changed = {key: item for key, item in given.items() if key != BASE}
+        changed: dict[str, Any] = {key: item for key, item in given.items() if key != BASE}
         if unknown := sorted(str(key) for key in changed.keys() - known):
             raise PolicyError(
                 f"release_policy: no field {', '.join(unknown)}, expected some of {', '.join(sorted(known))}"
@@ -187,7 +189,9 @@ class ReleasePolicy:
         return f"{self.name} ({', '.join(told)})" if told else self.name
 
 
-def policies_by_site(value: Any, sites: Collection[str]) -> dict[str, ReleasePolicy]:
+def policies_by_site(
+    value: Any, sites: Collection[str], members: Mapping[str, Collection[str]] | None = None
+) -> dict[str, ReleasePolicy]:
     """
     The policies of sites in one process.
 
@@ -195,15 +199,27 @@ def policies_by_site(value: Any, sites: Collection[str]) -> dict[str, ReleasePol
         value: what :meth:`ReleasePolicy.make` takes, for all of them; or such values by name of the site, where those
             that are not named have the default.
         sites: names of the sites.
+        members: by name of a site of the training, which of ``sites`` it stands for; None where each is itself.
+
+    Returns:
+        The policy by name of the site of the training.
 
     Raises:
-        PolicyError: for a policy that is none, or a site that there is not.
+        PolicyError: for a policy that is none, and when sites that one stands for have different ones.
+        ValueError: for a site that there is not.
     """
-    if not isinstance(value, Mapping) or not value or value.keys() & {BASE, *(f.name for f in fields(ReleasePolicy))}:
-        return dict.fromkeys(sites, ReleasePolicy.make(value))
-    if strangers := sorted(set(value) - set(sites)):
-        raise PolicyError(f"release_policy is given for {', '.join(strangers)}, but the sites are {', '.join(sites)}")
-    return {site: ReleasePolicy.make(value.get(site, DEFAULT)) for site in sites}
+    one = isinstance(value, Mapping) and (not value or value.keys() & {BASE, *(f.name for f in fields(ReleasePolicy))})
+    given = by_site("release_policy", ReleasePolicy.make(value) if one else value, sites, DEFAULT)
+    policies = {site: ReleasePolicy.make(own) for site, own in given.items()}
+    if members is None:
+        return policies
+    for name, its in members.items():
+        if len({policies[site] for site in its}) > 1:
+            raise PolicyError(
+                f"site {name}: it stands for {', '.join(its)}, whose release policies differ; "
+                "give one release_policy for all"
+            )
+    return {name: policies[next(iter(its))] for name, its in members.items()}
 
 
 def _is_count(value: Any) -> bool:

@@ -12,7 +12,7 @@ import torch
 
 from bundle.site.release import POLICIES, LedgerError, ReleaseGate, ReleasePolicy, ReleaseRefused, epsilon, summarize
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def stream(first=0):
@@ -45,9 +45,9 @@ def entries(path, kind):
 
 @pytest.mark.parametrize("terms", [("adversarial", "l1"), ("adversarial", "perceptual")])
 def test_a_loss_beyond_the_policy_is_refused_before_anything_is_computed_and_written_down(tmp_path, terms):
-    gate = ReleaseGate(POLICIES["guarded"], "A", tmp_path / "A.jsonl")
+    gate = ReleaseGate(POLICIES["guarded"], "A", tmp_path / "A.jsonl", num_steps=10)
     with pytest.raises(ReleaseRefused, match=terms[1]) as refused:
-        gate.plan(10, terms)
+        gate.plan(terms)
     assert not refused.value.final
     (entry,) = entries(tmp_path / "A.jsonl", "refusal")
     assert (entry["reason"], entry["count"]) == ("a training that the policy forbids", 1)
@@ -55,22 +55,24 @@ def test_a_loss_beyond_the_policy_is_refused_before_anything_is_computed_and_wri
 
 
 def test_a_training_of_more_releases_than_there_may_be_is_refused_before_hours_are_spent():
-    gate = ReleaseGate(ReleasePolicy.make({"max_releases": 10}), "A")
-    gate.plan(10, ["adversarial"])
+    policy = ReleasePolicy.make({"max_releases": 10})
+    ReleaseGate(policy, "A", num_steps=10).plan(["adversarial"])
     with pytest.raises(ReleaseRefused, match="max_releases"):
-        gate.plan(11, ["adversarial"])
+        ReleaseGate(policy, "A", num_steps=11).plan(["adversarial"])
 
 
 def test_a_training_that_issues_a_sample_too_often_is_refused_before_hours_are_spent():
-    gate = ReleaseGate(ReleasePolicy.make({"max_issues": 10}), "A")
-    gate.plan(1000, ["adversarial"], issues=10)
+    gate = ReleaseGate(ReleasePolicy.make({"max_issues": 10}), "A", num_steps=1000)
+    gate.plan(["adversarial"], batch_size=2, num_samples=200)
     with pytest.raises(ReleaseRefused, match=r"1000 steps issue conditions more often than .* 10 times"):
-        gate.plan(1000, ["adversarial"], issues=11)
+        gate.plan(["adversarial"], batch_size=2, num_samples=199)
+    # where the server brings its own, the site issues none
+    public = ReleaseGate(ReleasePolicy.make({"max_issues": 10, "conditions": "public"}), "A", num_steps=1000)
+    public.plan(["adversarial"], batch_size=2, num_samples=2)
 
 
 def test_a_training_ends_with_its_last_step():
-    gate = ReleaseGate(POLICIES["guarded"], "A")
-    gate.plan(10, ["adversarial"])
+    gate = ReleaseGate(POLICIES["guarded"], "A", num_steps=10)
     for step in (1, 10):
         gate.check_step(step)
     for step in (11, 10**6, 2**62):
@@ -105,7 +107,7 @@ class Clock:
 def test_refusals_are_counted_in_few_entries(tmp_path):
     path = tmp_path / "A.jsonl"
     gate = ReleaseGate(POLICIES["guarded"], "A", path)
-    gate._refusals._clock = clock = Clock()
+    gate._records.refusals._clock = clock = Clock()
     for number in range(1000):
         gate.note_refusal("a batch for no conditions", f"step {number}\n\x1b[2J{'x' * 1000}")
     (first,) = entries(path, "refusal")
@@ -204,8 +206,7 @@ def test_a_sample_is_issued_as_often_as_the_policy_says_and_the_count_outlives_t
 
 
 def test_all_planned_releases_fit_the_budget_and_the_next_one_does_not(tmp_path):
-    gate = ReleaseGate(private(epsilon=2.0, delta=1e-5), "A", tmp_path / "A.jsonl", source=stream())
-    gate.plan(20, ["adversarial"])
+    gate = ReleaseGate(private(epsilon=2.0, delta=1e-5), "A", tmp_path / "A.jsonl", source=stream(), num_steps=20)
     nonce = gate.issue(1, [])
     for step in range(1, 21):
         nonce = answer(gate, step, nonce)
@@ -222,8 +223,7 @@ def test_all_planned_releases_fit_the_budget_and_the_next_one_does_not(tmp_path)
 
 def test_the_budget_is_that_of_all_trainings_the_ledger_knows(tmp_path):
     for first in (1, 11):
-        gate = ReleaseGate(private(epsilon=2.0), "A", tmp_path / "A.jsonl", source=stream(first * 1000))
-        gate.plan(20, ["adversarial"])
+        gate = ReleaseGate(private(epsilon=2.0), "A", tmp_path / "A.jsonl", source=stream(first * 1000), num_steps=20)
         nonce = gate.issue(first, [])
         for step in range(first, first + 10):
             nonce = answer(gate, step, nonce)
@@ -232,15 +232,13 @@ def test_the_budget_is_that_of_all_trainings_the_ledger_knows(tmp_path):
     noise = [entry["noise_multiplier"] for entry in entries(tmp_path / "A.jsonl", "reply")]
     assert noise[0] == pytest.approx(noise[-1]), "a training that was interrupted goes on with the same noise"
     assert spent == pytest.approx(2.0, rel=1e-3)
-    other = ReleaseGate(private(epsilon=2.0), "A", tmp_path / "A.jsonl")
-    other.plan(20, ["adversarial"])
+    other = ReleaseGate(private(epsilon=2.0), "A", tmp_path / "A.jsonl", num_steps=20)
     with pytest.raises(ReleaseRefused, match="budget is spent"):
         other.redeem(1, other.issue(1, []))
 
 
 def test_steps_done_twice_cost_noise_and_never_more_than_the_budget():
-    gate = ReleaseGate(private(epsilon=2.0), "A", source=stream())
-    gate.plan(10, ["adversarial"])
+    gate = ReleaseGate(private(epsilon=2.0), "A", source=stream(), num_steps=10)
     for _ in range(40):  # a server that goes back to the first step again and again
         answer(gate, 1, gate.issue(1, []))
     assert gate.epsilon < 2.0
@@ -280,16 +278,14 @@ def test_an_answer_that_was_kept_does_not_leave_with_too_little_noise(tmp_path, 
 
 def test_a_step_that_failed_takes_what_its_answer_would_have(tmp_path):
     how = private(epsilon=2.0), "A", tmp_path / "A.jsonl"
-    gate = ReleaseGate(*how)
-    gate.plan(10, ["adversarial"])
+    gate = ReleaseGate(*how, num_steps=10)
     for step in (1, 2):
         gate.redeem(step, gate.issue(step, []))
         gate.note_failure(step)
     spent = gate.epsilon
     assert spent == pytest.approx(epsilon(gate._noise_multiplier, 2, 1e-5), rel=1e-6)
     gate.close()
-    again = ReleaseGate(*how)
-    again.plan(10, ["adversarial"])
+    again = ReleaseGate(*how, num_steps=10)
     nonce = again.issue(3, [])
     assert again.epsilon == pytest.approx(spent)
     for step in range(3, 11):
@@ -301,16 +297,14 @@ def test_no_finite_epsilon_is_claimed_after_a_release_without_noise(tmp_path):
     open_gate = ReleaseGate(POLICIES["guarded"], "A", tmp_path / "A.jsonl")
     answer(open_gate, 1, open_gate.issue(1, []))
     del open_gate
-    gate = ReleaseGate(private(epsilon=2.0), "A", tmp_path / "A.jsonl")
-    gate.plan(10, ["adversarial"])
+    gate = ReleaseGate(private(epsilon=2.0), "A", tmp_path / "A.jsonl", num_steps=10)
     with pytest.raises(ReleaseRefused, match="without noise"):
         gate.redeem(1, gate.issue(1, []))
     assert gate.epsilon == math.inf
 
 
 def test_what_is_returned_is_clipped_and_noisy_and_scalars_are_not():
-    gate = ReleaseGate(private(epsilon=2.0), "A", source=stream())
-    gate.plan(10, ["adversarial"])
+    gate = ReleaseGate(private(epsilon=2.0), "A", source=stream(), num_steps=10)
     gate.redeem(1, gate.issue(1, []))
     first, noise = gate.gradient(torch.zeros(2, 1, 32, 32))
     gate.redeem(2, gate.issue(2, []))
@@ -319,8 +313,7 @@ def test_what_is_returned_is_clipped_and_noisy_and_scalars_are_not():
     assert first.std().item() == pytest.approx(sigma, rel=0.1)
     assert abs(torch.corrcoef(torch.stack([first.flatten(), again.flatten()]))[0, 1]) < 0.1
     assert gate.losses({"adversarial": 0.3}) == {}
-    clipped = ReleaseGate(private(epsilon=math.inf), "A")
-    clipped.plan(10, ["adversarial"])
+    clipped = ReleaseGate(private(epsilon=math.inf), "A", num_steps=10)
     clipped.redeem(1, clipped.issue(1, []))
     released, noise = clipped.gradient(torch.full((2, 1, 32, 32), 5.0))
     clipped.record("reply", {"image gradient": released}, noise=noise)

@@ -64,5 +64,5 @@ def test_policies_of_sites():
     assert policies_by_site({"max_issues": 3}, ["A"])["A"].max_issues == 3
     own = policies_by_site({"A": "published", "B": {"max_issues": 3}}, ["A", "B", "C"])
     assert [own[site].describe() for site in "ABC"] == ["published", "guarded (max_issues 3)", "guarded"]
-    with pytest.raises(PolicyError, match="given for Z, but the sites are A, B"):
+    with pytest.raises(ValueError, match="given for Z, but the sites are A, B: there is no Z"):
         policies_by_site({"Z": "published"}, ["A", "B"])

@@ -17,7 +17,7 @@ import pytest
 from bundle.site.release import LedgerError, ReleaseLedger, check_head, summarize, verify
 from bundle.site.release.chain import GENESIS, canonical, seal
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class Clock:
@@ -425,5 +425,5 @@ def test_three_hundred_ledgers_are_one_open_file(tmp_path):
         assert (subprocess.run(words, cwd=ROOT, capture_output=True).returncode == 0) == (number == 300)
     for ledger in ledgers:
         ledger.close()
-    assert opened() == before
+    assert opened() <= before  # what others left open may have been closed meanwhile
     ReleaseLedger(tmp_path / "site 7.jsonl", "A").close()

@@ -7,11 +7,10 @@ from collections import Counter
 import pytest
 import torch
 from monai.transforms import Compose, RandAffined
-from small_sites import RandomSamples, adam, discriminator, generator, sites
+from small_sites import RandomSamples, adam, discriminator, generator, members, sites
 
 from bundle.losses import AdversarialLoss, SiteLoss
 from bundle.server import DistributedGanTrainer, LocalFederation, PublicConditions, write_conditions
-from bundle.site import make_sites
 from bundle.site.release import POLICIES, ReleasePolicy, ReleaseRefused, summarize, verify
 from bundle.site.store import SiteStore
 from bundle.wire.messages import ConditionRequest, SyntheticBatch
@@ -73,11 +72,11 @@ def test_a_server_that_asks_twice_for_the_same_conditions_is_refused_and_the_dis
     first = site.step(batch(info))
     again = site.step(batch(info, torch.ones(2, 1, 8, 8)))
     assert torch.equal(first.image_gradient, again.image_gradient), "the very answer that was given, whatever is asked"
-    before = weights(site.discriminator)
+    before = weights(site.critic.discriminator)
     for nonce in (info.nonce, "", "f" * 16):
         with pytest.raises(ReleaseRefused, match="nonce"):
             site.step(SyntheticBatch("A", 2, torch.zeros(2, 1, 8, 8), nonce))
-    assert torch.equal(weights(site.discriminator), before)
+    assert torch.equal(weights(site.critic.discriminator), before)
     assert site.trained == 1
 
 
@@ -135,12 +134,12 @@ def test_a_server_without_conditions_of_its_own_says_so(caplog):
 def test_the_discriminator_sees_real_pairs_that_fit_and_synthetic_pairs_of_the_servers(tmp_path):
     seen = []
     (site,) = made({"policy": "private", "epsilon": math.inf}, num_steps=4)
-    inferer = site.inferer
-    site.inferer = lambda pair, network: seen.append(pair.detach().clone()) or inferer(pair, network)
+    inferer = site.critic.inferer
+    site.critic.inferer = lambda pair, network: seen.append(pair.detach().clone()) or inferer(pair, network)
     public = bank(tmp_path / "bank.npz").batch(0, "A", 1, 2)
     site.step(batch(site.open(1), conditions=public))
     real, fake, judged = seen
-    drawn = site._draw(1)
+    drawn = site.draw(1)
     assert torch.equal(real, torch.cat([drawn["condition"].float(), drawn["image"]], dim=1))
     assert torch.equal(fake[:, :2], public.float())
     assert torch.equal(judged[:, :2], public.float())
@@ -165,7 +164,7 @@ def test_deformed_conditions_fit_their_images_and_are_none_of_the_samples(tmp_pa
     known = {c.numpy().tobytes() for sample in RandomSamples("A", 5).condition for c in (sample, sample.flip(-1))}
     assert not {c.numpy().tobytes() for c in info.conditions} & known
     assert set(info.conditions.unique().tolist()) <= {0, 1}
-    assert torch.equal(site._draw(1)["condition"], info.conditions)
+    assert torch.equal(site.draw(1)["condition"], info.conditions)
     kept = site.conditions(ConditionRequest("A", 0, 5)).conditions
     assert len(kept) == 5
     assert not {c.numpy().tobytes() for c in kept} & known
@@ -201,7 +200,7 @@ def test_a_policy_that_deforms_needs_to_know_how():
 
 def test_secret_weights_are_not_those_of_the_seed():
     first, second, known, again = (
-        weights(made({"secret_weights": secret})[0].discriminator) for secret in (True, True, False, False)
+        weights(made({"secret_weights": secret})[0].critic.discriminator) for secret in (True, True, False, False)
     )
     assert torch.equal(known, again)
     assert not torch.equal(first, second)
@@ -218,7 +217,7 @@ def test_a_training_ends_where_the_last_budget_ends(tmp_path, caplog):
     policies = {"A": ReleasePolicy.make({"max_releases": 5}), "B": ReleasePolicy.make({"max_releases": 3})}
     samples = {name: RandomSamples(name, 4) for name in policies}
     loss = SiteLoss(AdversarialLoss(), l1_weight=0)
-    wall = LocalFederation(make_sites(samples, discriminator, adam, loss, batch_size=2, policy=policies))
+    wall = LocalFederation(members(samples, discriminator, adam, loss, batch_size=2, policy=policies))
     trainer = train(wall, 12, rejoin_interval=1)
     assert trainer.state.iteration == 5
     assert [about["answered"] for about in trainer.state.sites.values()] == [5, 3]
@@ -274,7 +273,6 @@ def test_a_number_of_samples_above_the_true_one_is_not_shown_to_be_wrong():
 
 def answers(site, steps):
     """How many steps a site answers before it refuses, for max_issues and nothing else."""
-    site.gate.plan(steps, ["adversarial"])
     info = None
     for step in range(1, steps + 1):
         try:
@@ -320,14 +318,14 @@ def test_a_training_ends_at_its_end(policy, tmp_path):
     # nothing is issued for a step that there is not
     assert torch.equal(info.conditions, last)
     assert info.nonce == ""
-    before = weights(site.discriminator)
+    before = weights(site.critic.discriminator)
     for step in (4, 5, 10**6):
         with pytest.raises(ReleaseRefused, match="the training ends with step 3"):
             site.open(step)
         for waiting in (info.nonce, nonce):
             with pytest.raises(ReleaseRefused, match="the training ends with step 3"):
                 site.step(SyntheticBatch("A", step, torch.zeros(2, 1, 8, 8), waiting, **own))
-    assert torch.equal(weights(site.discriminator), before)
+    assert torch.equal(weights(site.critic.discriminator), before)
     assert site.step(SyntheticBatch("A", 3, torch.zeros(2, 1, 8, 8), nonce, **own)).step == 3
 
 
@@ -353,7 +351,7 @@ def test_every_refusal_is_counted_once(tmp_path, monkeypatch):
         with pytest.raises((ValueError, TypeError, ReleaseRefused)):
             ask()
         assert site.gate.refused == number
-    monkeypatch.setattr(site.loss, "generator", None)
+    monkeypatch.setattr(site.critic.loss, "generator", None)
     with pytest.raises(TypeError):
         site.step(batch(info))
     site.gate.close()
@@ -427,7 +425,7 @@ def test_a_step_that_fails_is_in_the_ledger_and_takes_of_the_budget(tmp_path, mo
     def fail(*_):
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(site.loss, "generator", fail)
+    monkeypatch.setattr(site.critic.loss, "generator", fail)
     with pytest.raises(RuntimeError, match="out of memory"):
         site.step(batch(info, conditions=public))
     last = json.loads((tmp_path / "A.jsonl").read_text(encoding="utf-8").splitlines()[-1])
@@ -439,7 +437,7 @@ def test_a_gradient_that_is_not_finite_is_answered_like_any_other(caplog, tmp_pa
     (site,) = made({"policy": "private", "epsilon": 3.0}, num_steps=4, ledger=lambda name: tmp_path / f"{name}.jsonl")
     public = bank(tmp_path / "bank.npz").batch(0, "A", 1, 2)
     with torch.no_grad():
-        next(site.discriminator.parameters()).fill_(math.nan)
+        next(site.critic.discriminator.parameters()).fill_(math.nan)
     info = site.open(1)
     reply = site.step(batch(info, conditions=public))
     assert torch.isfinite(reply.image_gradient).all()

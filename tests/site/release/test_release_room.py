@@ -7,7 +7,7 @@ from test_architecture import imports
 
 import bundle.site.release
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PRIMITIVES = ["accountant", "chain", "digests", "ledger", "noise", "summary", "tally", "torn_lines"]
 
 

@@ -1,0 +1,149 @@
+"""What a gate has let out: the ledger, opened when there is something to write, and what its entries add up to."""
+
+from __future__ import annotations
+
+import atexit
+import sys
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+from weakref import WeakSet
+
+from bundle.site.release.budget import Budget
+from bundle.site.release.chain import LedgerError
+from bundle.site.release.ledger import ReleaseLedger
+from bundle.site.release.policy import ReleasePolicy
+from bundle.site.release.refusal_count import Refusals
+from bundle.site.release.released import Released
+from bundle.site.release.secret import commitment, site_secret
+
+__all__ = ["ReleaseRecords"]
+
+
+class ReleaseRecords:
+    """
+    Without a file all is counted in memory, and forgotten with the object.
+
+    Args:
+        policy: the site's release policy.
+        site: name of the site.
+        path: file of the ledger; None for none. The site's secret lies beside it, in a file of the same name that ends
+            in ``.secret``.
+        training: what the ledger calls the training, in words.
+        secret: the site's, in the place of the one beside the ledger; None for that.
+
+    ``released`` is what left so far, whichever training let it out; before :meth:`open` nothing is known of it.
+    ``refusals`` counts what was refused by this object.
+    """
+
+    def __init__(
+        self,
+        policy: ReleasePolicy,
+        site: str,
+        path: str | PathLike | None = None,
+        training: str = "",
+        secret: int | None = None,
+    ) -> None:
+        self.policy = policy
+        self.site = site
+        self.training = training
+        self.released = Released(Budget(policy))
+        self.refusals = Refusals()
+        self._path = None if path is None else Path(path)
+        self._ledger: ReleaseLedger | None = None
+        self._secret = secret
+        self._unwritten: list[str] = []  # samples whose issue is in no entry yet
+        _all.add(self)
+
+    @property
+    def secret(self) -> int:
+        """
+        What nobody but this site knows, the same in all its trainings.
+
+        Raises:
+            LedgerError: when the file that keeps it is damaged.
+        """
+        if self._secret is None:
+            self._secret = site_secret(None if self._path is None else self._path.with_suffix(".secret"))
+        return self._secret
+
+    def open(self) -> None:
+        """
+        Open the ledger, where there is one and it is not open, and add up what is in it.
+
+        Raises:
+            LedgerError: when it is damaged, or of another site or secret.
+            OSError: when it can neither be read nor written.
+        """
+        if self._ledger is not None or self._path is None:
+            return
+        ledger = ReleaseLedger(self._path, self.site)
+        try:
+            self.released = Released.of(ledger.entries(), self.policy)
+            about = {"policy_fields": self.policy.to_dict(), "training": self.training} | self._commit()
+        except BaseException:
+            ledger.close()
+            raise
+        self.released.issued.update(self._unwritten)
+        self._ledger = ledger
+        self.write("start", **about)
+
+    def issue(self, samples: Sequence[str]) -> None:
+        """Count that conditions of these samples leave; the next release writes it down."""
+        self.released.issued.update(samples)
+        self._unwritten += samples
+
+    def write(self, kind: str, **about: Any) -> None:
+        """
+        Write an entry.
+
+        Raises:
+            LedgerError, OSError: see :meth:`open`.
+        """
+        self.open()
+        if self._ledger is not None:
+            self._ledger.append(kind, policy=self.policy.name, **about)
+
+    def write_release(self, kind: str, **about: Any) -> None:
+        """Write the entry of a release, with the samples that were issued since the one before; as :meth:`write`."""
+        self.write(kind, **about | ({"samples": self._unwritten} if self._unwritten else {}))
+        self._unwritten = []
+
+    def note_refusal(self, reason: str, words: str) -> None:
+        """Count a refusal of one of few kinds, and write it down as :class:`Refusals` says."""
+        self.refusals.add(reason, words, self.write)
+
+    def close(self) -> None:
+        """Write what refusals wait, and let go of the ledger's file; it is opened again when there is something."""
+        self.refusals.flush(self.write)
+        if self._ledger is not None:
+            self._ledger.close()
+        self._ledger = None
+
+    def __del__(self) -> None:
+        if hasattr(self, "_unwritten") and not sys.is_finalizing():
+            self.close()
+
+    def _commit(self) -> dict[str, str]:
+        """What tells this site's secret from others, where label maps are deformed by it."""
+        if self.policy.conditions != "deformed":
+            return {}
+        own = commitment(self.secret)
+        if self.released.secrets - {own}:
+            file = self._path.with_suffix(".secret")
+            raise LedgerError(
+                f"{file} is not the secret by which {self._path} says that label maps were deformed: with another one, "
+                "a second deformation of each would leave. Restore the file, or begin a new ledger"
+            )
+        return {"secret": own}
+
+
+_all: WeakSet[ReleaseRecords] = WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    # refusals that wait for their minute
+    for records in list(_all):
+        records.close()
