@@ -48,6 +48,17 @@ def test_files_that_a_page_names_exist(page):
     assert [path for path in NAMED.findall(prose(page)) if not (ROOT / path).exists()] == []
 
 
+def test_pages_that_the_code_names_exist():
+    # a packed bundle has a docs/README.md of its own
+    files = [path for room in ("bundle", "configs", "scripts") for path in (ROOT / room).rglob("*")]
+    texts = {
+        p: p.read_text(encoding="utf-8") for p in files if p.suffix in (".py", ".yaml") and "sharing" not in p.parts
+    }
+    named = {(name(path), page) for path, text in texts.items() for page in re.findall(r"\bdocs/[\w/-]+\.md", text)}
+    assert len(named) > 3
+    assert {(path, page) for path, page in named if not (ROOT / page).exists()} == set()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_the_first_line_says_whom_a_page_is_for(page):
     text = re.sub(r"<!--.*?-->", "", page.read_text(encoding="utf-8"), flags=re.DOTALL).strip()
