@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 # the code of this checkout, also where several share an environment by links: asyndgan is then that of the last setup
 ASYNDGAN := $(BIN)/python -m bundle.cli
 VENV_BUNDLES := .venv-bundles
+VENV_DOCS := .venv-docs
 OF_BUNDLES := ^(monai|torch|numpy|scipy|pytorch-ignite|nibabel|scikit-image|fire|PyYAML|tensorboard|pillow)==
 DEMO := runs/demo
 DEMO_NUCLEI := runs/demo-nuclei
@@ -19,7 +20,7 @@ IN_PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile
 # an environment may be a link to where there is room; venv itself refuses links
 make_venv = $(PYTHON) -m venv "$$($(PYTHON) -c 'import os, sys; print(os.path.realpath(sys.argv[1]))' $(1))"
 
-.PHONY: setup setup-monailabel api reference demo demo-nuclei demo-federation test test-ranges coverage fuzz test-federation test-bundles test-browser monailabel benchmark gpu gpu-pack lint types clean
+.PHONY: setup setup-monailabel docs reference demo demo-nuclei demo-federation test test-ranges coverage fuzz test-federation test-bundles test-browser monailabel benchmark gpu gpu-pack lint types clean
 
 # the mark comes last: an interrupted installation must not look like a finished one
 $(VENV)/.installed: requirements.txt pyproject.toml
@@ -68,7 +69,7 @@ test: lint types
 
 # mutated messages, for the server and for a site; `make test` takes 2,000 each
 fuzz: $(VENV)/.installed
-	FUZZ_MESSAGES=100000 $(BIN)/python -m pytest tests/federation/test_fuzz.py
+	FUZZ_MESSAGES=100000 $(BIN)/python -m pytest tests/wire/test_fuzz.py
 
 # the ends of the ranges in pyproject.toml, in an environment of their own: VERSIONS=lowest, or highest
 VERSIONS ?= lowest
@@ -118,11 +119,17 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+$(VENV_DOCS)/.installed: requirements-docs.txt
+	$(call make_venv,$(VENV_DOCS))
+	$(VENV_DOCS)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
+	touch $@
+
+# pages, tutorial and API reference to build/docs/index.html; a warning is an error
+docs: $(VENV_DOCS)/.installed
+	NO_MKDOCS_2_WARNING=1 $(VENV_DOCS)/bin/mkdocs build --strict --quiet
+
 types: $(VENV)/.installed
 	$(BIN)/python -m mypy
-
-api: $(VENV)/.installed
-	$(BIN)/python -W ignore -m pdoc -d google -o build/api bundle
 
 # from the declaration of the keys and the configs
 reference: $(VENV)/.installed
@@ -139,5 +146,5 @@ gpu-pack: $(VENV)/.installed
 	$(BIN)/python -m scripts.gpu pack build/gpu $(if $(DATA),--dataset_dir $(DATA))
 
 clean:
-	rm -rf $(VENV) $(VENV_BUNDLES) $(VENV_LABEL) .venv-lowest .venv-highest $(DEMO) $(DEMO_NUCLEI) $(DEMO_FEDERATION) $(LABEL) \
+	rm -rf $(VENV) $(VENV_BUNDLES) $(VENV_DOCS) $(VENV_LABEL) .venv-lowest .venv-highest $(DEMO) $(DEMO_NUCLEI) $(DEMO_FEDERATION) $(LABEL) \
 		asyndgan_bundle.egg-info

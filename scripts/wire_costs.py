@@ -1,7 +1,7 @@
 """Bytes of a training, from the sizes of its messages, against federated averaging of the same G and D.
 
-Prints a table for each training in Markdown; docs/communication.md holds those of the first example. Images and
-gradients are noise, and conditions are smooth random masks unless --dataset_dir names real ones.
+Prints a table for each training in Markdown; docs/explanation/communication.md holds some rows of the first example.
+Images and gradients are noise, and conditions are smooth random masks unless --dataset_dir names real ones.
 
 From a checkout; no command of the product.
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -88,7 +89,7 @@ def read_figures(folder: str | os.PathLike[str]) -> list[PageFigure]:
     return [_read(path, number, entry) for number, entry in enumerate(entries)]
 
 
-def _read(path: Path, number: int, entry: object) -> PageFigure:
+def _read(path: Path, number: int, entry: Any) -> PageFigure:
     for field in _FIELDS:
         if not isinstance(entry, dict) or not isinstance(entry.get(field), str):
             raise ValueError(f"{path}: figure {number} has no text in the field '{field}'")

@@ -25,7 +25,7 @@ Interval = list[float] | None
 
 def compute_statistics(results: Mapping[str, Any]) -> dict[str, Any]:
     """
-    The block ``statistics`` of results.json; docs/README.md describes it.
+    The block ``statistics`` of results.json; docs/explanation/metrics.md describes it.
 
     Args:
         results: contents of results.json: ``settings`` and, where a patient has several held-out cases,

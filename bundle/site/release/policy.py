@@ -159,7 +159,8 @@ class ReleasePolicy:
             keys = ", ".join(f"{term}_weight" for term in forbidden)
             return (
                 f"its release policy, {self.name}, returns no gradient of {', '.join(forbidden)}, and the training's "
-                f"loss has it: set {keys} to 0, or have the site's owner choose another policy (docs/privacy.md)"
+                f"loss has it: set {keys} to 0, or have the site's owner choose another policy "
+                "(docs/explanation/threat_model.md)"
             )
         if steps is not None and self.max_releases is not None and steps > self.max_releases:
             return f"{steps} steps, its release policy allows {self.max_releases} (max_releases)"
