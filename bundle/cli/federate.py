@@ -17,6 +17,7 @@ import argparse
 import logging
 import os
 import re
+import shlex
 import shutil
 import signal
 import sys
@@ -241,7 +242,7 @@ def export(options: argparse.Namespace) -> int:
     from bundle.cli.jobs import write_job
 
     folder, _ = write_job(options, overrides(options.set), sorted(options.sites), options.output)
-    print(f"{folder}\nnvflare job submit -j {folder} --startup-kit KIT")
+    print(f"{folder}\nnvflare job submit -j {shlex.quote(str(folder))} --startup-kit KIT")
     return 0
 
 

@@ -6,7 +6,6 @@ import argparse
 import json
 import logging
 import os
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -81,6 +80,7 @@ def poc(options: argparse.Namespace, overrides: dict) -> int:
     from bundle.flare.administrator import Administrator
     from bundle.flare.jobs import export_job
     from bundle.flare.kits import ADMINISTRATOR, free_port, prepare_kit, provision
+    from bundle.flare.logs import keep_logs
     from bundle.flare.participant import LOCAL_FILES, SERVER
     from bundle.flare.processes import Participants
 
@@ -122,15 +122,6 @@ def poc(options: argparse.Namespace, overrides: dict) -> int:
 def make_folder(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def keep_logs(kits: dict[str, Path], folder: Path) -> None:
-    """FLARE's own logs of every participant and job: the kits go, with their keys."""
-    for name, kit in kits.items():
-        for path in sorted(kit.rglob("*log*.txt")) + sorted(kit.rglob("audit*.log")):
-            kept = folder / name / path.relative_to(kit)
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, kept)
 
 
 def show(outputs: Path, run_dir: Path) -> None:

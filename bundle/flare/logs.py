@@ -1,8 +1,16 @@
-"""FLARE's logging, so that our lines can be seen among its own."""
+"""FLARE's logging: our lines seen among its own, and its files kept."""
 
 from __future__ import annotations
 
-__all__ = ["quiet"]
+import shutil
+import zipfile
+from collections.abc import Mapping
+from fnmatch import fnmatch
+from pathlib import Path
+
+__all__ = ["keep_logs", "quiet"]
+
+LOGS = ("*log*.txt", "audit*.log")
 
 CONSOLE_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 # by name, for FLARE's processes that wait for jobs need neither torch nor MONAI
@@ -33,6 +41,29 @@ def quiet(config: dict) -> dict:
         handlers = [name for name in logger_config.get("handlers", []) if name != "consoleHandler"]
         logger_config["handlers"] = [*handlers, *kinds, "connection"]
     return config
+
+
+def keep_logs(kits: Mapping[str, Path], folder: Path) -> None:
+    """
+    Copy FLARE's logs out of startup kits, before these are removed with their keys.
+
+    The server packs the files of a job that has ended into ``jobs/JOB/workspace``. Its logs come to ``JOB/``, where a
+    site's are.
+
+    Args:
+        kits: startup kits by participant.
+        folder: to write to, a folder for each participant.
+    """
+    for name, kit in kits.items():
+        for path in sorted(path for pattern in LOGS for path in kit.rglob(pattern)):
+            kept = folder / name / path.relative_to(kit)
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, kept)
+        for packed in sorted(kit.glob("jobs/*/workspace")):
+            with zipfile.ZipFile(packed) as archive:
+                for entry in archive.namelist():
+                    if any(fnmatch(entry, pattern) for pattern in LOGS):
+                        archive.extract(entry, folder / name / packed.parent.name)
 
 
 def _escaping(formatter: dict) -> dict:

@@ -28,6 +28,13 @@ from bundle.site.release import ReleasePolicy
 __all__ = ["check_kit"]
 
 TIMEOUT = 10.0
+SILENT = 2.0
+"""Seconds after which a server that waits for FLARE's own first words is taken to have accepted a certificate."""
+# who is refused hears of it with the first answer only; a server of gRPC hangs up on all but HTTP/2
+FIRST_WORDS = {
+    "http": b"GET / HTTP/1.1\r\nHost: federation\r\n\r\n",
+    "grpc": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]),
+}
 SOON = timedelta(days=30)
 
 
@@ -40,6 +47,7 @@ class _Kit:
         folder: where it is.
         name: of the participant.
         host, port: of the server.
+        scheme: by which FLARE talks to it: ``http``, ``grpc`` or ``tcp``.
         deep: whether images and labels are decoded.
     """
 
@@ -47,6 +55,7 @@ class _Kit:
     name: str
     host: str
     port: int
+    scheme: str
     deep: bool
 
     @property
@@ -98,9 +107,10 @@ def _open(folder: Path, deep: bool) -> _Kit:
     startup = folder / "startup"
     server = startup / "fed_server.json"
     content = json.loads((server if server.is_file() else startup / "fed_client.json").read_text(encoding="utf-8"))
-    host, _, port = content["servers"][0]["service"]["target"].rpartition(":")
+    service = content["servers"][0]["service"]
+    host, _, port = service["target"].rpartition(":")
     name = content["servers"][0]["admin_server"] if server.is_file() else content["client"]["fqsn"]
-    return _Kit(folder, name, host, int(port), deep)
+    return _Kit(folder, name, host, int(port), service["scheme"], deep)
 
 
 def _check_rules(kit: _Kit) -> str:
@@ -195,19 +205,31 @@ def _check_data(kit: _Kit) -> str:
 def _check_connection(kit: _Kit) -> str:
     context = ssl.create_default_context(cafile=kit.folder / "startup" / "rootCA.pem")
     context.load_cert_chain(kit.startup("crt"), kit.startup("key"))
+    if kit.scheme == "grpc":
+        context.set_alpn_protocols(["h2"])
     try:
         with (
             socket.create_connection((kit.host, kit.port), timeout=TIMEOUT) as line,
             context.wrap_socket(line, server_hostname=kit.host) as tls,
         ):
-            # who is refused hears of it with the first answer only
-            tls.sendall(f"GET / HTTP/1.1\r\nHost: {kit.host}\r\n\r\n".encode())
-            answer = tls.recv(100)
+            answer = _answer(tls, kit.scheme)
     except OSError as error:
         raise ValueError(f"{kit.host}:{kit.port}: {why_not_connected(str(error))}") from error
     if not answer:
         raise ValueError(f"{kit.host}:{kit.port}: {why_not_connected('EOF occurred')}")
     return f"{kit.host}:{kit.port} answers, and takes this certificate"
+
+
+def _answer(line: ssl.SSLSocket, scheme: str) -> bytes:
+    """What the server says first; nothing when it hangs up."""
+    if scheme in FIRST_WORDS:
+        line.sendall(FIRST_WORDS[scheme])
+        return line.recv(100)
+    line.settimeout(SILENT)
+    try:
+        return line.recv(100)
+    except TimeoutError:
+        return b"silence"
 
 
 def _check_port(kit: _Kit) -> str:

@@ -218,13 +218,13 @@ class Supervisor:
 
     def _why(self, job: str) -> str:
         """What the server's process of a job that has ended failed with; kept when it would fail so again."""
-        error = None
+        error, log = None, f"log.txt in jobs/{job}/workspace, a ZIP file of the server's kit,"
         with tempfile.TemporaryDirectory() as place, suppress(OSError, TypeError):  # FLARE may have nothing to give
             error = last_error(self.server.download(job, Path(place)))
         if error is None:
-            return f"{job}/log.txt in the server's kit may say why"
+            return f"{log} may say why"
         self._error = None if is_passing(error) else error
-        return f"{error} ({job}/log.txt in the server's kit)"
+        return f"{error} ({log} has the rest)"
 
     def _is_finished(self) -> bool:
         return self._said_finished or (self.finished is not None and self.finished())

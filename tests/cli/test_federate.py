@@ -1,11 +1,14 @@
 """The command line of a federation, what is installed for it, and one federation in small."""
 
+import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import psutil
@@ -14,6 +17,7 @@ import pytest
 from bundle.cli.jobs import config_names
 from bundle.cli.main import build_parser, main
 from bundle.cli.options import overrides
+from bundle.declarations.job import Job
 from bundle.installation import config_dir
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,6 +100,47 @@ def test_a_job_carries_no_code(tmp_path):
         named |= {word for word in text.replace('"', " ").split() if word.startswith(("bundle.", "nvflare."))}
     assert named == set(CLASSES)
     assert json.loads((folder / "meta.json").read_text(encoding="utf-8"))["min_clients"] == 2
+
+
+def test_export_writes_the_job_that_submit_would_and_that_sites_take(tmp_path, capsys):
+    pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
+    from bundle.flare.deployer import check_app
+
+    output = tmp_path / "jobs of ours"
+    command = ["federate", "export", *TRAINING, "--output", str(output), "--set", "num_steps=20"]
+    assert main([*command, "--sites", "B", "A", "--min_sites", "5"]) == 0
+    (folder,) = output.iterdir()
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == str(folder)
+    assert shlex.split(said[1]) == ["nvflare", "job", "submit", "-j", str(folder), "--startup-kit", "KIT"]
+    assert json.loads((folder / "meta.json").read_text(encoding="utf-8"))["min_clients"] == 2
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for path in (folder / "app").rglob("*"):
+            archive.write(path, path.relative_to(folder / "app"))
+    check_app(packed.getvalue())
+    content = json.loads((folder / "app" / "config" / "config_fed_client.json").read_text(encoding="utf-8"))
+    job = Job.from_dict(content["components"][0]["args"]["job"])
+    assert job.overrides == {"num_steps": 20, "min_sites": 5, "site_names": ["A", "B"]}
+    # by which submit finds the job that is active already
+    assert folder.name == f"training-{job.identity}"
+    assert main([*command, "--sites", "A", "B"]) == 0
+    assert [path.name for path in output.iterdir()] == [folder.name]
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--sites", "A", "server"], "'server'"),
+        (["--sites", "A", "--min_sites", "0"], "min_sites"),
+        (["--sites", "A", "--set", "run_dir=/x"], "run_dir"),
+    ],
+)
+def test_export_of_what_no_federation_takes(tmp_path, capsys, words, reason):
+    pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
+    assert main(["federate", "export", *TRAINING, "--output", str(tmp_path / "jobs"), *words]) == 2
+    assert reason in capsys.readouterr().err
+    assert not (tmp_path / "jobs").exists()
 
 
 @pytest.mark.federation

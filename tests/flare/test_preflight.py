@@ -3,6 +3,7 @@
 import socket
 import ssl
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,6 +11,7 @@ import yaml
 
 pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
 
+import grpc
 from certificates import authority, certify_again
 
 from bundle.data import load_datalist, write_site_lists
@@ -173,3 +175,65 @@ def test_the_way_to_a_server(kit, made, capsys, trusted):
         assert said["ok   server"] == f"localhost:{made[2]} answers, and takes this certificate"
     else:
         assert "refuses the kit's certificate" in said["no   server"]
+
+
+def speak(kit, scheme):
+    """Change what FLARE's processes of a kit talk by; returns what it was."""
+    path = kit / "startup" / "fed_client.json"
+    before = path.read_text(encoding="utf-8")
+    path.write_text(before.replace('"scheme": "http"', f'"scheme": "{scheme}"'), encoding="utf-8")
+    return before
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_the_way_to_a_server_of_grpc(kit, made, capsys, trusted, tmp_path):
+    """It hangs up on whoever speaks anything but HTTP/2, as it does on a certificate that it does not take."""
+    startup = made[0][SERVER] / "startup"
+    root = startup if trusted else provision(tmp_path / "others", ["A"], 8002)[SERVER] / "startup"
+    pair = [((startup / "server.key").read_bytes(), (startup / "server.crt").read_bytes())]
+    server = grpc.server(ThreadPoolExecutor(1))
+    server.add_secure_port(
+        f"localhost:{made[2]}", grpc.ssl_server_credentials(pair, (root / "rootCA.pem").read_bytes(), True)
+    )
+    before = speak(kit, "grpc")
+    server.start()
+    try:
+        well, said = check(kit, capsys)
+    finally:
+        server.stop(None).wait()
+        (kit / "startup" / "fed_client.json").write_text(before, encoding="utf-8")
+    assert well is trusted
+    if trusted:
+        assert said["ok   server"] == f"localhost:{made[2]} answers, and takes this certificate"
+    else:
+        assert "refuses the kit's certificate" in said["no   server"]
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_the_way_to_a_server_that_waits_for_flares_words(kit, made, capsys, monkeypatch, trusted):
+    monkeypatch.setattr("bundle.flare.preflight.SILENT", 0.2)
+    startup = made[0][SERVER] / "startup"
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(startup / "server.crt", startup / "server.key")
+    context.verify_mode = ssl.CERT_REQUIRED
+    if trusted:
+        context.load_verify_locations(startup / "rootCA.pem")
+    before = speak(kit, "tcp")
+
+    def serve(listener):
+        line = listener.accept()[0]
+        try:
+            with context.wrap_socket(line, server_side=True) as tls:
+                tls.recv(100)
+        except OSError:
+            line.close()
+
+    try:
+        with socket.create_server(("127.0.0.1", made[2])) as listener:
+            thread = threading.Thread(target=serve, args=(listener,), daemon=True)
+            thread.start()
+            well, _ = check(kit, capsys)
+            thread.join(30)
+    finally:
+        (kit / "startup" / "fed_client.json").write_text(before, encoding="utf-8")
+    assert well is trusted

@@ -173,7 +173,10 @@ def test_what_stays_until_a_person_changes_something_is_not_tried_again(tmp_path
     reason = error.rpartition(".")[2] if error.startswith("Perm") else error.partition(".")[2]
     with pytest.raises(GivenUp, match=re.escape(reason[:20])) as raised:
         supervise(server, tmp_path).run()
-    assert "(job-0/log.txt in the server's kit); the next would end so too" in str(raised.value)
+    assert (
+        "(log.txt in jobs/job-0/workspace, a ZIP file of the server's kit, has the rest); the next would end so too"
+        in str(raised.value)
+    )
     assert len(server.submitted) == 1
 
 
@@ -191,7 +194,7 @@ def test_it_is_not_tried_again_when_it_comes_behind_a_new_checkpoint_either(tmp_
 def test_what_failed_twice_for_the_same_reason_is_not_tried_again(tmp_path, caplog, error):
     server = Server([KILLED], [KILLED], [DONE], errors=[error, error])
     said = error.partition(".")[2]
-    with pytest.raises(GivenUp, match=re.escape(f"{said} (job-1/log.txt in the server's kit)")):
+    with pytest.raises(GivenUp, match=re.escape(f"{said} (log.txt in jobs/job-1/workspace, a ZIP file")):
         supervise(server, tmp_path).run()
     assert len(server.submitted) == 2
     assert said in caplog.text  # the first time, too
