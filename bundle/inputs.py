@@ -169,13 +169,13 @@ def misread(key: str, value: Any, config: Mapping[str, Any], several: bool = Fal
         key: of the config.
         value: what the parser has under it, not resolved.
         config: all of what the parser has.
-        several: whether it may be a list of places.
+        several: whether it may be a list of places, or of lists of those of one image.
 
     >>> misread("output_dir", "run::1", {})
     "output_dir: MONAI's own workflow reads 'run::1' where # stood; rename the folder"
     """
     if isinstance(value, list | tuple) and several:
-        return next((wrong for item in value if (wrong := misread(key, item, config))), None)
+        return next((wrong for item in value if (wrong := misread(key, item, config, several))), None)
     if value is None or isinstance(value, Mapping):  # nothing, or a component
         return None
     if not isinstance(value, str):

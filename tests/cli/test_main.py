@@ -123,7 +123,7 @@ def test_configs_of_a_training(tmp_path):
     assert profile_of(parse("run", "--task", "gaussian", "--dataset_dir", "data")) is None
     with pytest.raises(ValueError, match="the task gaussian has sizes of its own"):
         profile_of(parse("run", "--task", "gaussian", "--profile", "small", "--dataset_dir", "data"))
-    with pytest.raises(FileNotFoundError, match=r"none\.yaml is missing"):
+    with pytest.raises(FileNotFoundError, match=r"cannot find the config file none\.yaml"):
         profile_of(parse("run", *TRAINING, "--config", "none.yaml"))
 
 

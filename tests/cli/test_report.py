@@ -47,8 +47,8 @@ def test_stages_one_by_one_leave_what_a_run_does(finished, tmp_path, capsys):
 
 def test_a_folder_without_a_run(tmp_path, capsys):
     assert main(["report", tmp_path]) == 2
-    assert "results.json is missing: asyndgan run writes it" in capsys.readouterr().err
-    (tmp_path / "results.json").write_text('{"command": "asyndgan run"}', encoding="utf-8")
+    assert "results.json is missing: a run writes it" in capsys.readouterr().err
+    (tmp_path / "results.json").write_text('{"command": ', encoding="utf-8")
     assert main(["report", tmp_path]) == 2
     assert "results.json" in capsys.readouterr().err
 

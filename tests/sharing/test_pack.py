@@ -103,7 +103,7 @@ def copied(brain_run, tmp_path):
     ("file", "expected"),
     [
         ("segmenter/segmenter.pt", "no such file"),
-        ("segmenter/config.yaml", "--config FILE"),
+        ("segmenter/config.yaml", "--training_config FILE"),
         ("segmenter/record.json", "--record FILE"),
         ("evaluation/metrics.json", "--metrics FILE"),
         ("evaluation/config.yaml", "--evaluation_config FILE"),
