@@ -157,7 +157,9 @@ def _kind(kind: str, run: RunFiles) -> str:
     if task not in ("brats", "multi_organ"):
         raise PackError(f"{run.path('training_config')}: task is {task!r}, expected brats or multi_organ")
     if "setting" not in run.config or f"{network}_def" not in run.config:
-        raise PackError(f"{run.path('training_config')}: expected the keys setting and {network}_def, as in a resolved config")
+        raise PackError(
+            f"{run.path('training_config')}: expected the keys setting and {network}_def, as in a resolved config"
+        )
     return f"generator_{task}" if kind == "generator" else kind
 
 
@@ -178,7 +180,9 @@ def _write_models(folder: Path, state: dict[str, Any], run: RunFiles, package: s
             if "state_dict" not in str(error):
                 raise
             reason = str(error).splitlines()[-1].strip()
-            raise PackError(f"{run.weights}: weights of another network than {run.path('training_config')}: {reason}") from error
+            raise PackError(
+                f"{run.weights}: weights of another network than {run.path('training_config')}: {reason}"
+            ) from error
 
 
 def _data_format(kind: str, fields: dict[str, Any]) -> dict[str, Any]:
