@@ -77,11 +77,16 @@ class Server:
             for request, ask in zip(requests, (lambda r: site.open(r.step), site.step, site.conditions), strict=True):
                 self.answer[codec, type(request)] = codec.encode(ask(request))
         self.batch = requests[1]
-        self.federation, _ = wired_sites.federate(
+        self.federation, proxies = wired_sites.federate(
             Patch, {"A": lambda data: self.sent}, limits=Limits(**LIMITS), step_timeout=60.0
         )
 
+        self.proxy = proxies["A"]
+
     def take(self):
+        # what a test keeps of all that crossed is no memory of the server
+        for kept in (self.proxy.received, self.proxy.answered, self.proxy.timeouts):
+            kept.clear()
         codec, kind = self.fuzzer.random.choice(list(self.answer))
         self.sent = self.fuzzer.mutate(self.answer[codec, kind])
         try:
