@@ -149,9 +149,6 @@ def begin_process() -> None:
     if is_checkout():
         paths = [str(config_dir().parent), os.environ.get("PYTHONPATH", "")]
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-    # where processes share cores, a thread that spins for long while it waits takes them from the others, and one that
-    # sleeps at once loses what a second thread gains
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 def require_flare() -> None:

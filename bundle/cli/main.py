@@ -56,6 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         130 after Ctrl-C.
     """
     is_program = arguments is None
+    if is_program:
+        # where processes share cores, a thread that spins for long while it waits takes them from the others, and one
+        # that sleeps at once loses what a second thread gains; libgomp reads it when torch is imported
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     words = sys.argv[1:] if arguments is None else [str(word) for word in arguments]
     options = build_parser().parse_args(words)
     options.started = STARTED if is_program else time.monotonic()
