@@ -77,7 +77,10 @@ def run_init(options: argparse.Namespace) -> int:
 
     kit = options.startup_kit
     if not (kit / "startup" / "fed_client.json").is_file():
-        raise FileNotFoundError(f"{kit.resolve()}: expected the startup kit of a site")
+        raise FileNotFoundError(
+            f"{kit.resolve()}: expected the startup kit of a site, a folder with startup/fed_client.json; "
+            "`nvflare package` makes it of the coordinator's answer"
+        )
     given: dict[str, Any] = {
         key: str(path.expanduser().resolve())
         for key in ("dataset_dir", "checkpoint_dir")
@@ -110,16 +113,18 @@ def run_ledger(options: argparse.Namespace) -> int:
         FileNotFoundError: when there is no such file.
         ValueError: for a head that cannot be one, or a kit whose site.yaml does not tell where the ledger is.
     """
+    if options.head is not None and not options.head[0].isdecimal():
+        raise ValueError(f"--head: expected the number of an entry, got {options.head[0]!r}")
     # nothing heavier: a ledger is read where there is no torch as well
     from bundle.site.release import LedgerError, check_head, summarize, verify
 
     file = options.file or find_ledger(options.startup_kit)
+    if not Path(file).is_file():
+        raise FileNotFoundError(f"{file}: no such ledger; nothing has left the site yet, or it is elsewhere")
     print(summarize(file), end="")
     state = verify(file)
     if options.head is not None:
         number, hash = options.head
-        if not number.isdecimal():
-            raise ValueError(f"--head: expected the number of an entry, got {number!r}")
         try:
             held = check_head(file, int(number), hash)
         except LedgerError:

@@ -19,7 +19,7 @@ from nvflare.lighter.prov_utils import prepare_builders
 from nvflare.lighter.provision import prepare_project
 from nvflare.lighter.provisioner import Provisioner
 
-from bundle.files import write_json
+from bundle.files import require_file, write_json
 from bundle.flare.deployer import BoundedJobs, JobDeployer
 from bundle.flare.logs import quiet
 from bundle.flare.names import check_folder, check_site_names
@@ -103,7 +103,8 @@ def prepare_kit(kit: Path | str = ".", check: bool = True) -> None:
     check_folder(kit, "the kit")
     check_folder(Path(sys.executable), "Python")
     local = kit / "local"
-    resources = json.loads((local / "resources.json.default").read_text(encoding="utf-8"))
+    path = Path(require_file(local / "resources.json.default", "FLARE puts it into every startup kit"))
+    resources = json.loads(path.read_text(encoding="utf-8"))
     resources |= CLASS_RULES
     # of errors, whose texts may name files and patients; FLARE sends them to the server otherwise
     resources["allow_log_streaming"] = False

@@ -82,7 +82,8 @@ def check_kit(kit: Path | str = ".", deep: bool = False) -> bool:
     try:
         opened = _open(folder, deep)
     except (OSError, ValueError, KeyError, IndexError) as error:
-        print(f"no   kit: {folder}: expected the startup kit of a site or the server ({error!r})", flush=True)
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        print(f"no   kit: {folder}: expected the startup kit of a site or the server ({reason})", flush=True)
         return False
     failed: set[str] = set()
     for name, check in (SERVER_CHECKS if opened.is_server else SITE_CHECKS).items():

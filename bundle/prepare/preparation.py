@@ -183,9 +183,9 @@ def _check_options(options: PrepareOptions, layout: Layout) -> None:
     if options.sites in ("size", "dirichlet") and options.num_sites is None:
         problems.append(f"site rule {options.sites} needs num_sites")
     if options.sites == "table" and options.table is None:
-        problems.append("site rule table needs a table")
+        problems.append("site rule table needs a table: --table FILE")
     if options.split == "table" and options.table is None:
-        problems.append("split table needs a table")
+        problems.append("split table needs a table: --table FILE")
     if options.test_fraction is not None and not 0 <= options.test_fraction < 1:
         problems.append(f"test_fraction is {options.test_fraction}, expected 0 <= test_fraction < 1")
     if options.convert.resample is not None and not options.convert.resample > 0:

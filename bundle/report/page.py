@@ -143,6 +143,8 @@ def _read_results(path: Path) -> Mapping[str, Any]:
         raise ValueError(f"{path}: cannot be read, expected the results of a run in JSON ({error})") from error
     if not isinstance(results, Mapping):
         raise ValueError(f"{path}: expected a mapping, the results of a run")
+    if not isinstance(results.get("settings"), Mapping):
+        raise ValueError(f"{path}: expected the key settings, the scores by setting")
     return results
 
 

@@ -48,9 +48,12 @@ def test_stages_one_by_one_leave_what_a_run_does(finished, tmp_path, capsys):
 def test_a_folder_without_a_run(tmp_path, capsys):
     assert main(["report", tmp_path]) == 2
     assert "results.json is missing: a run writes it" in capsys.readouterr().err
-    (tmp_path / "results.json").write_text('{"command": ', encoding="utf-8")
-    assert main(["report", tmp_path]) == 2
-    assert "results.json" in capsys.readouterr().err
+    damaged = {'{"command": ': "expected the results of a run in JSON", "{}": "expected the key settings"}
+    for content, words in damaged.items():
+        (tmp_path / "results.json").write_text(content, encoding="utf-8")
+        assert main(["report", tmp_path]) == 2
+        assert words in capsys.readouterr().err
+    assert not (tmp_path / "report.html").exists()
 
 
 def test_a_page_to_pass_on_names_no_case(finished, tmp_path):
