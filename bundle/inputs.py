@@ -26,11 +26,7 @@ def list_files(folder: str | os.PathLike, suffixes: Sequence[str], made: str = "
         suffixes: endings of names, such as ``.nii.gz``; capitals or not. Hidden files are left out.
         made: what an earlier start has added to the names of its outputs: ``NAME_{made}`` beside ``NAME`` is one of
             those, and no input.
-
-    Raises:
-        ValueError: MONAI has changed the folder's name.
     """
-    _check_whole(folder, "the folder")
     endings = tuple(suffix.lower() for suffix in suffixes)
     entries = Path(folder).iterdir() if Path(folder).is_dir() else ()
     found = [p for p in entries if p.name.lower().endswith(endings) and not p.name.startswith(".") and p.is_file()]
@@ -94,10 +90,7 @@ def check_inputs(
     """
     if not items:
         raise ValueError(empty)
-    _check_whole(output_dir, "output_dir")
     sources = [_first(item[key]) for item in items]
-    for source in sources:
-        _check_whole(source, "an input")
     by_output: dict[Path, str] = {}
     for source in sources:
         output = Path(output_dir) / f"{_stem(source)}_{postfix}{extension}"
@@ -124,12 +117,6 @@ def _first(given: Any) -> str:
             f"an input is {reprlib.repr(given)}, expected the path of a file, or a list of those of one image"
         )
     return str(files[0])
-
-
-def _check_whole(path: str | os.PathLike, what: str) -> None:
-    """MONAI's configs have ``::`` for every ``#``, in paths as well: another folder would be read, or be made."""
-    if "::" in str(path) and not Path(path).exists():
-        raise ValueError(f"{what} is {path}: expected a path without '#', which configs of MONAI turn into '::'")
 
 
 def check_places(one: Sequence[str], several: Sequence[str] = ()) -> None:

@@ -137,21 +137,6 @@ def test_no_input_is_overwritten(tmp_path):
     check(map(str, files), tmp_path / "out")
 
 
-def test_a_path_that_monai_has_changed_is_refused_and_no_other(tmp_path):
-    """Its configs turn ``#`` into ``::``."""
-    with pytest.raises(ValueError, match=r"the folder is .*study::3: expected a path without '#'"):
-        list_files(tmp_path / "study::3", [".nii"])
-    with pytest.raises(ValueError, match="output_dir is out::4: expected a path without '#'"):
-        check(["a.nii"], "out::4")
-    with pytest.raises(ValueError, match=r"an input is .*a::b\.nii: expected a path without '#'"):
-        check(["c.nii", "in/a::b.nii"])
-    real = tmp_path / "really::so"
-    real.mkdir()
-    (real / "x.nii").touch()
-    assert list_files(real, [".nii"]) == [str(real / "x.nii")]
-    check([str(real / "x.nii")], real)
-
-
 @pytest.mark.parametrize(
     "given", [2018, 1e5, True, None, [], {}, [1], ["a.nii", None], [["a.nii"]], {"image": "a.nii"}]
 )

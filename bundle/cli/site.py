@@ -107,6 +107,9 @@ def run_check(options: argparse.Namespace) -> int:
     return 0 if check_kit(options.startup_kit, options.deep) else 2
 
 
+NO_LEDGER = "nothing has left the site yet, or its release_dir is another folder"
+
+
 def run_ledger(options: argparse.Namespace) -> int:
     """
     Raises:
@@ -116,11 +119,10 @@ def run_ledger(options: argparse.Namespace) -> int:
     if options.head is not None and not options.head[0].isdecimal():
         raise ValueError(f"--head: expected the number of an entry, got {options.head[0]!r}")
     # nothing heavier: a ledger is read where there is no torch as well
+    from bundle.files import require_file
     from bundle.site.release import LedgerError, check_head, summarize, verify
 
-    file = options.file or find_ledger(options.startup_kit)
-    if not Path(file).is_file():
-        raise FileNotFoundError(f"{file}: no such ledger; nothing has left the site yet, or it is elsewhere")
+    file = require_file(options.file or find_ledger(options.startup_kit), NO_LEDGER)
     print(summarize(file), end="")
     state = verify(file)
     if options.head is not None:
@@ -150,4 +152,4 @@ def find_ledger(kit: Path) -> Path:
     folder = content.get("release_dir") or Path(content.get("checkpoint_dir") or "", "releases")
     about = json.loads((kit / "startup" / "fed_client.json").read_text(encoding="utf-8"))
     path = Path(folder) / f"{about['client']['fqsn']}.jsonl"
-    return Path(require_file(path, f"nothing has left the site yet, or {own} names another release_dir"))
+    return path

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import yaml
-from one_process import one_thread
 
 from bundle.cli.main import main
 from bundle.data.datalist import load_datalist
@@ -32,8 +31,7 @@ def test_images_of_three_hospitals_become_a_report(tmp_path, tiny_sizes):
 
     words = ["--task", str(EXAMPLE / "xray.yaml"), "--dataset_dir", str(data), "--run_dir", str(run_dir)]
     words += ["--profile", "demo", "--settings", "asyndgan", "--set"]
-    with one_thread():
-        assert main(["run", *words, *[f"{key}={value}" for key, value in tiny_sizes.items()]]) == 0
+    assert main(["run", *words, *[f"{key}={value}" for key, value in tiny_sizes.items()]]) == 0
     results = json.loads((run_dir / "results.json").read_text(encoding="utf-8"))
     assert results["task"] == "xray"
     scores = results["settings"]["asyndgan"]

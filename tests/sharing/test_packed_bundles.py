@@ -14,7 +14,6 @@ import torch
 import yaml
 from monai.data import DataLoader
 from monai.utils import set_determinism
-from one_process import one_thread
 from PIL import Image
 
 from bundle.data import load_datalist
@@ -27,10 +26,9 @@ from bundle.workflows.workflow import plain_errors
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch, request):
-    """Another folder, and one thread, as the runs had."""
+    """Another folder."""
     monkeypatch.chdir(tmp_path)
-    with one_thread():
-        yield
+    yield
     set_determinism(None)
 
 

@@ -18,7 +18,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
-from one_process import one_thread
 from small_sites import Drawn, RandomSamples, adam, discriminator, federation, sites
 
 from bundle import __version__
@@ -94,8 +93,7 @@ def run(request, phantom_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     arguments = {"bundle_root": str(folder), "run_dir": str(folder / "outputs"), "device": "cpu", **SIZES}
     items = load_datalist(phantom_dir).training
-    with one_thread():  # with another number of threads it is another training
-        found = train(request.param, folder, phantom_dir, arguments)
+    found = train(request.param, folder, phantom_dir, arguments)
     found.items = items
     assert (folder / "outputs/seed_0/asyndgan/gan/generator.pt").is_file()
     return found

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from one_process import one_thread
 
 from bundle.cli.main import main
 from bundle.data import DataError, keep_conditions_by_site, load_datalist
@@ -175,9 +174,3 @@ def test_a_bank_that_cannot_be_made(phantom_dir, tmp_path, capsys):
     assert main(["bank", *given, str(tmp_path), "--output", str(tmp_path / "bank.npz")]) == 2
     assert "no such data list" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield

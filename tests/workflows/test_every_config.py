@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from one_process import one_thread
 from stages import STAGES
 
 from bundle.phantoms.gaussian import write_mixture
@@ -42,8 +41,7 @@ def runs(phantom_dir, nuclei_dir, tiny_sizes, tmp_path_factory):
             config_dir=str(CONFIGS),
             overrides=sizes,
         )
-        with one_thread():
-            experiment.run()
+        experiment.run()
         made[task] = (data, run_dir, set(experiment.stages), sizes)
     return made
 

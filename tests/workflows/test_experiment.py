@@ -16,7 +16,6 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 from monai.transforms import LoadImage
-from one_process import one_thread
 
 from bundle.cli.main import main
 from bundle.cli.options import overrides
@@ -34,13 +33,6 @@ SETTINGS = ["real_all", "real_subset/A", "real_subset/B", "syn_all", "asyndgan"]
 METRICS = ["dice", "dice_tumor_slices", "sensitivity", "specificity", "hd95"]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """The commands below run with one."""
-    with one_thread():
-        yield
-
-
 def make_experiment(data, run_dir, sizes, **arguments):
     arguments = {"profile": "demo", "overrides": sizes} | arguments
     return Experiment("brats", str(data), run_dir=str(run_dir), config_dir=str(CONFIGS), **arguments)
@@ -50,9 +42,8 @@ def make_experiment(data, run_dir, sizes, **arguments):
 def finished(phantom_dir, tiny_sizes, tmp_path_factory):
     """An experiment with all settings, its results, and its page: read only."""
     experiment = make_experiment(phantom_dir, tmp_path_factory.mktemp("run"), tiny_sizes)
-    with one_thread():
-        results = experiment.run()
-        page = write_pages(experiment, results)
+    results = experiment.run()
+    page = write_pages(experiment, results)
     return experiment, results, page
 
 

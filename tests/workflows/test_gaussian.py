@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from one_process import one_thread
 
 from bundle.cli.main import main
 from bundle.data import load_datalist
@@ -124,8 +123,7 @@ def test_a_generator_learns_the_mean_and_the_spread_of_a_component(data, tmp_pat
     """Against one discriminator, a few hundred steps."""
     sizes = {"num_steps": 200, "epoch_length": 100, "batch_size": 10, "lr": 5.0e-3}
     experiment = make_experiment(data, tmp_path, sizes, settings=["syn_subset/1"])
-    with one_thread():
-        scores = experiment.run()["quality"]["syn_subset/1"]["w1_component"]["per_case"]
+    scores = experiment.run()["quality"]["syn_subset/1"]["w1_component"]["per_case"]
     load = experiment.workflow("quality", "syn_subset/1", 0).make("quality_def::load")
     values, _ = read_draws(load_datalist(experiment.output_dir("syn_subset/1", 0) / "synthetic").training, load)
     assert scores["component 1"][0] < 1.5  # 3 at the start: G's numbers are around 0

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from one_process import one_thread
 from PIL import Image
 
 from bundle.data import load_datalist
@@ -36,8 +35,7 @@ def make_experiment(data, run_dir, sizes, **overrides):
 def finished(nuclei_dir, tiny_sizes, tmp_path_factory):
     """An experiment with all settings, and its results: read only."""
     experiment = make_experiment(nuclei_dir, tmp_path_factory.mktemp("run"), tiny_sizes)
-    with one_thread():
-        results = experiment.run()
+    results = experiment.run()
     return experiment, results
 
 

@@ -5,7 +5,6 @@ import math
 from pathlib import Path
 
 import pytest
-from one_process import one_thread
 
 from bundle.cli.main import main
 from bundle.data import load_datalist, members_by_site
@@ -29,8 +28,7 @@ def run(phantom_dir, folder, sizes, **overrides):
         settings=["asyndgan"],
         overrides=overrides,
     )
-    with one_thread():
-        return experiment.run()
+    return experiment.run()
 
 
 def releases(folder):

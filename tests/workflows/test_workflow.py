@@ -10,7 +10,6 @@ import torch
 import yaml
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.utils import BundleProperty
-from one_process import one_thread
 from stages import STAGES
 
 from bundle.composition import stage_files
@@ -511,10 +510,9 @@ def test_a_place_that_was_read_as_something_else_is_refused_by_its_key(key, valu
 def test_a_run_in_a_folder_with_a_sign_writes_there_and_nowhere_else(phantom_dir, tiny_sizes, tmp_path):
     data = shutil.copytree(phantom_dir, tmp_path / "study#3")
     given = {"dataset_dir": str(data), "run_dir": str(tmp_path / "exp#1")} | tiny_sizes
-    with one_thread():
-        for _ in range(2):  # the second finds it finished
-            workflow = shipped("segment", setting="real_all", **given)
-            workflow.initialize()
-            workflow.run()
+    for _ in range(2):  # the second finds it finished
+        workflow = shipped("segment", setting="real_all", **given)
+        workflow.initialize()
+        workflow.run()
     assert {path.name for path in tmp_path.iterdir()} == {"study#3", "exp#1"}
     assert (tmp_path / "exp#1/seed_0/real_all/segmenter/record.json").is_file()

@@ -71,6 +71,7 @@ LAYOUT = Layout(
     discover=discover,
     read=read,
     nifti=False,
+    task="images",
     measure=labelled_pixels,
     size="labelled pixels",
 )
