@@ -18,6 +18,7 @@ from bundle.files import atomic_path, require_file
 from .page_figures import PageFigure, read_figures
 from .sections import SECTIONS, Report, Section, first_screen
 from .shareable import without_case_names, without_paths
+from .table import group_starts
 
 __all__ = ["FULL_PAGE", "SHAREABLE_PAGE", "make_report", "render_section", "write_report"]
 
@@ -125,6 +126,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["unbroken"] = unbroken
+    environment.filters["group_starts"] = group_starts
     environment.filters["css_name"] = lambda text: re.sub(r"[^a-z0-9]+", "-", text.lower())
     return environment
 
