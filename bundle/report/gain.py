@@ -11,29 +11,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .display_names import BY_HOSPITAL, LEFT_OUT, natural
-from .scores import block, case_sites, case_values, mean_and_std, settings_of
+from .scores import block, case_sites, case_values, has_gain, key_metric, mean_and_std, settings_of
 from .statistics import compare
 from .untrained import is_untrained
 
-__all__ = [
-    "FEDERATED",
-    "OWN",
-    "PLUS",
-    "Line",
-    "Side",
-    "absent_lines",
-    "against_real_all",
-    "hospital_lines",
-    "hospitals",
-    "own_case_lines",
-    "scored_at",
-]
+__all__ = ["OWN", "PLUS", "Gains", "Line", "Side", "against", "hospitals", "read_gains", "scored_at", "side"]
 
 OWN, PLUS = "real_subset", "real_subset_plus_asyndgan"
-FEDERATED = "fedavg"
-COLUMNS = (OWN, *BY_HOSPITAL, FEDERATED, "real_all")
-"""Kinds of settings of a hospital's line; those without a site are the same at all hospitals."""
 SHARED = ("fedavg", "fedprox", "real_all", "asyndgan")
+"""Kinds of settings that are the same for all hospitals."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +73,46 @@ class Line:
         return None if (found := self.found.get("difference_interval")) is None else tuple(found)
 
 
+@dataclass(frozen=True)
+class Gains:
+    """
+    What a run says of its hospitals' gains, by its main metric.
+
+    Attributes:
+        results: contents of results.json.
+        metric: name of the metric.
+        lines: every hospital that has images of its own, over *all* held-out cases; where several can be compared, last
+            the mean over hospitals of each patient's difference.
+        own: every hospital over its *own* held-out cases; last all of them, each by its own hospital.
+        absent: trainings without a hospital, over its held-out cases, beside those with it: compared is AsynDGAN
+            without and with it. Last all of them, each by the training without its hospital. Empty where none was left
+            out.
+    """
+
+    results: Mapping[str, Any]
+    metric: str
+    lines: Sequence[Line]
+    own: Sequence[Line]
+    absent: Sequence[Line]
+
+    @property
+    def compared(self) -> list[Line]:
+        """The single hospitals whose own images are compared with own and synthetic ones."""
+        return [line for line in self.lines if line.site and line.found]
+
+
+def read_gains(results: Mapping[str, Any]) -> Gains | None:
+    """None where there are no settings beyond the paper's; it costs a second: read it once."""
+    metric = key_metric(results)
+    if metric is None or not has_gain(results):
+        return None
+    kinds = (OWN, *BY_HOSPITAL)
+    own = _lines_of_own(results, metric, kinds, (PLUS, OWN))
+    absent = _lines_of_own(results, metric, (*LEFT_OUT, OWN), ("leave_out", "asyndgan"))
+    there = bool(settings_of(results, LEFT_OUT))
+    return Gains(results, metric, _hospital_lines(results, metric), own, absent if there else [])
+
+
 def hospitals(results: Mapping[str, Any]) -> list[str]:
     """Hospitals that something was trained for or without, in natural order."""
     found = settings_of(results, (OWN, *BY_HOSPITAL, *LEFT_OUT))
@@ -116,11 +142,7 @@ def side(results: Mapping[str, Any], setting: str, metric: str, cases: Container
     return Side(values, _mean(values.values()), is_untrained(results, setting))
 
 
-def hospital_lines(results: Mapping[str, Any], metric: str) -> list[Line]:
-    """
-    Every hospital that has images of its own, over *all* held-out cases; then the mean over those that both compared
-    settings are known and trained of, where there are several: the mean over hospitals of each patient's difference.
-    """
+def _hospital_lines(results: Mapping[str, Any], metric: str) -> list[Line]:
     shared = {kind: side(results, kind, metric) for kind in SHARED}
     lines = []
     for site in hospitals(results):
@@ -134,33 +156,17 @@ def hospital_lines(results: Mapping[str, Any], metric: str) -> list[Line]:
     return lines
 
 
-def own_case_lines(results: Mapping[str, Any], metric: str) -> list[Line]:
-    """The same over each hospital's *own* held-out cases; the last line has all of them, each by its own hospital."""
-    return _lines_of_own(results, metric, (OWN, *BY_HOSPITAL), SHARED, (PLUS, OWN))
-
-
-def absent_lines(results: Mapping[str, Any], metric: str) -> list[Line]:
-    """
-    Trainings without a hospital over that hospital's held-out cases, beside trainings with it; compared is AsynDGAN
-    without and with it. The last line has all cases, each by the training without its hospital.
-    """
-    lines = _lines_of_own(results, metric, (*LEFT_OUT, OWN), SHARED, ("leave_out", "asyndgan"))
-    return lines if settings_of(results, LEFT_OUT) else []
-
-
-def _lines_of_own(
-    results: Mapping[str, Any], metric: str, by_site: Sequence[str], shared: Sequence[str], pair: tuple[str, str]
-) -> list[Line]:
+def _lines_of_own(results: Mapping[str, Any], metric: str, by_site: Sequence[str], pair: tuple[str, str]) -> list[Line]:
     lines = []
     cases_of = scored_at(results)
     for site in hospitals(results):
         cases = set(cases_of.get(site, ()))
         sides = {kind: side(results, f"{kind}/{site}", metric, cases) for kind in by_site}
-        sides |= {kind: side(results, kind, metric, cases) for kind in shared}
+        sides |= {kind: side(results, kind, metric, cases) for kind in SHARED}
         lines.append(_line(results, (site,), sides, pair))
     complete = [line for line in lines if line.found]
     if len(complete) > 1:
-        sides = {kind: _pooled([line.sides[kind] for line in complete]) for kind in (*by_site, *shared)}
+        sides = {kind: _pooled([line.sides[kind] for line in complete]) for kind in (*by_site, *SHARED)}
         lines.append(_line(results, tuple(line.site for line in complete), sides, pair))
     return lines
 
@@ -173,14 +179,7 @@ def against(results: Mapping[str, Any], one: Side, other: Side) -> dict[str, Any
     return found if found["patients"] else {}
 
 
-def against_real_all(results: Mapping[str, Any], line: Line) -> dict[str, Any]:
-    """Own and synthetic images against Real-All, as `against`."""
-    return against(results, line.sides[PLUS], line.sides["real_all"])
-
-
-def _line(
-    results: Mapping[str, Any], sites: tuple[str, ...], sides: Mapping[str, Side], pair: tuple[str, str]
-) -> Line:
+def _line(results: Mapping[str, Any], sites: tuple[str, ...], sides: Mapping[str, Side], pair: tuple[str, str]) -> Line:
     cases = {case for one in sides.values() for case, value in one.values.items() if math.isfinite(value)}
     found = against(results, sides[pair[0]], sides[pair[1]])
     return Line(sites[0] if len(sites) == 1 else "", sites, sides, patient_count(results, sorted(cases)), found)
