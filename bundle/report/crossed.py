@@ -15,7 +15,7 @@ __all__ = ["crossed_table", "kinds_from_sites"]
 AUDITS = {"asyndgan": "asyndgan audit membership --task TASK --dataset_dir DIR --run_dir RUN_DIR --output DIR"}
 """The command that attacks what was trained in a setting."""
 HEADINGS = ("Method", "To hospitals", "From hospitals", "Bytes to", "Bytes from", "Exchanges")
-ATTACKED = ("Membership AUC", "Its control", "Chance", "Strongest attack")
+ATTACKED = ("Membership AUC", "Control / chance", "Strongest attack")
 UNMEASURED = "not measured in this run"
 
 
@@ -36,7 +36,7 @@ def crossed_table(results: Mapping[str, Any]) -> Table:
         strongest = _strongest(block(results, "attacks").get(setting))
         if not strongest:
             missing.append(setting)
-        rows.append(Row(_name(results, setting), (*cells, *(strongest or (UNMEASURED, DASH, DASH, DASH))), setting))
+        rows.append(Row(_name(results, setting), (*cells, *(strongest or (UNMEASURED, DASH, DASH))), setting))
     notes = [f"Not measured in this run; {AUDITS[s]} does, for {display_name(s)}." for s in missing if s in AUDITS]
     if len(missing) < len(known):
         notes.insert(
@@ -74,8 +74,8 @@ def _unless(kind: str, withheld: Sequence[bool]) -> str:
 def _name(results: Mapping[str, Any], setting: str) -> str:
     if setting == "asyndgan" and results.get("policy"):
         return f"AsynDGAN, {results['policy']}"
-    mu = block(block(results, "averaging"), setting).get("mu")
-    return f"{display_name(setting)}, μ {as_number(mu):g}" if mu else display_name(setting)
+    mu = as_number(block(block(results, "averaging"), setting).get("mu"))
+    return f"{display_name(setting)}, μ {mu:g}" if mu > 0 else display_name(setting)
 
 
 def _asyndgan(results: Mapping[str, Any]) -> tuple[str, ...]:
@@ -89,7 +89,7 @@ def _asyndgan(results: Mapping[str, Any]) -> tuple[str, ...]:
 def _averaging(of: Mapping[str, Any]) -> tuple[str, ...]:
     rounds, steps = format_count(of.get("rounds")), format_count(of.get("local_steps"))
     exchanges = DASH if rounds == DASH else f"{rounds} rounds" + (f" of {steps} steps" if steps != DASH else "")
-    return ("weights of the segmenter", "weights of the segmenter", *_bytes(of), exchanges)
+    return ("weights", "weights", *_bytes(of), exchanges)
 
 
 def _bytes(of: Mapping[str, Any]) -> tuple[str, str]:
@@ -105,4 +105,4 @@ def _strongest(rows: Any) -> tuple[str, ...] | None:
     value, low, high = (as_number(row.get(key)) for key in ("value", "low", "high"))
     ends = f" ({low:.2f} to {high:.2f})" if low <= high else ""
     others = [format(n, ".2f") if (n := as_number(row.get(key))) == n else DASH for key in ("control", "chance")]
-    return (f"{value:.2f}{ends}", *others, str(row.get("attack") or DASH))
+    return (f"{value:.2f}{ends}", " / ".join(others), str(row.get("attack") or DASH))

@@ -7,6 +7,7 @@ import os
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -31,7 +32,7 @@ MARKS = {
     "fedavg": ("D", PALETTE[4], PALETTE[4], "FedAvg"),
     "real_all": ("s", PALETTE[0], PALETTE[0], "Real-All"),
 }
-BAND = {"color": PALETTE[2], "linewidth": 6.5, "alpha": 0.32, "solid_capstyle": "butt"}
+BAND: dict[str, Any] = {"color": PALETTE[2], "linewidth": 6.5, "alpha": 0.32, "solid_capstyle": "butt"}
 REFERENCES = {"asyndgan": "AsynDGAN", "fedavg": "FedAvg", "real_all": "Real-All"}
 CELL, LINE, NAMES, HEAD, GAP = 0.86, 0.36, 1.2, 0.86, 0.3
 """Inches of a heat map: a cell's width and height, names of rows, heads of columns, between two maps."""
@@ -99,12 +100,17 @@ def dumbbells(gains: Gains, path: str | os.PathLike[str]) -> None:
             size = 8.5 if kind in (OWN, PLUS) else 6.5
             axes.plot(line.sides[kind].mean, place, marker, markersize=size, markerfacecolor=face, markeredgecolor=edge)
         text = format_interval(line.difference, line.interval, f"+{metric.spec}") if line.found else DASH
-        style = {"fontsize": 10, "color": INK, "weight": "normal" if line.site else "bold", "va": "center"}
+        style: dict[str, Any] = {
+            "fontsize": 10,
+            "color": INK,
+            "weight": "normal" if line.site else "bold",
+            "va": "center",
+        }
         axes.text(1.02, place, text, transform=axes.get_yaxis_transform(), **style)
     names = [_name(line.site, 16) if line.site else "Mean" for line in lines]
     axes.set_yticks(range(len(lines)), names)
     for tick, line in zip(axes.get_yticklabels(), lines, strict=True):
-        tick.set_weight("normal" if line.site else "bold")
+        tick.set_fontweight("normal" if line.site else "bold")
     if not lines[-1].site:
         axes.axhline(len(lines) - 1.5, color=RULE, linewidth=1.0)
     axes.set_ylim(len(lines) - 0.5, -0.5)

@@ -35,11 +35,11 @@ def gain_tables(gains: Gains) -> list[Table]:
 def gain_table(gains: Gains) -> Table:
     """A row for each hospital, and their mean: own images, own and synthetic ones, their difference, other ways."""
     patients = max((line.patients for line in gains.lines), default=0)
-    title = f"What each hospital gains: {_label(gains)} over all {count(patients, 'held-out patient')}"
+    title = f"Each hospital, over all {count(patients, 'held-out patient')}: {_label(gains)}"
     extra = block(gains.results, "training_cases")
     rows, headings = _rows(gains, gains.lines, GAINED, "Mean over hospitals")
     if extra:
-        headings = [headings[0], "Own cases", *headings[1:]]
+        headings = [headings[0], "Training cases", *headings[1:]]
         rows = [Row(r.name, (_cases(extra, line), *r.cells), r.kind) for r, line in zip(rows, gains.lines, strict=True)]
     return Table(title, tuple(headings), tuple(rows), (*_notes(gains), *_untrained(gains)))
 
@@ -51,18 +51,24 @@ def _untrained(gains: Gains) -> list[str]:
 def own_table(gains: Gains) -> Table:
     """The same over each hospital's own held-out patients."""
     lines = [line for line in gains.own if line.patients]
-    title = f"On each hospital's own held-out patients: {_label(gains)}"
-    rows, headings = _rows(gains, lines, GAINED, "All, each by its hospital", patients=True)
-    return Table(title, tuple(headings), tuple(rows))
+    title = f"Each hospital, over its own held-out patients: {_label(gains)}"
+    rows, headings = _rows(gains, lines, GAINED, "All", patients=True)
+    note = "All: every patient by what was trained at its own hospital."
+    return Table(title, tuple(headings), tuple(rows), _if_total(lines, note))
 
 
 def absent_table(gains: Gains) -> Table:
     """A row for each hospital that was left out, over its own held-out patients."""
-    title = f"A hospital that was never there: {_label(gains)} on its own held-out patients"
-    rows, headings = _rows(gains, gains.absent, ABSENT, "All, each without its hospital", patients=True)
+    title = f"A hospital that was never there, over its own held-out patients: {_label(gains)}"
+    rows, headings = _rows(gains, gains.absent, ABSENT, "All", patients=True)
     headings = ["Difference, without − with" if heading == "Difference" else heading for heading in headings]
     headings = [f"{heading} with it" if heading in ("AsynDGAN", "Real-All") else heading for heading in headings]
-    return Table(title, tuple(headings), tuple(rows))
+    note = "All: every patient by what was trained without its hospital."
+    return Table(title, tuple(headings), tuple(rows), _if_total(gains.absent, note))
+
+
+def _if_total(lines: Sequence[Line], note: str) -> tuple[str, ...]:
+    return (note,) if lines and not lines[-1].site else ()
 
 
 def _label(gains: Gains) -> str:

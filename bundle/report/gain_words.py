@@ -31,13 +31,14 @@ def headline(gains: Gains) -> str:
         above = sum(_sign(metric, line.difference) > 0 for line in compared)
         return (
             f"Own images and the federation's synthetic ones together are {_word(metric, 1)} than own images alone at "
-            f"{above} of {len(compared)} hospitals. Mean {metric.label} over hospitals: {_verdict(metric, last.found)}."
+            f"{above} of {len(compared)} hospitals. Mean {metric.label} over hospitals: "
+            f"{_verdict(metric, last.found, whole=True)}."
         )
     (line,) = compared
     return (
         f"At {line.site} own images and the federation's synthetic ones together reach a {metric.label} of "
         f"{metric.format(line.sides[PLUS].mean)}, own images alone {metric.format(line.sides[OWN].mean)}: "
-        f"{_verdict(metric, line.found)}."
+        f"{_verdict(metric, line.found, whole=True)}."
     )
 
 
@@ -110,35 +111,38 @@ def excludes_0(interval: Sequence[float] | None) -> bool:
     return interval is not None and (interval[0] > 0 or interval[1] < 0)
 
 
-def _verdict(metric: Metric, found: Mapping[str, Any]) -> str:
-    """``"0.139 better (95 % interval of the difference over 36 patients: +0.050 to +0.220, which excludes 0)"``."""
+def _verdict(metric: Metric, found: Mapping[str, Any], whole: bool = False) -> str:
+    """``"0.139 better (interval +0.050 to +0.220, excludes 0)"``; ``whole``: with whose interval it is."""
     sign = _sign(metric, found["difference"])
     amount = f"{_amount(metric, found['difference'])} {_word(metric, sign)}" if sign else "no difference"
-    return f"{amount} {_sure(metric, found)}"
+    return f"{amount} {_sure(metric, found, whole)}"
 
 
-def _sure(metric: Metric, found: Mapping[str, Any]) -> str:
+def _sure(metric: Metric, found: Mapping[str, Any], whole: bool = False) -> str:
     interval, who = found["difference_interval"], count(found["patients"], "patient")
     if interval is None:
         return f"({who}: no interval)"
     ends = " to ".join(format(end, f"+{metric.spec}").replace("-", "−") for end in interval)
     said = "excludes 0" if excludes_0(interval) else "includes 0: other patients could turn it"
+    if not whole:
+        return f"(interval {ends}, {said})"
     return f"({100 * CONFIDENCE:.3g} % interval of the difference over {who}: {ends}, which {said})"
 
 
 def _who(metric: Metric, lines: Sequence[Line]) -> str:
     """Hospitals in lots: who gains and who loses, each surely or not."""
-    lots: dict[tuple[int, bool], list[Line]] = {}
+    lots: dict[tuple[int, bool, bool], list[Line]] = {}
     for line in lines:
-        lots.setdefault((_sign(metric, line.difference), excludes_0(line.interval)), []).append(line)
-    verbs = {1: "gains", 0: "has no difference,", -1: "loses"}
-    if not metric.better:
-        verbs |= {1: "is higher by", -1: "is lower by"}
+        lot = (_sign(metric, line.difference), excludes_0(line.interval), line.interval is not None)
+        lots.setdefault(lot, []).append(line)
+    verbs = {1: "gains", -1: "loses"} if metric.better else {1: "is higher by", -1: "is lower by"}
     said = []
-    for (sign, sure), lot in sorted(lots.items(), key=lambda item: (-item[0][0], not item[0][1])):
-        names = listed([f"{line.site} {verbs[sign]} {_amount(metric, line.difference)}" for line in lot])
-        the, s = ("the intervals", "") if len(lot) > 1 else ("the interval", "s")
-        said.append(f"{names} ({the} exclude{s} 0)" if sure else f"{names} ({the} do{'es' if s else ''} not exclude 0)")
+    for (sign, sure, known), those in sorted(lots.items(), reverse=True):
+        gained = [f"{verbs[sign]} {_amount(metric, line.difference)}" if sign else "no difference" for line in those]
+        names = listed([f"{line.site} {words}" for line, words in zip(those, gained, strict=True)])
+        verb = "exclude" if sure else "include"
+        intervals = f"intervals {verb} 0" if len(those) > 1 else f"interval {verb}s 0"
+        said.append(f"{names} ({intervals if known else 'no interval'})")
     return "; ".join(said) + "."
 
 
@@ -156,8 +160,8 @@ def _amount(metric: Metric, difference: float) -> str:
 
 
 def _sign(metric: Metric, difference: float) -> int:
-    """1 where the first is better (of a metric without a direction: higher), −1 where it is worse."""
-    if not math.isfinite(difference) or difference == 0:
+    """1 where the first is better (of a metric without a direction: higher), −1 where it is worse, as it is written."""
+    if not math.isfinite(difference) or float(metric.format(abs(difference))) == 0:
         return 0
     return 1 if (difference > 0) != (metric.better == "lower") else -1
 

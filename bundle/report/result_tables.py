@@ -9,6 +9,9 @@ from typing import Any
 
 from .display_names import BY_HOSPITAL, LEFT_OUT, OTHER_WAYS, PAPER_KINDS, Metric, display_name, get_metric, kind_name
 from .formats import DASH, as_number, format_count, format_interval, format_p
+from .gain import read_gains
+from .gain_tables import gain_tables
+from .gain_words import absent_words, federated_words, gain_words, headline
 from .scores import (
     best_subset,
     block,
@@ -193,7 +196,20 @@ def _comparison_table(results: Mapping[str, Any], name: str) -> Table:
     return Table(title, headings, tuple(rows), (*notes, *made_with(results)))
 
 
-TABLES: list[Callable[[Mapping[str, Any]], list[Table]]] = [score_tables, comparison_tables]
+def tables_of_gain(results: Mapping[str, Any]) -> list[Table]:
+    """What each hospital gains, with the words that the page has beside it below the first and the last table."""
+    gains = read_gains(results)
+    if gains is None:
+        return []
+    said = [headline(gains), *gain_words(gains), *federated_words(gains)]
+    first, *others = gain_tables(gains) or [Table("", (), ())]
+    tables = [replace(first, notes=(*said, *first.notes)), *others]
+    if gains.absent:
+        tables[-1] = replace(tables[-1], notes=(*absent_words(gains), *tables[-1].notes))
+    return tables
+
+
+TABLES: list[Callable[[Mapping[str, Any]], list[Table]]] = [tables_of_gain, score_tables, comparison_tables]
 """From results.json to tables, in the order in which they are read."""
 
 
