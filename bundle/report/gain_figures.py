@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,8 @@ BAND: dict[str, Any] = {"color": PALETTE[2], "linewidth": 6.5, "alpha": 0.32, "s
 REFERENCES = {"asyndgan": "AsynDGAN", "fedavg": "FedAvg", "real_all": "Real-All"}
 CELL, LINE, NAMES, HEAD, GAP = 0.86, 0.36, 1.2, 0.86, 0.3
 """Inches of a heat map: a cell's width and height, names of rows, heads of columns, between two maps."""
+LEAST = 4.0
+"""Inches that the words above a map take."""
 SIDE_BY_SIDE = 5
 """Columns of a heat map, at most, of which two stand side by side."""
 
@@ -53,7 +54,8 @@ def gain_figures(gains: Gains, folder: str | os.PathLike[str]) -> list[PageFigur
         PageFigure(
             folder / "gain.png",
             "From own images to own and synthetic ones",
-            f"{label} over all held-out patients, a line for each hospital. FedAvg and Real-All are the same for all.",
+            f"{label} over all held-out patients, a line for each hospital; FedAvg and Real-All, where they are there, "
+            "are the same for all.",
             "A line for each hospital from the score of its own images to that of own and synthetic images together, "
             "with marks for FedAvg and Real-All.",
             "gain",
@@ -116,6 +118,8 @@ def dumbbells(gains: Gains, path: str | os.PathLike[str]) -> None:
     axes.set_ylim(len(lines) - 0.5, -0.5)
     if gains.metric in UNIT_RANGE:
         axes.set_xlim(0, 1)
+    elif axes.get_xlim()[0] > 0:
+        axes.set_xlim(left=0)
     hint = f", {metric.better} is better" if metric.better else ""
     axes.set_xlabel(
         literal(f"{metric.label}{f' ({metric.unit})' if metric.unit else ''}{hint}"), fontsize=10, color=INK
@@ -186,7 +190,7 @@ def trained_and_scored(gains: Gains, path: str | os.PathLike[str]) -> None:
     ends = (float(known.min()), float(known.max()))
     columns = len(maps[0][3])
     beside = columns <= SIDE_BY_SIDE
-    wide, talls = NAMES + columns * CELL, [HEAD + len(rows) * LINE + GAP for _, _, rows, _ in maps]
+    wide, talls = max(NAMES + columns * CELL, LEAST), [HEAD + len(rows) * LINE + GAP for _, _, rows, _ in maps]
     figure = Figure(figsize=((wide + GAP) * len(maps), max(talls)) if beside else (wide, sum(talls)))
     for number, (title, values, rows, heads) in enumerate(maps):
         left, top = (number * (wide + GAP), 0.0) if beside else (0.0, sum(talls[:number]))
@@ -246,8 +250,6 @@ def _cells(
 
 
 def _name(text: str, width: int) -> str:
-    return literal(textwrap.shorten(text, width, placeholder="…") if " " in text else _cut(text, width))
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else f"{text[: width - 1]}…"
+    """Cut in its middle: hospitals' names may begin or end alike."""
+    end = (width - 1) // 2
+    return literal(text if len(text) <= width else f"{text[: width - 1 - end]}…{text[-end:]}")

@@ -38,7 +38,7 @@ def gain_table(gains: Gains) -> Table:
     title = f"Each hospital, over all {count(patients, 'held-out patient')}: {_label(gains)}"
     extra = block(gains.results, "training_cases")
     rows, headings = _rows(gains, gains.lines, GAINED, "Mean over hospitals")
-    if extra:
+    if any(line.site in extra for line in gains.lines):
         headings = [headings[0], "Training cases", *headings[1:]]
         rows = [Row(r.name, (_cases(extra, line), *r.cells), r.kind) for r, line in zip(rows, gains.lines, strict=True)]
     return Table(title, tuple(headings), tuple(rows), (*_notes(gains), *_untrained(gains)))

@@ -5,7 +5,7 @@ from pictures import check_png, has_colour
 
 from bundle.report.drawing import PALETTE
 from bundle.report.gain import read_gains
-from bundle.report.gain_figures import dumbbells, gain_figures, score_matrix, trained_and_scored
+from bundle.report.gain_figures import _name, dumbbells, gain_figures, score_matrix, trained_and_scored
 
 
 def test_both_figures_are_drawn_and_show_no_case(tmp_path):
@@ -54,6 +54,11 @@ def test_without_hospitals_there_is_nothing_to_draw(tmp_path):
     trained_and_scored(gains, tmp_path / "b.png")
     check_png(tmp_path / "a.png")
     check_png(tmp_path / "b.png")
+
+
+def test_long_names_stay_apart():
+    assert _name("University Hospital 1", 11) == "Unive…tal 1"
+    assert _name("CS$", 11) == r"CS\$"
 
 
 def test_of_a_metric_where_lower_is_better(tmp_path):
