@@ -209,7 +209,7 @@ def _heads(figure: Figure, gains: Gains, left: float, top: float, sites: Sequenc
         middle = left + (number + 0.5) * CELL
         patients = count(patient_count(gains.results, cases[site]), "patient")
         style = {"ha": "center", "va": "bottom"}
-        place_text(figure, middle, top + HEAD - 0.21, _name(site or "elsewhere", 11), fontsize=10, **style)
+        place_text(figure, middle, top + HEAD - 0.21, _name(site or "elsewhere", 10), fontsize=9.5, **style)
         place_text(figure, middle, top + HEAD - 0.05, patients, fontsize=8, **(style | {"color": MUTED}))
 
 

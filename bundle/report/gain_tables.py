@@ -102,15 +102,25 @@ def _cases(by_site: Any, line: Line) -> str:
     return format_count(by_site.get(line.site)) if line.site else DASH
 
 
+def _seeds(gains: Gains) -> list[int]:
+    """How many seeds the compared settings have, the fewest and the most where they differ."""
+    scores, metric = gains.results["settings"], gains.metric
+    lines = [f"{kind}/{line.site}" for line in gains.compared for kind in (OWN, PLUS)]
+    found = [values for one in lines for values in scores[one][metric]["per_case"].values()]
+    counts = {len(values) if isinstance(values, Sequence) else 1 for values in found}
+    return sorted({min(counts), max(counts)})
+
+
 def _notes(gains: Gains) -> list[str]:
     if not any(line.found for line in gains.lines):
         return []
-    level, seeds = f"{100 * CONFIDENCE:.3g} %", max((len(gains.results.get("seeds") or []), 1))
-    over = f"means over {seeds} seeds" if seeds > 1 else "from one seed"
+    level, seeds = f"{100 * CONFIDENCE:.3g} %", _seeds(gains)
+    over = f"means over {' to '.join(map(str, seeds))} seeds" if seeds[-1] > 1 else "from one seed"
     notes = [
         f"Difference: own + synthetic − own, patient by patient ({over}), with its {level} interval, bootstrap over "
         f"patients ({RESAMPLES:,} resamples; cases and seeds of a patient stay together)."
     ]
+    notes += [] if seeds[-1] > 1 else ["The interval does not know what another seed would give."]
     if not gains.lines[-1].site:
         notes.append(
             "Mean over hospitals: of every patient's differences; hospitals stay, patients are drawn. The intervals of "

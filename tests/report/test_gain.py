@@ -107,7 +107,11 @@ def test_seeds_are_averaged_and_one_is_said_to_be_one():
     first = read_gains(several).lines[0]
     assert (first.difference, first.interval) == (pytest.approx(0.1), pytest.approx((0.1, 0.1)))
     assert "(means over 3 seeds)" in to_text(gain_table(read_gains(several)))
-    assert "(from one seed)" in to_text(gain_table(read_gains(made(BASE))))
+    one = to_text(gain_table(read_gains(made(BASE))))
+    assert "(from one seed)" in one
+    assert "what another seed would give" in one
+    several["settings"]["real_subset/B"] = made(BASE)["settings"]["real_subset/B"]
+    assert "(means over 1 to 3 seeds)" in to_text(gain_table(read_gains(several)))
 
 
 def test_a_hospital_without_patients_of_its_own():
