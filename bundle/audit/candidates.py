@@ -76,7 +76,11 @@ class Candidates:
 
 
 def gather(
-    samples: Mapping[str, Any], items: Mapping[str, Sequence[Mapping]], member: bool, per_patient: int | None = None
+    samples: Mapping[str, Any],
+    items: Mapping[str, Sequence[Mapping]],
+    member: bool,
+    per_patient: int | None = None,
+    condition: str = "condition",
 ) -> Candidates:
     """
     The samples of data sets, as they are without augmentation.
@@ -86,6 +90,7 @@ def gather(
         items: the items of the data list that it is made of, by the same names; their ``site`` and ``patient`` count.
         member: whether the generator was trained with them.
         per_patient: see :meth:`Candidates.spread`.
+        condition: which array of a sample goes with its image: the condition, or the label of a segmenter.
 
     Raises:
         ValueError: for samples of different shapes.
@@ -94,14 +99,14 @@ def gather(
     for holder in sorted(samples):
         about = {item["case"]: item for item in items[holder]}
         found = [samples[holder][index] for index in range(len(samples[holder]))]
-        for name in ("image", "condition"):
+        for name in ("image", condition):
             shapes = {tuple(sample[name].shape) for sample in found}
             if len(shapes) > 1:
                 raise ValueError(f"site {holder}: {name}: expected one shape, got {sorted(shapes)}")
         origins = [about[sample["case"]] for sample in found]
         part = Candidates(
             torch.stack([sample["image"] for sample in found]),
-            torch.stack([sample["condition"] for sample in found]),
+            torch.stack([sample[condition] for sample in found]),
             (holder,) * len(found),
             tuple(item["site"] for item in origins),
             tuple(f"{item['site']}/{item.get('patient', item['case'])}" for item in origins),

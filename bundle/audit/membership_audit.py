@@ -23,12 +23,16 @@ from bundle.audit.reidentification import nearest_release
 from bundle.audit.roc import discrimination, excess
 from bundle.site.site import Site
 
-__all__ = ["CONTROL", "Attack", "Target", "audit_membership", "summarize"]
+__all__ = ["CONTROL", "CONTROLS", "SEGMENTER", "Attack", "Target", "audit_membership", "summarize"]
 
 CONTROL = "control"
 """First word of attacks that cannot know of membership: what they find is the difference between the patients."""
 
+SEGMENTER = "loss of the segmenter"
+"""The attack on a segmenter (:mod:`bundle.audit.segmenter_audit`)."""
+
 CONTROLS = {
+    SEGMENTER: f"{CONTROL}, untrained segmenter",
     "reconstruction": f"{CONTROL}, untrained generator",
     "reconstruction, calibrated": f"{CONTROL}, untrained generator, calibrated",
     "discriminator": f"{CONTROL}, untrained discriminator",

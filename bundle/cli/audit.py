@@ -1,18 +1,21 @@
 """Attack one's own sites, to know what they let out.
 
 `readout`: real images, read out of the image gradients that a site returns. `membership`: who was in the training.
-`conditions`: what the conditions tell. What a site has let out so far says `asyndgan site ledger`.
+`segmenters`: the same of segmenters, such as that of federated averaging. `conditions`: what the conditions tell.
+What a site has let out so far says `asyndgan site ledger`.
 
 Examples:
   asyndgan audit readout --task brats --dataset_dir data/lgg --site CS --output runs/audit
   asyndgan audit readout --task brats --dataset_dir data/lgg --site CS --output runs/b --set release_policy=published
   asyndgan audit membership --task brats --dataset_dir data/lgg --run_dir runs/brats-small --output runs/audit
+  asyndgan audit segmenters --task brats --dataset_dir data/lgg --run_dir runs/brats-small
   asyndgan audit conditions --task brats --dataset_dir data/lgg --output runs/audit
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +25,7 @@ from bundle.cli.options import (
     add_seed,
     add_setting,
     add_training,
+    config_paths,
     make_parser,
     overrides,
     profile_of,
@@ -49,6 +53,12 @@ Writes readout.json (curves of PSNR and SSIM over the number of queries, baselin
 readout.png (the images) and readout_curves.png."""
 
 
+SEGMENTERS = """Can it be told from a segmenter whose images it was trained with?
+
+The attack is the segmenter's loss on an image and its label; the control is a segmenter with random weights. It writes
+attacks.json into the folder of the run, and the run's results and report show it from then on."""
+
+
 def summary(command: str) -> str:
     return "Attack one's own sites, to know what they let out"
 
@@ -56,14 +66,17 @@ def summary(command: str) -> str:
 def declare(parser: argparse.ArgumentParser) -> None:
     parts = parser.add_subparsers(dest="part", required=True, metavar="ATTACK")
 
-    def part(name: str, about: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+    def part(
+        name: str, about: str, run: Callable[[argparse.Namespace], int], output: bool = True
+    ) -> argparse.ArgumentParser:
         first = about.splitlines()[0]
         one = make_parser(parts.add_parser, about, name, help=first[0].lower() + first[1:])
         one.set_defaults(run=run)
         add_training(one)
         add_dataset_dir(one)
         add_seed(one)
-        one.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write to")
+        if output:
+            one.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write to")
         return one
 
     readout = part("readout", READOUT, run_readout)
@@ -86,6 +99,18 @@ def declare(parser: argparse.ArgumentParser) -> None:
         "--slices", type=int, metavar="N", help="of every patient at most, evenly spaced (default: all)"
     )
     _add_number(membership, "--wall_slices", 4, "of every patient to send to a site at most")
+    segmenters = part("segmenters", SEGMENTERS, run_segmenters, output=False)
+    segmenters.add_argument("--run_dir", required=True, metavar="DIR", help="folder of a run, for its segmenters")
+    segmenters.add_argument(
+        "--settings",
+        nargs="+",
+        default=["fedavg", "asyndgan"],
+        metavar="SETTING",
+        help="whose segmenters (default: fedavg asyndgan)",
+    )
+    segmenters.add_argument(
+        "--slices", type=int, metavar="N", help="of every patient at most, evenly spaced (default: all)"
+    )
     conditions = part("conditions", "What do released conditions reveal alone?", run_conditions)
     _add_number(conditions, "--masks", 8, "known of every patient at most")
 
@@ -142,10 +167,40 @@ def run_membership(options: argparse.Namespace) -> int:
     """
     show_lines()
     from bundle.audit.membership_run import run_membership
+    from bundle.audit.record import as_rows, record_attacks
 
     about = _about(options) | {"setting": options.setting}
     given = (options.slices, options.wall_slices, options.seed)
-    print(f"wrote {run_membership(_audited(options), options.output, about, *given)}")
+    path = run_membership(_audited(options), options.output, about, *given)
+    rows = as_rows(json.loads(path.read_text(encoding="utf-8"))["attacks"])
+    print(f"wrote {path} and {record_attacks(options.run_dir, {options.setting: rows})}")
+    return 0
+
+
+def run_segmenters(options: argparse.Namespace) -> int:
+    """
+    Raises:
+        ValueError, OSError: see :func:`bundle.audit.segmenter_audit.audit_segmenters`.
+    """
+    show_lines()
+    from bundle.audit.record import as_rows, record_attacks
+    from bundle.audit.segmenter_audit import audit_segmenters
+    from bundle.workflows.experiment import Stages
+
+    stages = Stages(
+        options.task,
+        options.dataset_dir,
+        options.profile,
+        options.run_dir,
+        config_paths(options),
+        overrides(options.set),
+    )
+    found = audit_segmenters(stages, options.settings, options.seed, options.slices)
+    rows = {setting: as_rows(of_setting) for setting, of_setting in found.items()}
+    for setting, (row,) in rows.items():
+        ends = "" if row["low"] is None else f" [{row['low']:.3f}, {row['high']:.3f}]"
+        print(f"{setting}: AUC {row['value']:.3f}{ends}, control {row['control']:.3f}")
+    print(f"wrote {record_attacks(options.run_dir, rows)}")
     return 0
 
 

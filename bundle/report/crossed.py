@@ -12,7 +12,9 @@ from .table import Row, Table
 
 __all__ = ["crossed_table", "kinds_from_sites"]
 
-AUDITS = {"asyndgan": "asyndgan audit membership --task TASK --dataset_dir DIR --run_dir RUN_DIR --output DIR"}
+_OF_RUN = "--task TASK --dataset_dir DIR --run_dir RUN_DIR"
+_SEGMENTERS = f"asyndgan audit segmenters {_OF_RUN}"
+AUDITS = {"asyndgan": f"asyndgan audit membership {_OF_RUN} --output DIR", "fedavg": _SEGMENTERS}
 """The command that attacks what was trained in a setting."""
 HEADINGS = ("Method", "To hospitals", "From hospitals", "Bytes to", "Bytes from", "Exchanges")
 ATTACKED = ("Membership AUC", "Control / chance", "Strongest attack")
@@ -25,7 +27,7 @@ def crossed_table(results: Mapping[str, Any]) -> Table:
 
     Args:
         results: contents of results.json: ``wire`` and ``policy`` of AsynDGAN's training; ``averaging``, by setting
-            ``rounds``, ``local_steps``, ``bytes_to_sites``, ``bytes_from_sites`` and ``mu``; ``attacks``, by setting
+            ``rounds``, ``local_steps``, ``bytes_to_sites``, ``bytes_from_sites`` and ``proximal_mu``; ``attacks``, by setting
             rows of ``attack``, ``value`` (AUC), ``low``, ``high``, ``chance``, ``control``. Any of them may be missing.
     """
     rows, missing = [], []
@@ -74,7 +76,7 @@ def _unless(kind: str, withheld: Sequence[bool]) -> str:
 def _name(results: Mapping[str, Any], setting: str) -> str:
     if setting == "asyndgan" and results.get("policy"):
         return f"AsynDGAN, {results['policy']}"
-    mu = as_number(block(block(results, "averaging"), setting).get("mu"))
+    mu = as_number(block(block(results, "averaging"), setting).get("proximal_mu"))
     return f"{display_name(setting)}, μ {mu:g}" if mu > 0 else display_name(setting)
 
 

@@ -90,7 +90,7 @@ class AveragingSite:
             local_epochs=1,
             send_weight_diff=False,
             config_evaluate_filename=None,
-            train_workflow=workflow,  # type: ignore[arg-type]
+            train_workflow=workflow,
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that a server could have sent the configs: they are this package's

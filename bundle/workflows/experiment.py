@@ -30,7 +30,7 @@ from bundle.site.release import policies_by_site
 from bundle.workflows.config_checks import EXPERIMENT_KEYS, ConfigError
 from bundle.workflows.workflow import CheckedWorkflow, DistributedGANWorkflow, QualityWorkflow, SegmentationWorkflow
 
-__all__ = ["STAGES", "Experiment", "Stages"]
+__all__ = ["ATTACKS_FILE", "STAGES", "Experiment", "Stages"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,9 @@ STAGES: dict[str, type[CheckedWorkflow]] = {
     "quality": QualityWorkflow,
 }
 
+
+ATTACKS_FILE = "attacks.json"
+"""In the folder of a run: what audits of its segmenters found."""
 
 _LATE_NETWORKS = {"segment": "segmenter_def", "features": "feature_network_def"}
 """Networks that are first used when the generator is trained, by stage."""
@@ -275,6 +278,7 @@ class Experiment(Stages):
             "units": self._units(),
             "wire": None,
             "averaging": self._averaging() or None,
+            "attacks": self._attacks(),
             "hardware": hardware(),
             "command": self.command,
         }
@@ -319,6 +323,11 @@ class Experiment(Stages):
             for setting, records in found.items()
             if records and "rounds" in records[0]
         }
+
+    def _attacks(self) -> dict | None:
+        """What audits of this run found, by setting."""
+        path = Path(self.run_dir) / ATTACKS_FILE
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
     def _units(self) -> dict | None:
         """Units of the metrics, as the task's config has them."""

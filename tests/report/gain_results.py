@@ -64,7 +64,7 @@ def gain_results(means=None, patients=None, seeds=3, noise=0.05):
         "units": {"hd95": "px"},
         "settings": settings,
         "wire": {"bytes_to_sites": 198_289_512, "bytes_from_sites": 212_086_584, "steps": 1500, "codec": "float32"},
-        "averaging": {"fedavg": AVERAGING | {"mu": 0.0}, "fedprox": AVERAGING | {"mu": 0.01}},
+        "averaging": {"fedavg": AVERAGING | {"proximal_mu": 0.0}, "fedprox": AVERAGING | {"proximal_mu": 0.01}},
         "attacks": {
             "asyndgan": [ATTACK | {"attack": "wall, loss", "value": 0.61}, ATTACK | {"attack": "n", "value": 0.5}],
             "fedavg": [ATTACK | {"attack": "loss of the averaged segmenter", "value": 0.64}],

@@ -138,7 +138,7 @@ def test_malicious_hospitals_stay_text(tmp_path):
     means = {f"{kind.partition('/')[0]}/{site}" if "/" in kind else kind: mean for kind, mean in MEANS.items()}
     results = gain_results(means, {site: 3}, seeds=1) | {"policy": EVIL, "attacks": {"fedavg": [{"attack": EVIL}]}}
     results["attacks"]["asyndgan"] = [{"attack": EVIL, "value": 0.6}]
-    results["averaging"]["fedavg"]["mu"] = EVIL
+    results["averaging"]["fedavg"]["proximal_mu"] = EVIL
     (tmp_path / "results.json").write_text(json.dumps(results), encoding="utf-8")
     page = read(make_report(tmp_path))
     assert page.open == []

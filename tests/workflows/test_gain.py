@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bundle.cli.main import main
 from bundle.data import DataError, load_datalist
 from bundle.workflows.experiment import Experiment
 from bundle.workflows.figures import write_pages
@@ -32,7 +33,7 @@ def make_experiment(data, run_dir, sizes, **arguments):
 @pytest.fixture(scope="module")
 def finished(phantom_dir, tiny_sizes, tmp_path_factory):
     sizes = tiny_sizes | {"stages": ["train", "generate", "segment", "evaluate"], "release_policy": "published"}
-    sizes |= {"transform_first_copy": False}
+    sizes |= {"transform_first_copy": False, "min_tumor_pixels": 1}
     experiment = make_experiment(phantom_dir, tmp_path_factory.mktemp("gain"), sizes, settings=ASKED)
     return experiment, experiment.run()
 
@@ -95,9 +96,24 @@ def test_a_second_start_with_fewer_settings_keeps_the_others(finished, phantom_d
     assert set(again.write_results()["settings"]) == set(results["settings"])
 
 
-def test_the_page_is_written(finished):
-    page = write_pages(*finished)
-    assert "own" in page.read_text(encoding="utf-8")
+def test_segmenters_are_attacked_and_the_page_says_what_came_of_it(finished, phantom_dir, capsys):
+    experiment, results = finished
+    page = write_pages(experiment, results)
+    assert "not measured in this run" in page.read_text(encoding="utf-8")
+    changed = [f"{key}={json.dumps(value)}" for key, value in experiment.overrides.items()]
+    words = ["--task", "brats", "--profile", "demo", "--dataset_dir", str(phantom_dir), "--run_dir", experiment.run_dir]
+    assert main(["audit", "segmenters", *words, "--settings", "fedavg", "real_subset/A", "--set", *changed]) == 0
+    assert "fedavg: AUC" in capsys.readouterr().out
+    attacks = json.loads((Path(experiment.run_dir) / "results.json").read_text(encoding="utf-8"))["attacks"]
+    assert attacks == json.loads((Path(experiment.run_dir) / "attacks.json").read_text(encoding="utf-8"))
+    for (row,) in attacks.values():
+        assert row["attack"] == "loss of the segmenter"
+        assert row["excess"] == pytest.approx(row["value"] - row["control"])
+    assert "loss of the segmenter" in page.read_text(encoding="utf-8")
+    # what an audit found belongs to the run
+    assert experiment.write_results()["attacks"] == attacks
+    assert main(["audit", "segmenters", *words, "--settings", "syn_all", "--set", *changed]) == 2
+    assert "segmenter.pt" in capsys.readouterr().err
 
 
 def test_settings_of_a_group(phantom_dir, tiny_sizes, tmp_path):
