@@ -27,8 +27,9 @@ def crossed_table(results: Mapping[str, Any]) -> Table:
 
     Args:
         results: contents of results.json: ``wire`` and ``policy`` of AsynDGAN's training; ``averaging``, by setting
-            ``rounds``, ``local_steps``, ``bytes_to_sites``, ``bytes_from_sites`` and ``proximal_mu``; ``attacks``, by setting
-            rows of ``attack``, ``value`` (AUC), ``low``, ``high``, ``chance``, ``control``. Any of them may be missing.
+            ``rounds``, ``local_steps``, ``bytes_to_sites``, ``bytes_from_sites`` and ``proximal_mu``; ``attacks``, by
+            setting rows of ``attack``, ``value`` (AUC), ``low``, ``high``, ``chance``, ``control``. Any of them may be
+            missing.
     """
     rows, missing = [], []
     averaging = block(results, "averaging")
