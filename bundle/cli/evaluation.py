@@ -131,7 +131,6 @@ def on_this_machine(options: argparse.Namespace, overrides: dict[str, Any], path
     segmenters = dict(options.segmenter) or find_segmenters(options.run_dir, options.seed)
     segmenters = {name: file.resolve() for name, file in segmenters.items()}
     overrides = {"seed": options.seed} | overrides
-    path.unlink(missing_ok=True)  # by it the end of this evaluation is told
     {"process": in_one_process, "simulator": in_simulator, "poc": apart}[options.over](
         options, overrides, segmenters, path
     )
@@ -183,6 +182,7 @@ def in_simulator(options: argparse.Namespace, overrides: dict[str, Any], segment
     folder, flare = folders(options)
     sites = write_own_files(options, folder, overrides, segmenters)
     os.environ[LOCAL_FILES] = str(folder)
+    path.unlink(missing_ok=True)  # by it the end of this evaluation is told
     run_simulation(job, sites, flare)
     if not path.is_file():
         raise RuntimeError(f"the evaluation did not finish: {flare} holds the logs")
@@ -195,6 +195,7 @@ def apart(options: argparse.Namespace, overrides: dict[str, Any], segmenters: di
     folder, flare = folders(options)
     sites = write_own_files(options, folder, overrides, segmenters)
     job, min_sites = make_federated_job(options, overrides, sites, STAGE)
+    path.unlink(missing_ok=True)  # by it the end of this evaluation is told
     run_apart(options, job, sites, min_sites, folder, flare, path)
 
 

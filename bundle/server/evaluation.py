@@ -58,7 +58,8 @@ class FederatedEvaluation:
             "pooled": {"dice": {"count": 7, "mean": 0.73, "std": 0.1}}}},
          "wire": {...}}
 
-    A segmenter whose file cannot be sent has a ``failure`` and nothing else. The file is written after every segmenter.
+    A segmenter whose file cannot be sent has a ``failure`` and nothing else. Until all are scored, those that are stand
+    in ``federated_evaluation.partial.json``.
 
     Args:
         federation: the sites.
@@ -97,6 +98,7 @@ class FederatedEvaluation:
         if not segmenters:
             raise ValueError("there are no segmenters to score")
         found: dict[str, Any] = {}
+        partial = Path(self.path).with_suffix(".partial.json")
         results: dict[str, Any] = {}
         for name, path in segmenters.items():
             logger.info("segmenter %d of %d: %s", len(found) + 1, len(segmenters), name)
@@ -107,7 +109,8 @@ class FederatedEvaluation:
                 "segmenters": found,
                 "wire": self.federation.ledger.summary(),
             }
-            write_json(self.path, results)
+            write_json(partial, results)
+        os.replace(partial, self.path)
         return results
 
     def _one(self, path: str | os.PathLike) -> dict[str, Any]:

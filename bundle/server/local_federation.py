@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from bundle.plain_errors import sentence
 from bundle.server.federation import Federation, Outcome, SiteUnreachable
@@ -85,16 +85,20 @@ class LocalScoring(_Calls):
         return tuple(sorted(self._sites))
 
     def score(self, requests: Mapping[str, ScoreRequest]) -> Outcome:
-        return self._ask({name: partial(self._score, name, requests[name]) for name in sorted(requests)})
+        messages: dict[str, Any] = {}
+        failures: dict[str, str] = {}
+        for site in sorted(requests):
+            outcome = self._score(site, requests[site])
+            messages |= outcome.messages
+            failures |= outcome.failures
+        return Outcome(messages, failures)
 
-    def _score(self, site: str, request: ScoreRequest) -> Scores:
+    def _score(self, site: str, request: ScoreRequest) -> Outcome:
         try:
-            return self._sites[site](self._to(request))
-        except ReleaseRefused:
-            raise
+            return self._ask({site: lambda: self._sites[site](self._to(request))})
         except Exception as error:  # whatever a site's data do, the others are scored on
             logger.exception("site %s could not score", site)
-            raise ReleaseRefused(f"{type(request).__name__}: {sentence(error)}") from error
+            return Outcome(failures={site: shown(sentence(error))})
 
 
 class LocalFederation(_Calls, Federation):

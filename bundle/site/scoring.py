@@ -38,9 +38,9 @@ class ScoringSite:
     class lists of startup kits forbid both. What travels here are messages, by the road of the training.
 
     Args:
-        evaluator: makes MONAI's evaluator, with a :class:`bundle.engines.CaseMetrics` among its handlers; not called
-            before there is something to score.
-        network: the network that it evaluates; its weights are replaced.
+        evaluator: makes MONAI's evaluator, with a :class:`bundle.engines.CaseMetrics` among its handlers; called when
+            there is something to score, and again after an evaluation that failed.
+        network: ``state_dict`` of the network that it evaluates, of any weights.
         name: of the site.
         gate: the site's way out.
         cases: number of its held-out cases.
@@ -54,7 +54,7 @@ class ScoringSite:
     def __init__(
         self,
         evaluator: Callable[[], Any],
-        network: torch.nn.Module,
+        network: Mapping[str, torch.Tensor],
         name: str,
         gate: ScoreGate,
         cases: int,
@@ -74,7 +74,7 @@ class ScoringSite:
 
     def requests(self, limits: Limits) -> dict[str, int]:
         """Bytes by type of what the server may send; see :meth:`bundle.wire.Limits.scoring`."""
-        return limits.scoring(largest_packed(self._network.state_dict()))
+        return limits.scoring(largest_packed(self._network))
 
     def score(self, request: ScoreRequest) -> Scores:
         """
@@ -90,7 +90,7 @@ class ScoringSite:
         guards.check_request(request, self.name)
         self.gate.check(self.cases, self.min_cases)
         try:
-            weights = unpack_weights(request.weights, self._network.state_dict())
+            weights = unpack_weights(request.weights, self._network)
         except guards.Violation as error:
             self.gate.refuse("weights of another network", str(error))
         scores = self._scores(weights)
@@ -100,9 +100,7 @@ class ScoringSite:
         values = _table(scores, sums) if self.per_case else torch.empty(0)
         digest = packed_digest(request.weights)
         self.gate.record_scores(sums, values, weights=digest, cases=self.cases, min_cases=self.min_cases)
-        logger.info(
-            "site %s: %d metrics of a segmenter's scores leave, over %d cases", self.name, len(sums), self.cases
-        )
+        logger.info("site %s: scores of a segmenter: %d metrics, %d cases", self.name, len(sums), self.cases)
         return Scores(
             self.name,
             digest,
@@ -129,11 +127,12 @@ class ScoringSite:
 
     def _scores(self, weights: Mapping[str, torch.Tensor]) -> dict[str, dict[str, float | None]]:
         """By metric and case."""
-        if self._evaluator is None:
-            self._evaluator = self._make_evaluator()
-        self._network.load_state_dict(dict(weights))
-        self._evaluator.run()
-        return {metric: about["per_case"] for metric, about in self._evaluator.state.case_metrics.items()}
+        evaluator, self._evaluator = self._evaluator or self._make_evaluator(), None
+        evaluator.network.load_state_dict(dict(weights))
+        evaluator.run()
+        # one that failed in the middle goes on from there when it runs again: it is not kept
+        self._evaluator = evaluator
+        return {metric: about["per_case"] for metric, about in evaluator.state.case_metrics.items()}
 
 
 def _table(scores: Mapping[str, Mapping[str, float | None]], sums: Mapping[str, Sums]) -> torch.Tensor:

@@ -44,12 +44,13 @@ def make_scoring_site(files: Iterable[str], site: str, given: Mapping[str, Any])
     """
     # predictions are nobody's: they are gone with the site
     predictions = tempfile.TemporaryDirectory(prefix="predictions_")
-    workflow = scoring_workflow(files, site, {**given, "prediction_dir": predictions.name})
+    own = {**given, "prediction_dir": predictions.name}
 
     def evaluator(kept: Any = predictions) -> Any:
-        return workflow.make("evaluator")
+        return scoring_workflow(files, site, own).make("evaluator")
 
-    made = workflow.make("scoring_site")(evaluator, workflow.make("network"))
+    workflow = scoring_workflow(files, site, own)
+    made = workflow.make("scoring_site")(evaluator, workflow.make("network").state_dict())
     return made, made.requests(workflow.make("limits"))
 
 
