@@ -1,6 +1,6 @@
 """
-Segmenters scored at the sites: the numbers of ``asyndgan evaluate``, in one process, at a site's end of FLARE's road, and
-in its simulator, where a process stands for each site. With certificates and TLS it is slower (make test-federation).
+Segmenters scored at the sites: the numbers of ``asyndgan evaluate``, in one process, at a site's end of FLARE's road,
+and in its simulator, where a process stands for each site. With certificates it is slower (make test-federation).
 """
 
 import json
