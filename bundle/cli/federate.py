@@ -119,7 +119,7 @@ def run(options: argparse.Namespace) -> int:
         bundle.data.DataError, ValueError, OSError: what was refused.
         bundle.flare.supervisor.GivenUp, bundle.flare.administrator.NotAllowed: see there.
     """
-    if getattr(options, "over", "") == "process":
+    if getattr(options, "over", "") == "process" and options.startup_kit is None:
         show_lines_with_time()
     else:
         require_flare()
