@@ -1,17 +1,86 @@
-"""The settings of an experiment: words that the server and the sites share."""
+"""The settings of an experiment: words that the server and the sites share, and what each is trained on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
-__all__ = ["KINDS", "OWN", "RELEASED", "all_settings", "check_gan_setting", "trains_generator"]
+__all__ = [
+    "GROUPS",
+    "KINDS",
+    "OWN",
+    "RELEASED",
+    "Kind",
+    "all_settings",
+    "averaged_sites",
+    "check_gan_setting",
+    "check_generates",
+    "generates",
+    "generator_setting",
+    "image_sources",
+    "kind_of",
+    "needed_before",
+    "own_shares",
+    "paints",
+    "real_sites",
+    "trains_generator",
+]
 
-KINDS = ("real_all", "real_subset", "syn_all", "syn_subset", "asyndgan")
-"""Kinds of settings, in the order of a table. Those called ``_subset`` are one setting for every site: KIND/SITE."""
 RELEASED = "released by site"
 OWN = "bank of the server"
 """Where the condition of a synthetic image came from, as its data list says it."""
-_GENERATING = ("syn_all", "syn_subset", "asyndgan")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """
+    What the segmenter of a kind of settings is trained on. A site of the setting KIND/SITE is *its* site.
+
+    Args:
+        per_site: whether there is one setting for every site, KIND/SITE.
+        generator: whose images a generator of its own learns from: ``sites``, each by itself, ``others``, the same but
+            for its site, ``pooled``, in one place, or ``own``, its site's alone. None: it has none.
+        real: whose real images the segmenter sees: ``all``, ``own`` or ``others``. None: nobody's.
+        synthetic: kinds whose synthetic images it sees as well; those of every site where they are per site. A kind
+            with a generator of its own sees that one's.
+        averaged: whether a segmenter is trained at every site, and their weights are averaged.
+        augmented: whether ``strong_segmenter_augmentation`` changes the images.
+        paints: whether its synthetic images are painted on the label maps that AsynDGAN's sites released.
+    """
+
+    per_site: bool = False
+    generator: str | None = None
+    real: str | None = None
+    synthetic: tuple[str, ...] = ()
+    averaged: bool = False
+    augmented: bool = False
+    paints: bool = False
+
+
+KINDS: dict[str, Kind] = {
+    "real_all": Kind(real="all"),
+    "real_subset": Kind(per_site=True, real="own"),
+    "real_subset_augmented": Kind(per_site=True, real="own", augmented=True),
+    "real_subset_plus_asyndgan": Kind(per_site=True, real="own", synthetic=("asyndgan",)),
+    "asyndgan_then_real_subset": Kind(per_site=True, real="own", synthetic=("asyndgan",)),
+    "fedavg": Kind(real="all", averaged=True),
+    "fedprox": Kind(real="all", averaged=True),
+    "syn_all": Kind(generator="pooled"),
+    "syn_subset": Kind(per_site=True, generator="own"),
+    "syn_subset_pooled": Kind(synthetic=("syn_subset",)),
+    "labels_only": Kind(paints=True),
+    "asyndgan": Kind(generator="sites"),
+    "leave_out_real_all": Kind(per_site=True, real="others"),
+    "leave_out_fedavg": Kind(per_site=True, real="others", averaged=True),
+    "leave_out": Kind(per_site=True, generator="others"),
+}
+"""Kinds of settings by name, in the order of a table."""
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "paper": ("real_all", "real_subset", "syn_all", "asyndgan"),
+    "gain": tuple(kind for kind in KINDS if kind not in ("syn_all", "syn_subset")),
+}
+"""Names for several kinds: the paper's table, and what a hospital gains beside what else it could do."""
 
 
 def all_settings(kinds: Iterable[str], sites: Iterable[str]) -> list[str]:
@@ -26,25 +95,114 @@ def all_settings(kinds: Iterable[str], sites: Iterable[str]) -> list[str]:
         raise ValueError(f"unknown kind of setting {unknown[0]!r}: expected some of {', '.join(KINDS)}")
     return [
         setting
-        for kind in KINDS
-        if kind in kinds
-        for setting in ([f"{kind}/{site}" for site in sites] if kind.endswith("_subset") else [kind])
+        for name, kind in KINDS.items()
+        if name in kinds
+        for setting in ([f"{name}/{site}" for site in sites] if kind.per_site else [name])
     ]
 
 
+def kind_of(setting: str) -> Kind:
+    """
+    Raises:
+        ValueError: for a setting of no kind there is.
+    """
+    name = setting.partition("/")[0]
+    if name not in KINDS:
+        raise ValueError(f"unknown setting {setting!r}: expected one of {', '.join(KINDS)}")
+    return KINDS[name]
+
+
 def trains_generator(setting: str) -> bool:
-    """Whether there is a generator, and a synthetic data set, in a setting."""
-    return setting.partition("/")[0] in _GENERATING
+    """Whether there is a generator of its own in a setting."""
+    return kind_of(setting).generator is not None
+
+
+def paints(setting: str) -> bool:
+    """Whether synthetic images are painted on label maps, by no generator."""
+    return kind_of(setting).paints
+
+
+def generates(setting: str) -> bool:
+    """Whether a setting has a synthetic data set of its own."""
+    return trains_generator(setting) or paints(setting)
+
+
+def generator_setting(setting: str) -> str:
+    """The setting whose training leaves the conditions that a setting's synthetic images are drawn on."""
+    return "asyndgan" if paints(setting) else setting
+
+
+def image_sources(setting: str, sites: Iterable[str]) -> list[str]:
+    """The settings whose synthetic images the segmenter of a setting sees, itself among them where it has its own."""
+    others = all_settings(kind_of(setting).synthetic, sites)
+    return [setting] if generates(setting) else others
+
+
+def needed_before(setting: str, sites: Iterable[str]) -> list[str]:
+    """The other settings whose generator has to be trained, and have generated, before a setting's own stages."""
+    return (
+        ["asyndgan"] if paints(setting) else [source for source in image_sources(setting, sites) if source != setting]
+    )
+
+
+def real_sites(setting: str, sites: Iterable[str]) -> list[str]:
+    """The sites whose real images the segmenter of a setting sees."""
+    return _of_its_site(kind_of(setting).real, setting, sites)
+
+
+def averaged_sites(setting: str, sites: Iterable[str]) -> list[str]:
+    """The sites whose segmenters are averaged in a setting; none where nothing is averaged."""
+    return real_sites(setting, sites) if kind_of(setting).averaged else []
+
+
+def _of_its_site(whose: str | None, setting: str, sites: Iterable[str]) -> list[str]:
+    own = setting.partition("/")[2]
+    belongs = {None: False, "all": True, "own": None, "others": None}[whose]
+    return [site for site in sorted(sites) if (belongs if belongs is not None else (site == own) == (whose == "own"))]
+
+
+def own_shares(setting: str, own_share: float, fine_tuning_from: int) -> list[tuple[int, float]] | None:
+    """
+    How much of a batch is the site's own real images, the others being synthetic, from a step on.
+
+    Args:
+        setting: any.
+        own_share: of a batch in ``real_subset_plus_asyndgan/SITE``, in [0, 1].
+        fine_tuning_from: step, from 0, from which ``asyndgan_then_real_subset/SITE`` sees its own images alone.
+
+    Returns:
+        (first step, share) in the order of steps; None for settings that see one kind of images.
+    """
+    kind = setting.partition("/")[0]
+    if kind == "real_subset_plus_asyndgan":
+        return [(0, own_share)]
+    return [(0, 0.0), (fine_tuning_from, 1.0)] if kind == "asyndgan_then_real_subset" else None
 
 
 def check_gan_setting(setting: str) -> str:
     """
     Returns:
-        ``setting``: ``syn_all``, ``syn_subset/SITE`` or ``asyndgan``.
+        ``setting``: one that trains a generator.
 
     Raises:
         ValueError: for a setting that trains no generator.
     """
-    if not trains_generator(setting):
-        raise ValueError(f"setting {setting!r} trains no generator: expected syn_all, syn_subset/SITE or asyndgan")
+    return _check(trains_generator, setting, "trains no generator")
+
+
+def check_generates(setting: str) -> str:
+    """
+    Returns:
+        ``setting``: one with a synthetic data set of its own.
+
+    Raises:
+        ValueError: for a setting without.
+    """
+    return _check(generates, setting, "has no synthetic data set of its own")
+
+
+def _check(has: Callable[[str], bool], setting: str, lacks: str) -> str:
+    if not has(setting):
+        having = [f"{name}/SITE" if kind.per_site else name for name, kind in KINDS.items() if has(name)]
+        raise ValueError(f"setting {setting!r} {lacks}: expected {', '.join(having)}")
     return setting

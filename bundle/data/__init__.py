@@ -2,11 +2,12 @@
 
 from bundle.data.datalist import DataList, load_datalist, write_site_lists
 from bundle.data.errors import DataError
-from bundle.data.samples import AxialSlices, DrawSampler, HeldOutDataset, SampleDataset, WholeImage
+from bundle.data.samples import AxialSlices, DrawSampler, HeldOutDataset, MixedSampler, SampleDataset, WholeImage
 from bundle.data.settings import (
     batch_sizes,
     check_setting,
     held_out_items,
+    image_folders,
     items_by_site,
     keep_conditions_by_site,
     members_by_site,
@@ -20,11 +21,13 @@ __all__ = [
     "DataList",
     "DrawSampler",
     "HeldOutDataset",
+    "MixedSampler",
     "SampleDataset",
     "WholeImage",
     "batch_sizes",
     "check_setting",
     "held_out_items",
+    "image_folders",
     "items_by_site",
     "keep_conditions_by_site",
     "load_datalist",

@@ -22,7 +22,15 @@ from tqdm import tqdm
 from bundle.data.errors import DataError
 from bundle.seeding import Draw, draw, drawn_indices
 
-__all__ = ["AxialSlices", "DrawSampler", "HeldOutDataset", "SampleDataset", "WholeImage", "prepare_case"]
+__all__ = [
+    "AxialSlices",
+    "DrawSampler",
+    "HeldOutDataset",
+    "MixedSampler",
+    "SampleDataset",
+    "WholeImage",
+    "prepare_case",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -187,7 +195,7 @@ class SampleDataset(Dataset):
     def _prepare(self, item: Mapping) -> list[dict]:
         case = prepare_case(item, self.transform, self.name)
         arrays = {key: np.asarray(case[key]) for key in self.keys}
-        about = {key: item[key] for key in ("case", "site") if key in item}
+        about = {key: item[key] for key in ("case", "site", "part") if key in item}
         return [
             {key: np.ascontiguousarray(a if index is None else a[..., index]) for key, a in arrays.items()}
             | about
@@ -210,6 +218,10 @@ class SampleDataset(Dataset):
 
     def __len__(self) -> int:
         return len(self._samples)
+
+    def part(self, name: str) -> list[int]:
+        """Indices of the samples whose item says that it is of this part."""
+        return [index for index, sample in enumerate(self._samples) if sample.get("part") == name]
 
     def origin(self, index: int) -> tuple[str | int, ...]:
         """
@@ -293,3 +305,69 @@ class DrawSampler(DistributedSampler):
 
     def __len__(self) -> int:
         return len(range(self.rank, self.num_draws, self.num_replicas))
+
+
+class MixedSampler(DrawSampler):
+    """
+    A :class:`DrawSampler` that says how much of every batch is the site's own real images, the others being synthetic.
+
+    Each part is a stream of its own, shuffled anew on each lap through it, so every batch holds the same number of its
+    own images however many there are. What a step draws depends on (seed, name, step) alone.
+
+    Args:
+        dataset: a :class:`SampleDataset` whose items say their ``part``: ``own`` or ``synthetic``.
+        num_draws, seed, name, num_replicas, rank: see :class:`DrawSampler`.
+        batch_size: draws of a step.
+        own_shares: (first step, share in [0, 1]) in the order of steps, from step 0 on: the share of a batch is rounded
+            to whole images. None for a data set that is not mixed, whose draws are those of a :class:`DrawSampler`.
+
+    Raises:
+        ValueError: for a share of no whole image of a part that it promises, and for a part without samples.
+    """
+
+    def __init__(
+        self,
+        dataset: SampleDataset,
+        num_draws: int,
+        batch_size: int,
+        own_shares: Sequence[tuple[int, float]] | None = None,
+        seed: int = 0,
+        name: str = "train",
+        num_replicas: int = 1,
+        rank: int = 0,
+    ) -> None:
+        super().__init__(dataset, num_draws, seed, name, num_replicas, rank)
+        self.batch_size = batch_size
+        self._phases = [(step, _whole_images(share, batch_size)) for step, share in own_shares or []]
+        self._parts = {part: dataset.part(part) for part in ("own", "synthetic")} if own_shares else {}
+        if empty := [part for part, indices in self._parts.items() if not indices]:
+            raise ValueError(f"{dataset.name}: no {empty[0]} images to mix, every item has to say its part")
+
+    def __iter__(self) -> Iterator[Draw]:
+        if not self._phases:
+            yield from super().__iter__()
+            return
+        first = (self.epoch - 1) * self.num_draws
+        for position in range(first + self.rank, first + self.num_draws, self.num_replicas):
+            yield self._mixed(*divmod(position, self.batch_size))
+
+    def _mixed(self, step: int, place: int) -> Draw:
+        """The draw at a place of a step's batch: its own images come first."""
+        own, own_before = 0, 0
+        for (start, count), end in zip(self._phases, [*(s for s, _ in self._phases[1:]), None], strict=True):
+            if start > step:
+                break
+            own = count
+            own_before += count * ((step if end is None else min(step, end)) - start)
+        before = {"own": own_before, "synthetic": step * self.batch_size - own_before}
+        part, position = ("own", place) if place < own else ("synthetic", place - own)
+        indices = self._parts[part]
+        drawn = draw(self.seed, f"{self.name} {part}", before[part] + position, len(indices))
+        return Draw(indices[drawn.index], drawn.seed)
+
+
+def _whole_images(share: float, batch_size: int) -> int:
+    count = round(share * batch_size)
+    if 0 < share < 1 and count in (0, batch_size):
+        raise ValueError(f"own_share: {share} of a batch of {batch_size} images is {count}, expected some of both")
+    return count

@@ -9,13 +9,23 @@ from typing import Any
 from bundle.by_site import by_site
 from bundle.data.datalist import DataList, load_datalist
 from bundle.data.errors import DataError
-from bundle.settings import KINDS, all_settings, check_gan_setting, trains_generator
+from bundle.files import below
+from bundle.settings import (
+    KINDS,
+    averaged_sites,
+    check_gan_setting,
+    generates,
+    image_sources,
+    kind_of,
+    real_sites,
+)
 
 __all__ = [
     "POOLED",
     "batch_sizes",
     "check_setting",
     "held_out_items",
+    "image_folders",
     "items_by_site",
     "keep_conditions_by_site",
     "members_by_site",
@@ -30,18 +40,21 @@ POOLED = "all"
 def check_setting(setting: str, sites: Iterable[str]) -> str:
     """
     Args:
-        setting: ``real_all``, ``real_subset/SITE``, ``syn_all``, ``syn_subset/SITE`` or ``asyndgan``.
+        setting: name of a kind of :data:`bundle.settings.KINDS`, with /SITE where it is one for every site.
         sites: names of the sites there are.
 
     Returns:
         ``setting``.
 
     Raises:
-        DataError: naming the settings there are.
+        DataError: naming the kinds, or the sites, that there are.
     """
-    known = all_settings(KINDS, sites)
-    if setting not in known:
-        raise DataError(f"unknown setting {setting!r}: expected one of {', '.join(known)}")
+    kind, slash, site = setting.partition("/")
+    if kind not in KINDS or bool(slash) != KINDS[kind].per_site:
+        expected = ", ".join(f"{name}/SITE" if kind.per_site else name for name, kind in KINDS.items())
+        raise DataError(f"unknown setting {setting!r}: expected one of {expected}")
+    if slash and site not in sites:
+        raise DataError(f"setting {setting!r}: there is no such site, expected one of {', '.join(sorted(sites))}")
     return setting
 
 
@@ -51,8 +64,8 @@ def items_by_site(datalist: DataList, setting: str) -> dict[str, list[dict]]:
 
     Args:
         datalist: the data list.
-        setting: ``asyndgan`` for the sites as they are, ``syn_all`` for one site that holds everything,
-            ``syn_subset/SITE`` for one of the sites alone.
+        setting: ``asyndgan`` for the sites as they are, ``leave_out/SITE`` for all but one of them, ``syn_all`` for one
+            site that holds everything, ``syn_subset/SITE`` for one of the sites alone.
 
     Raises:
         ValueError: for a setting that trains no generator.
@@ -72,10 +85,15 @@ def members_by_site(datalist: DataList, setting: str) -> dict[str, list[str]]:
         datalist, setting: see :func:`items_by_site`, whose errors are those of this function.
     """
     check_setting(check_gan_setting(setting), datalist.sites)
-    if setting == "asyndgan":
-        return {site: [site] for site in datalist.sites}
-    _, _, subset = setting.partition("/")
-    return {subset: [subset]} if subset else {POOLED: list(datalist.sites)}
+    its_site, generator = setting.partition("/")[2], kind_of(setting).generator
+    if generator == "pooled":
+        return {POOLED: list(datalist.sites)}
+    if generator == "own":
+        return {its_site: [its_site]}
+    members = {site: [site] for site in datalist.sites if generator == "sites" or site != its_site}
+    if not members:
+        raise DataError(f"setting {setting}: there is no other site than {its_site}")
+    return members
 
 
 def held_out_items(datalist: DataList) -> list[dict]:
@@ -102,8 +120,10 @@ def batch_sizes(batch_size: int | Mapping[str, int], datalist: DataList, setting
         ValueError: when ``batch_size`` lacks a site or names one that there is not.
     """
     sizes = by_site("batch_size", batch_size, datalist.sites)
-    names = members_by_site(datalist, setting)
-    return sizes if len(names) > 1 else dict.fromkeys(names, sum(sizes.values()))
+    members = members_by_site(datalist, setting)
+    if len(members) > 1:
+        return {name: sizes[name] for name in members}
+    return dict.fromkeys(members, sum(sizes.values()))
 
 
 def keep_conditions_by_site(
@@ -135,24 +155,59 @@ def samples_by_site(items: Mapping[str, list[dict]], samples: Callable[..., Any]
     return {site: samples(data=items[site], name=f"site {site}") for site in sorted(items)}
 
 
-def training_items(setting: str, dataset_dir: str, synthetic_dir: str, modalities: list[str] | None) -> list[dict]:
+def image_folders(setting: str, sites: Iterable[str], synthetic_dir: str, run_dir: str, seed: int) -> list[str]:
+    """
+    Folders of the synthetic data sets that the segmenter of a setting sees; none where it sees none.
+
+    Args:
+        setting: see :func:`check_setting`.
+        sites: names of the sites there are.
+        synthetic_dir: folder of the setting's own, where it has one.
+        run_dir: folder of the run, whose ``seed_SEED/SETTING/synthetic`` are those of others.
+        seed: seed of the run.
+
+    Raises:
+        DataError: for an unknown setting.
+    """
+    check_setting(setting, sites)
+    if generates(setting):
+        return [synthetic_dir]
+    return [below(run_dir, f"seed_{seed}", source, "synthetic") for source in image_sources(setting, sites)]
+
+
+def training_items(
+    setting: str, dataset_dir: str, synthetic_dirs: Iterable[str], modalities: list[str] | None
+) -> list[dict]:
     """
     Items that a segmenter is trained on.
 
     Args:
         setting: see :func:`check_setting`.
         dataset_dir: folder with the real data's ``datalist.json``.
-        synthetic_dir: folder with the synthetic data's, read in the settings that train a generator.
+        synthetic_dirs: :func:`image_folders` of the setting.
         modalities: channels of the images.
 
+    Returns:
+        Items of the data lists. In a setting that mixes a site's own images with synthetic ones each item says in
+        ``part`` which it is: ``own`` or ``synthetic``.
+
     Raises:
-        DataError: for an unknown setting, and when the synthetic data set is missing.
+        DataError: for an unknown setting, one whose segmenters are averaged, one without a site, and when a synthetic
+            data set is missing.
     """
-    real = load_datalist(dataset_dir, modalities)
-    check_setting(setting, real.sites)
-    if not trains_generator(setting):
-        subset = setting.partition("/")[2]
-        return real.site_items(subset) if subset else list(real.training)
-    if not (Path(synthetic_dir) / "datalist.json").is_file():
-        raise DataError(f"setting {setting}: no synthetic data set in {synthetic_dir}; generate.yaml writes it")
-    return list(load_datalist(synthetic_dir, modalities).training)
+    datalist = load_datalist(dataset_dir, modalities)
+    check_setting(setting, datalist.sites)
+    if averaged_sites(setting, datalist.sites):
+        raise DataError(f"setting {setting}: every site trains a segmenter of its own; asyndgan segment runs them all")
+    members = real_sites(setting, datalist.sites)
+    if kind_of(setting).real and not members:
+        raise DataError(f"setting {setting}: there is no other site")
+    real = [item for item in datalist.training if item["site"] in members]
+    synthetic: list[dict] = []
+    for folder in synthetic_dirs:
+        if not (Path(folder) / "datalist.json").is_file():
+            raise DataError(f"setting {setting}: no synthetic data set in {folder}; generate.yaml writes it")
+        synthetic += load_datalist(folder, modalities).training
+    if not (real and synthetic):
+        return real + synthetic
+    return [{**item, "part": "own"} for item in real] + [{**item, "part": "synthetic"} for item in synthetic]

@@ -32,6 +32,8 @@ from bundle.declarations.kinds import (
     in_brief,
     optional,
 )
+from bundle.settings import GROUPS as SETTING_GROUPS
+from bundle.settings import KINDS
 
 __all__ = ["GROUPS", "KEYS", "PARTICIPANT_KEYS", "PATH_KEYS", "Key", "problem"]
 
@@ -96,7 +98,8 @@ GROUPS: dict[str, dict[str, Key]] = {
             ListOf(OneOf("train", "generate", "segment", "evaluate", "features", "quality"), 1, 6), "of an experiment"
         ),
         "settings": Key(
-            ListOf(OneOf("real_all", "real_subset", "syn_all", "syn_subset", "asyndgan"), 1, 5), "of an experiment"
+            ListOf(OneOf(*KINDS, *SETTING_GROUPS), 1, len(KINDS)),
+            "of an experiment: kinds, or a group: paper, gain",
         ),
         "profile": Key(optional(Name()), "config with the sizes, if none is asked for"),
     },
@@ -192,6 +195,13 @@ GROUPS: dict[str, dict[str, Key]] = {
         "bend_prob": Key(_SHARE, "probability of a random bend of what a site sets against each other", "0"),
         "segmenter_lr": Key(_RATE, "learning rate of the segmenter"),
         "segmenter_epoch_length": Key(_STEPS, "steps between two checkpoints of the segmenter"),
+        "own_share": Key(_SHARE, "of a batch that mixes a site's own real images with synthetic ones: the real ones"),
+        "fine_tuning_share": Key(
+            _SHARE, "of the steps of asyndgan_then_real_subset: the last ones, on the site's own images"
+        ),
+        "in_rounds": Key(Flag(), "whether somebody else keeps checkpoints and weights, round by round"),
+        "averaging_steps": Key(_STEPS, "of every site in a round of federated averaging"),
+        "proximal_mu": Key(Number(0, 1e6), "of FedProx: what moving away from the averaged weights costs a site"),
         "segmenter_affine": Key(_SHARE, "probability that a segmenter's image is rotated and scaled"),
         "segmenter_jitter": Key(_SHARE, "probability of each of: another contrast, smoothing, noise"),
         "segmenter_stain_jitter": Key(_SHARE, "probability that a tile is stained anew for a segmenter"),

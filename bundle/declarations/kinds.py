@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from bundle.settings import KINDS
+
 __all__ = [
     "ByName",
     "Either",
@@ -195,18 +197,18 @@ class Text:
 
 @dataclass(frozen=True)
 class Setting:
-    """``real_all`` | ``real_subset/SITE`` | ``syn_all`` | ``syn_subset/SITE`` | ``asyndgan``; it names a folder."""
+    """A kind of :data:`bundle.settings.KINDS`, with /SITE where it is one for every site; it names a folder."""
 
     def accepts(self, value: Any) -> bool:
         if not isinstance(value, str):
             return False
         kind, slash, site = value.partition("/")
-        if kind in ("real_subset", "syn_subset"):
-            return bool(slash) and Name().accepts(site)
-        return kind in ("real_all", "syn_all", "asyndgan") and not slash
+        if kind not in KINDS:
+            return False
+        return bool(slash) and Name().accepts(site) if KINDS[kind].per_site else not slash
 
     def __str__(self) -> str:
-        return "real_all, real_subset/SITE, syn_all, syn_subset/SITE or asyndgan"
+        return ", ".join(f"{name}/SITE" if kind.per_site else name for name, kind in KINDS.items())
 
 
 @dataclass(frozen=True)

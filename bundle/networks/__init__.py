@@ -1,6 +1,7 @@
 """Networks that MONAI lacks. MONAI's PatchDiscriminator is the published one."""
 
 from bundle.networks.init import init_weights
+from bundle.networks.label_painter import LabelPainter
 from bundle.networks.mlp import MLPDiscriminator, MLPGenerator
 from bundle.networks.pooled import PooledFeatures
 from bundle.networks.resnet_features import ResNetFeatures
@@ -10,6 +11,7 @@ from bundle.networks.vgg import VGGFeatures
 from bundle.networks.weights import load_weights, read_weights
 
 __all__ = [
+    "LabelPainter",
     "MLPDiscriminator",
     "MLPGenerator",
     "PooledFeatures",

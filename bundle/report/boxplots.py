@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from .display_names import display_name, get_metric
+from .display_names import LEFT_OUT, display_name, get_metric
 from .drawing import INK, MUTED, PALETTE, RULE, literal, placeholder, save_figure
 from .scores import case_values, order_settings
 
@@ -26,7 +26,9 @@ def metric_boxplot(results: Mapping[str, Any], metric: str, path: str | os.PathL
         metric: name of the metric, such as ``"dice"``.
         path: PNG file to write.
     """
-    found = {setting: list(case_values(results, setting, metric).values()) for setting in order_settings(results)}
+    # those without a hospital are read on its cases alone
+    shown = [setting for setting in order_settings(results) if setting.partition("/")[0] not in LEFT_OUT]
+    found = {setting: list(case_values(results, setting, metric).values()) for setting in shown}
     values = {s: [v for v in means if math.isfinite(v)] for s, means in found.items()}
     values = {setting: numbers for setting, numbers in values.items() if numbers}
     left_out = {setting: sum(not math.isfinite(v) for v in found[setting]) for setting in found}
@@ -34,6 +36,7 @@ def metric_boxplot(results: Mapping[str, Any], metric: str, path: str | os.PathL
         placeholder(f"no {get_metric(metric).label} per case", path)
         return
     colours = {"real_all": PALETTE[0], "real_subset": PALETTE[5], "syn_all": PALETTE[1], "asyndgan": PALETTE[2]}
+    colours |= {"real_subset_plus_asyndgan": PALETTE[2], "fedavg": PALETTE[4]}
     figure = Figure(figsize=(8.2, 0.95 + 0.46 * len(values)), layout="constrained")
     axes = figure.subplots()
     jitter = np.random.default_rng(0)

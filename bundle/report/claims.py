@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .display_names import display_name, get_metric
-from .formats import as_number, count
-from .result_tables import format_p
+from .formats import as_number, count, format_p
 from .scores import best_subset, block, mean_and_std, order_settings
 from .untrained import is_untrained
 

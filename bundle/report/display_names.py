@@ -87,7 +87,42 @@ SETTINGS: dict[str, tuple[str, str]] = {
         "AsynDGAN",
         "synthetic images from the central generator, whose discriminators stayed at the sites with the real images",
     ),
+    "real_subset_augmented": (
+        "Real-Subset-{site}, augmented",
+        "the real images of one site under the strongest plain augmentation: what is to be had without anybody else",
+    ),
+    "real_subset_plus_asyndgan": (
+        "Real-Subset-{site} + AsynDGAN",
+        "the real images of one site and AsynDGAN's synthetic ones together: what a site has that takes part",
+    ),
+    "asyndgan_then_real_subset": (
+        "AsynDGAN, then Real-Subset-{site}",
+        "AsynDGAN's synthetic images first, and then the real images of one site",
+    ),
+    "fedavg": (
+        "FedAvg",
+        "the real images of all sites, by federated averaging: every site trains the same segmenter on its own, and "
+        "the weights are averaged",
+    ),
+    "fedprox": ("FedProx", "as FedAvg, with a term that keeps the sites' weights near the average"),
+    "syn_subset_pooled": (
+        "Syn-Subsets pooled",
+        "synthetic images of generators that each site trained alone, put together",
+    ),
+    "labels_only": (
+        "Labels-Only",
+        "label maps painted with random intensities by class, without a generator: what label maps alone are worth",
+    ),
+    "leave_out": ("AsynDGAN without {site}", "AsynDGAN's synthetic images, from a training without that site"),
+    "leave_out_real_all": ("Real-All without {site}", "the real images of all other sites pooled in one place"),
+    "leave_out_fedavg": ("FedAvg without {site}", "the real images of all other sites, by federated averaging"),
 }
+
+PAPER_KINDS = ("real_all", "real_subset", "syn_all", "syn_subset", "asyndgan")
+# Kinds of settings beyond the paper's, by what they are read for.
+BY_HOSPITAL = ("real_subset_augmented", "real_subset_plus_asyndgan", "asyndgan_then_real_subset")
+OTHER_WAYS = ("fedavg", "fedprox", "syn_subset_pooled", "labels_only")
+LEFT_OUT = ("leave_out", "leave_out_real_all", "leave_out_fedavg")
 
 
 def get_metric(name: str, results: Mapping[str, Any] | None = None) -> Metric:
@@ -106,6 +141,11 @@ def get_metric(name: str, results: Mapping[str, Any] | None = None) -> Metric:
         metric = replace(metric, label=f"{metric.label}, {part}")
     unit = ((results or {}).get("units") or {}).get(name)
     return metric if unit is None else replace(metric, unit=str(unit))
+
+
+def kind_name(kind: str) -> str:
+    """``"real_subset"`` as ``"Real-Subset-SITE"``; an unknown kind as it is."""
+    return SETTINGS[kind][0].replace("{site}", "SITE") if kind in SETTINGS else kind
 
 
 def display_name(setting: str) -> str:

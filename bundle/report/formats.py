@@ -59,3 +59,26 @@ def count(number: int, singular: str, plural: str | None = None) -> str:
 def listed(parts: Sequence[str]) -> str:
     """``"A, B and C"``."""
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+
+
+def format_interval(value: Any, interval: Any, spec: str) -> str:
+    """``"−0.161 (−0.247 to −0.082)"``: a value with its interval, as far as they are known."""
+    number = as_number(value)
+    if not math.isfinite(number):
+        return DASH
+    text = format(number, spec)
+    if interval:
+        text += f" ({format(as_number(interval[0]), spec)} to {format(as_number(interval[1]), spec)})"
+    return text.replace("-", "−")
+
+
+def format_p(p: Any) -> str:
+    """Three digits, ``"<0.001"`` below; a dash for what is not known."""
+    number = as_number(p)
+    return DASH if math.isnan(number) else f"{number:.3f}" if number >= 0.001 else "<0.001"
+
+
+def format_count(value: Any) -> str:
+    """``"1,422"``; a dash for what is not a number."""
+    number = as_number(value)
+    return f"{int(number):,}" if math.isfinite(number) else DASH

@@ -15,9 +15,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bundle.files import atomic_path, require_file
 
+from .gain import read_gains
+from .gain_figures import gain_figures
+from .gain_section import opening
 from .page_figures import PageFigure, read_figures
 from .sections import SECTIONS, Report, Section, first_screen
 from .shareable import without_case_names, without_paths
+from .table import group_starts
 
 __all__ = ["FULL_PAGE", "SHAREABLE_PAGE", "make_report", "render_section", "write_report"]
 
@@ -31,7 +35,7 @@ _PLACES = ("bundle_root", "dataset_dir", "run_dir", "cache_dir")
 def make_report(run_dir: str | os.PathLike[str], shareable: bool = False) -> Path:
     """
     Write the page of a run from what the run left: ``results.json``, ``figures/`` and the configuration of AsynDGAN's
-    training. Nothing is drawn, and no data set is needed.
+    training. Nothing is drawn but what follows from ``results.json``, and no data set is needed.
 
     Args:
         run_dir: folder of the run.
@@ -47,10 +51,13 @@ def make_report(run_dir: str | os.PathLike[str], shareable: bool = False) -> Pat
     """
     folder = Path(run_dir)
     results = _read_results(folder / "results.json")
+    figures = read_figures(folder / "figures")
+    if (gains := read_gains(results)) is not None:
+        figures += gain_figures(gains, folder / "figures")
     return write_report(
         folder / (SHAREABLE_PAGE if shareable else FULL_PAGE),
         results,
-        read_figures(folder / "figures"),
+        figures,
         configs=_configs(folder, results, shareable),
         shareable=shareable,
     )
@@ -66,7 +73,8 @@ def write_report(
     configs: Sequence[tuple[str, str]] = (),
     shareable: bool = False,
 ) -> Path:
-    """Write a page: the first screen, then the sections of `bundle.report.sections.SECTIONS`, folded.
+    """Write a page: what each hospital gains where the run has that, the first screen, then folded the sections of
+    `bundle.report.sections.SECTIONS`.
 
     The file needs no network and no other file: images are embedded, styles inline, scripts absent. It is
     written whole or not at all.
@@ -91,6 +99,7 @@ def write_report(
     kept = [figure for figure in figures if figure.pages in ("both", "shareable" if shareable else "full")]
     shown = without_case_names(results) if shareable else results
     report = Report(shown, kept, notes, results_path, configs, shareable)
+    gains = read_gains(shown)
     sections = [section for make in SECTIONS if (section := make(report)) is not None]
     page = (
         _environment()
@@ -101,6 +110,7 @@ def write_report(
             shows_cases=any(figure.pages == "full" for figure in kept),
             shows_label_maps=any(figure.group == "synthesis" for figure in kept),
             other_page=SHAREABLE_PAGE,
+            opening=None if gains is None else opening(report, gains),
             first=first_screen(report),
             sections=sections,
         )
@@ -125,6 +135,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["unbroken"] = unbroken
+    environment.filters["group_starts"] = group_starts
     environment.filters["css_name"] = lambda text: re.sub(r"[^a-z0-9]+", "-", text.lower())
     return environment
 

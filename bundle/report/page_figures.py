@@ -18,8 +18,8 @@ from bundle.files import below, write_json
 __all__ = ["GROUPS", "PageFigure", "read_figures", "write_figure_list"]
 
 FIGURE_LIST = "figures.json"
-GROUPS = ("first", "synthesis", "cases", "segmentations", "neighbours", "losses")
-"""Where a figure stands: on the first screen, or in the section of that name."""
+GROUPS = ("gain", "first", "synthesis", "cases", "segmentations", "neighbours", "losses")
+"""Where a figure stands: in what the page opens with, on the first screen, or in the section of that name."""
 PAGES = ("full", "shareable", "both")
 _FIELDS = ("file", "title", "caption", "alt", "group", "pages")
 

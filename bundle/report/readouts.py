@@ -13,7 +13,7 @@ from .drawing import INK, MUTED, PALETTE, draw_image, image_rgb, literal, place_
 
 __all__ = ["readout_curves", "readout_panel"]
 
-LINES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
+LINES: Sequence[Any] = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
 
 
 def readout_panel(

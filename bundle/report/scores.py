@@ -6,10 +6,11 @@ Everything tolerates what a run has not produced yet: a missing setting is not t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from statistics import mean, stdev
 from typing import Any
 
-from .display_names import METRICS, SETTINGS, get_metric, natural
+from .display_names import BY_HOSPITAL, LEFT_OUT, METRICS, OTHER_WAYS, SETTINGS, get_metric, natural
 from .formats import as_number
 from .untrained import is_untrained
 
@@ -34,8 +35,8 @@ def setting_scores(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 def order_settings(results: Mapping[str, Any]) -> list[str]:
     """The settings that have scores (`setting_scores`) in the order of rows.
 
-    Real-All, Real-Subset-* (sites sorted, numbers by value), Syn-All, Syn-Subset-*, AsynDGAN, then
-    settings that this module does not know. Empty without settings.
+    Real-All, Real-Subset-* (sites sorted, numbers by value), Syn-All, Syn-Subset-*, AsynDGAN, those beyond the
+    paper's, then settings that this module does not know. Empty without settings.
     """
     rank = {kind: number for number, kind in enumerate(SETTINGS)}
 
@@ -44,6 +45,31 @@ def order_settings(results: Mapping[str, Any]) -> list[str]:
         return (rank[kind], natural(site)) if kind in rank else (len(rank), natural(setting))
 
     return sorted(setting_scores(results), key=key)
+
+
+def settings_of(results: Mapping[str, Any], kinds: Container[str]) -> list[str]:
+    """The settings of some kinds, in the order of rows."""
+    return [setting for setting in order_settings(results) if setting.partition("/")[0] in kinds]
+
+
+def has_gain(results: Mapping[str, Any]) -> bool:
+    """Whether there are scores of settings beyond the paper's: what a hospital gains, and other ways to train."""
+    return not is_synthesis_only(results) and bool(settings_of(results, (*BY_HOSPITAL, *OTHER_WAYS, *LEFT_OUT)))
+
+
+def plain_settings(results: Mapping[str, Any]) -> list[str]:
+    """
+    The settings that are compared over all held-out cases, one by one: without those that hold a hospital's gain, which
+    are compared with that hospital's own images, and those without a hospital, which are read on its cases alone.
+    """
+    apart = settings_of(results, (*BY_HOSPITAL, *LEFT_OUT))
+    return [setting for setting in order_settings(results) if setting not in apart]
+
+
+def case_sites(results: Mapping[str, Any]) -> dict[str, str]:
+    """The site of every held-out case whose patient is known, from ``SITE/PATIENT``; empty for a case of none."""
+    parts = {case: str(patient).partition("/") for case, patient in block(results, "test_patients").items()}
+    return {case: site if slash else "" for case, (site, slash, _) in parts.items()}
 
 
 def metric_names(results: Mapping[str, Any]) -> list[str]:
@@ -99,6 +125,36 @@ def mean_and_std(results: Mapping[str, Any], setting: str, metric: str) -> tuple
         per_seed = [as_number(value) for value in entry.get("per_seed") or []]
         mean = math.fsum(per_seed) / len(per_seed) if per_seed else math.nan
     return mean, as_number(entry.get("std"))
+
+
+def mean_and_std_of_cases(
+    results: Mapping[str, Any], setting: str, metric: str, cases: Container[str]
+) -> tuple[float, float]:
+    """As `mean_and_std`, over some of the cases; a value that is not finite is left out, as in the scores of all."""
+    entry = setting_scores(results).get(setting, {}).get(metric)
+    per_case = block(entry, "per_case") if isinstance(entry, Mapping) else {}
+    chosen = [values for case, values in per_case.items() if case in cases and isinstance(values, Sequence)]
+    per_seed = []
+    for seed in range(max(map(len, chosen), default=0)):
+        known = [v for values in chosen if math.isfinite(v := as_number(values[seed] if seed < len(values) else None))]
+        per_seed += [mean(known)] if known else []
+    return mean(per_seed) if per_seed else math.nan, stdev(per_seed) if len(per_seed) > 1 else math.nan
+
+
+def mean_and_std_over_sites(results: Mapping[str, Any], kind: str, metric: str) -> tuple[float, float]:
+    """
+    Mean over the sites of a kind of setting, and the standard deviation over seeds of that mean; NaN where it is not
+    known of every site.
+    """
+    settings = settings_of(results, (kind,))
+    means = [mean_and_std(results, setting, metric)[0] for setting in settings]
+    entries = [setting_scores(results)[setting].get(metric) for setting in settings]
+    per_seed = [list(map(as_number, e.get("per_seed") or [])) if isinstance(e, Mapping) else [] for e in entries]
+    std = math.nan
+    if len({len(values) for values in per_seed}) == 1 and len(per_seed[0]) > 1:
+        over_sites = [mean(values) for values in zip(*per_seed, strict=True)]
+        std = stdev(over_sites) if all(map(math.isfinite, over_sites)) else math.nan
+    return mean(means) if means else math.nan, std
 
 
 def best_subset(results: Mapping[str, Any], metric: str | None = None) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from .attendance import attendance
 from .claims import verdicts
-from .display_names import SETTINGS, display_name
+from .display_names import SETTINGS, display_name, kind_name
 from .formats import DASH, as_number, count, human_bytes, human_seconds, listed
 from .image_quality import COLUMNS, image_quality
 from .page_figures import GROUPS, PageFigure
@@ -120,11 +120,7 @@ def in_words(report: Report) -> Section:
 def _meanings(results: Mapping[str, Any]) -> list[tuple[str, str]]:
     kinds = dict.fromkeys(setting.partition("/")[0] for setting in order_settings(results))
     other = MEANINGS if is_synthesis_only(results) else {}
-    return [
-        (SETTINGS[kind][0].replace("{site}", "SITE"), other.get(kind, SETTINGS[kind][1]))
-        for kind in kinds
-        if kind in SETTINGS
-    ]
+    return [(kind_name(kind), other.get(kind, SETTINGS[kind][1])) for kind in kinds if kind in SETTINGS]
 
 
 def claims(report: Report) -> Section | None:

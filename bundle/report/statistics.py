@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .formats import as_number
-from .scores import block, case_values, is_synthesis_only, metric_names, order_settings
+from .scores import block, case_values, is_synthesis_only, metric_names, plain_settings
 
 CONFIDENCE = 0.95
 RESAMPLES = 9999
@@ -41,7 +41,7 @@ def compute_statistics(results: Mapping[str, Any]) -> dict[str, Any]:
     patients = block(results, "test_patients")
     metrics = {}
     for metric in metric_names(results):
-        values = {setting: case_values(results, setting, metric) for setting in order_settings(results)}
+        values = {setting: case_values(results, setting, metric) for setting in plain_settings(results)}
         values = {setting: scores for setting, scores in values.items() if any(map(math.isfinite, scores.values()))}
         if values:
             metrics[metric] = _of_metric(values, patients)

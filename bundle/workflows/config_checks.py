@@ -256,11 +256,12 @@ def is_computed(value: Any, depth: int = _DEPTH) -> bool:
     return isinstance(value, str) and (value == UNSET or value.startswith(("$", "@", "%")))
 
 
-_STEPS_OF_EPOCHS = {
-    "num_steps": "epoch_length",
-    "segmenter_steps": "segmenter_epoch_length",
-    "feature_steps": "feature_epoch_length",
-}
+_STEPS_OF_EPOCHS = (
+    ("num_steps", "epoch_length"),
+    ("segmenter_steps", "segmenter_epoch_length"),
+    ("segmenter_steps", "averaging_steps"),
+    ("feature_steps", "feature_epoch_length"),
+)
 
 
 def check_steps(config: Mapping) -> None:
@@ -270,7 +271,7 @@ def check_steps(config: Mapping) -> None:
     Raises:
         ConfigError: naming both keys and steps that would do.
     """
-    for key, length in _STEPS_OF_EPOCHS.items():
+    for key, length in _STEPS_OF_EPOCHS:
         steps, epoch = config.get(key), config.get(length)
         if isinstance(steps, int) and isinstance(epoch, int) and steps % epoch:
             fitting = max(epoch, round(steps / epoch) * epoch)

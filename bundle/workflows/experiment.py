@@ -25,7 +25,7 @@ from bundle.data import check_setting, keep_conditions_by_site, load_datalist, m
 from bundle.files import below, require_file, write_json
 from bundle.installation import config_dir
 from bundle.report import compute_statistics, read_scalars, summarize_loss
-from bundle.settings import KINDS, all_settings, trains_generator
+from bundle.settings import GROUPS, KINDS, all_settings, generates, needed_before, trains_generator
 from bundle.site.release import policies_by_site
 from bundle.workflows.config_checks import EXPERIMENT_KEYS, ConfigError
 from bundle.workflows.workflow import CheckedWorkflow, DistributedGANWorkflow, QualityWorkflow, SegmentationWorkflow
@@ -134,7 +134,9 @@ class Experiment(Stages):
     Args:
         task, dataset_dir, profile, run_dir, config_files, overrides, config_dir: see :class:`Stages`.
         seeds: seeds of the runs; generator and segmenter share them.
-        settings: names of settings, or of kinds: ``real_subset`` for that of every site. None for all of the task's.
+        settings: names of settings, of kinds, ``real_subset`` for that of every site, or of groups of kinds
+            (:data:`bundle.settings.GROUPS`). None for all of the task's. Synthetic images that a setting takes from
+            others are made first.
         command: the command line that reproduces the run, for the report.
         started: when the command began, by ``time.monotonic()``: what it imports and checks belongs to the run.
     """
@@ -152,12 +154,18 @@ class Experiment(Stages):
         if not self.datalist.test and "evaluate" in self.stages:
             logger.warning("%s: the list 'test' is empty, so no segmenter is scored", self.dataset_dir)
         sites = self.datalist.sites
-        asked = self.settings or self._all_settings()
+        asked = [kind for name in self.settings or self.kinds for kind in GROUPS.get(name, (name,))]
         found = [one for name in asked for one in (all_settings([name], sites) if name in KINDS else [name])]
-        self.settings = [check_setting(setting, sites) for setting in dict.fromkeys(found)]
+        found = [check_setting(setting, sites) for setting in dict.fromkeys(found)]
+        needed = [source for setting in found for source in needed_before(setting, sites)]
+        self.sources = [setting for setting in dict.fromkeys(needed) if setting not in found]
+        """Settings whose synthetic images others take, and whose own segmenters nobody asked for."""
+        # what others take is made before they need it
+        self.settings = sorted(found, key=lambda setting: bool(needed_before(setting, sites)))
 
     def _all_settings(self) -> list[str]:
-        return all_settings(self.kinds, self.datalist.sites)
+        """Of every kind: what was finished at another start belongs to the run."""
+        return all_settings(KINDS, self.datalist.sites)
 
     def run(self) -> dict:
         """Run what is not finished; ``results.json`` is written anew after every setting. Returns its content."""
@@ -166,8 +174,9 @@ class Experiment(Stages):
         self._check_sites()
         try:
             for seed in self.seeds:
-                for number, setting in enumerate(self.settings, start=1):
-                    logger.info("seed %d, setting %d of %d: %s", seed, number, len(self.settings), setting)
+                everything = [*self.sources, *self.settings]
+                for number, setting in enumerate(everything, start=1):
+                    logger.info("seed %d, setting %d of %d: %s", seed, number, len(everything), setting)
                     for stage in STAGES:
                         if self._belongs(stage, setting):
                             self.run_stage(stage, setting, seed)
@@ -197,7 +206,7 @@ class Experiment(Stages):
 
     def _check_sites(self) -> None:
         """Make the sites before the hours of training that come first: one without enough samples is refused."""
-        trained = [setting for setting in self.settings if trains_generator(setting)]
+        trained = [setting for setting in [*self.sources, *self.settings] if trains_generator(setting)]
         if not trained:
             return
         for setting in trained:
@@ -234,10 +243,14 @@ class Experiment(Stages):
     def _belongs(self, stage: str, setting: str) -> bool:
         if stage not in self.stages:
             return False
-        if stage in ("features", "quality") and "features" in self.stages and not self.datalist.test:
-            return False
-        if stage in ("train", "generate", "features", "quality"):
+        if stage == "generate":
+            return generates(setting)
+        if stage == "train":
             return trains_generator(setting)
+        if setting in self.sources:
+            return False
+        if stage in ("features", "quality"):
+            return trains_generator(setting) and ("features" not in self.stages or bool(self.datalist.test))
         return stage == "segment" or bool(self.datalist.test)
 
     def write_results(self) -> dict:
@@ -261,6 +274,7 @@ class Experiment(Stages):
             "quality": {setting: self._quality(setting) for setting in self._all_settings()},
             "units": self._units(),
             "wire": None,
+            "averaging": self._averaging() or None,
             "hardware": hardware(),
             "command": self.command,
         }
@@ -294,6 +308,16 @@ class Experiment(Stages):
             setting: {key: mean(r[key] for r in records) for key in ("steps", "seconds", "seconds_per_step")}
             for setting, records in found.items()
             if records
+        }
+
+    def _averaging(self) -> dict:
+        """What federated averaging took, by setting."""
+        told = ("rounds", "local_steps", "proximal_mu", "bytes_to_sites", "bytes_from_sites")
+        found = {setting: self._records(setting, "segmenter/record.json") for setting in self._all_settings()}
+        return {
+            setting: {key: records[0][key] for key in told}
+            for setting, records in found.items()
+            if records and "rounds" in records[0]
         }
 
     def _units(self) -> dict | None:

@@ -10,7 +10,7 @@ from monai.bundle import ConfigParser
 from bundle.data import items_by_site, load_datalist
 from bundle.evaluation import SIDES, read_examples
 from bundle.report import get_metric, order_settings
-from bundle.settings import RELEASED
+from bundle.settings import RELEASED, generator_setting
 from bundle.workflows.experiment import Experiment
 
 __all__ = ["ShownCases", "first_of_sites", "neighbour_examples", "synthesis_rows"]
@@ -29,7 +29,8 @@ def synthesis_rows(experiment: Experiment, setting: str, samples_per_site: int =
     """
     seed = experiment.seeds[0]
     output_dir = experiment.output_dir(setting, seed)
-    parser = experiment.workflow("train", setting, seed).parser
+    trained = generator_setting(setting)
+    parser = experiment.workflow("train", trained, seed).parser
     make_samples = parser.get_parsed_content("samples_def")
     num_classes = len(parser.get_parsed_content("label_groups"))
     modalities = parser.get_parsed_content("modalities")
@@ -40,7 +41,7 @@ def synthesis_rows(experiment: Experiment, setting: str, samples_per_site: int =
     first: dict[tuple[str, int], int] = {}
     for place, item in enumerate(made_from.data):
         first.setdefault((item["site"], item["index"]), place)
-    items_of = items_by_site(experiment.datalist, setting)
+    items_of = items_by_site(experiment.datalist, trained)
     rows = []
     for site, conditions in made_from.conditions.items():
         if site in released:

@@ -26,12 +26,14 @@ from bundle.report import (
     synthesis_grid,
     write_figure_list,
 )
-from bundle.settings import all_settings
+from bundle.settings import all_settings, trains_generator
 from bundle.workflows.experiment import Experiment
 from bundle.workflows.figure_data import ShownCases, first_of_sites, neighbour_examples, synthesis_rows
 
 __all__ = ["draw_figures", "write_pages"]
 
+_DRAWN = ("syn_all", "syn_subset", "labels_only", "asyndgan")
+"""Kinds of settings whose synthetic images are shown."""
 OUTLINE = "outline"
 """What a task calls the channel of a condition that contains the others."""
 
@@ -62,7 +64,7 @@ def draw_figures(experiment: Experiment, results: Mapping) -> list[PageFigure]:
     seed = experiment.seeds[0]
     trained = [
         setting
-        for setting in reversed(all_settings(experiment.kinds, experiment.datalist.sites))
+        for setting in reversed(all_settings(_DRAWN, experiment.datalist.sites))
         if (experiment.output_dir(setting, seed) / "synthetic").is_dir()
     ]
     figures = []
@@ -75,9 +77,10 @@ def draw_figures(experiment: Experiment, results: Mapping) -> list[PageFigure]:
     # of segmentations: where there are none, the table's metrics are of the synthetic data themselves
     if results.get("settings") and (key := key_metric(results)) is not None:
         figures += _segmentations(experiment, results, key, folder) + _cases(results, folder)
-    if trained:
+    if of_generators := [setting for setting in trained if trains_generator(setting)]:
         path = folder / "losses.png"
-        curves = {display_name(s): read_scalars(experiment.output_dir(s, seed) / "gan" / "events") for s in trained}
+        events = {s: experiment.output_dir(s, seed) / "gan" / "events" for s in of_generators}
+        curves = {display_name(s): read_scalars(folder) for s, folder in events.items()}
         loss_curves(curves, path)
         alt = "Curves of the losses over the steps, a panel for each term, a line for each site."
         figures.append(PageFigure(path, "Losses", f"Per site and term, seed {seed}.", alt, "losses", "both"))
@@ -88,7 +91,7 @@ def draw_figures(experiment: Experiment, results: Mapping) -> list[PageFigure]:
 def _synthesis(experiment: Experiment, setting: str, folder: Path, first: bool) -> list[PageFigure]:
     """Synthesis beside real, and without real; ``first``: also a small one of some sites, for the first screen."""
     rows = synthesis_rows(experiment, setting)
-    labels = experiment.workflow("train", setting, experiment.seeds[0]).make("condition_labels")
+    labels = experiment.workflow("generate", setting, experiment.seeds[0]).make("condition_labels")
     name = display_name(setting)
     shown = {f"synthesis_{setting}": (rows, f"Synthetic images, {name}", "synthesis")}
     if first:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch.distributed as dist
 import yaml
@@ -26,6 +26,7 @@ from bundle.declarations.keys import PATH_KEYS, problem
 from bundle.files import digest, write_text
 from bundle.plain_errors import plain_cause
 from bundle.text import escape_logs
+from bundle.workflows.averaging import average_segmenters
 from bundle.workflows.config_checks import (
     UNSET,
     ConfigError,
@@ -110,6 +111,7 @@ class CheckedWorkflow(ConfigWorkflow):
     _untracked: dict | None = None
 
     def __init__(self, config_file: str | Sequence[str], workflow_type: str | None = None, **kwargs: Any) -> None:
+        arguments = (config_file, workflow_type, dict(kwargs))
         own = {"meta_file", "logging_file", "init_id", "run_id", "final_id", "tracking", "properties_path"}
         # what YAML calls true is a text to the command line, which wants True
         kwargs = {
@@ -132,6 +134,7 @@ class CheckedWorkflow(ConfigWorkflow):
             workflow_type = "train" if "train" in written else "infer"
         tracking = kwargs.pop("tracking", None)
         super().__init__(files, workflow_type=workflow_type, **kwargs)
+        self._arguments = arguments
         self.parser.get().pop(BASES, None)  # they are in
         if kwargs.get("logging_file") is not False:
             escape_logs()
@@ -187,7 +190,7 @@ class CheckedWorkflow(ConfigWorkflow):
                 return []
             # of several processes (torch.distributed) the first one writes
             if self._content("config_path") is None or (dist.is_initialized() and dist.get_rank() > 0):
-                return super().run()
+                return self._compute()
             kept = Path(self._content("config_path"))
             with exclusive(kept):
                 # what another process did in the meantime counts
@@ -202,12 +205,21 @@ class CheckedWorkflow(ConfigWorkflow):
             write_text(kept, yaml.safe_dump(self._plain_config(), sort_keys=False, allow_unicode=True, width=120))
         before = _files_below(kept.parent)
         try:
-            return super().run()
+            return self._compute()
         except BaseException:
             # outputs without their configuration would be gone on with by any other one
             if is_new and _files_below(kept.parent) <= before:
                 kept.unlink(missing_ok=True)
             raise
+
+    def _compute(self) -> Any:
+        """What the config's ``run`` says."""
+        return super().run()
+
+    def again(self, overrides: Mapping[str, Any]) -> Self:
+        """A workflow of the same configs with further overrides, which win; it is not initialized."""
+        config_file, workflow_type, given = self._arguments
+        return type(self)(config_file, workflow_type, **given | dict(overrides))
 
     def make(self, key: str) -> Any:
         """What the configuration has under ``key``, made; errors are those of the components."""
@@ -333,7 +345,15 @@ class DistributedGANWorkflow(CheckedWorkflow):
 
 
 class SegmentationWorkflow(CheckedWorkflow):
-    """Training a segmenter in one of the settings (``segment.yaml``), and scoring it (``evaluate.yaml``)."""
+    """
+    Training a segmenter in one of the settings (``segment.yaml``), and scoring it (``evaluate.yaml``). Where the
+    segmenters of several sites are averaged, :func:`bundle.workflows.averaging.average_segmenters` trains them.
+    """
+
+    def _compute(self) -> Any:
+        if not self._content("averaged_over"):
+            return super()._compute()
+        return average_segmenters(self)
 
 
 class QualityWorkflow(CheckedWorkflow):

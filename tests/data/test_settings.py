@@ -11,10 +11,11 @@ def datalist():
 def test_settings_are_checked_against_the_sites():
     for setting in ("real_all", "real_subset/A", "real_subset/B", "syn_all", "syn_subset/A", "asyndgan"):
         assert check_setting(setting, ["B", "A"]) == setting
-    for setting in ("real_subset/C", "real_subset", "AsynDGAN", ""):
-        with pytest.raises(
-            DataError, match="real_all, real_subset/A, real_subset/B, syn_all, syn_subset/A, syn_subset/B, asyndgan"
-        ):
+    for setting in ("real_subset", "real_all/A", "AsynDGAN", ""):
+        with pytest.raises(DataError, match=r"unknown setting .*real_all, real_subset/SITE.*asyndgan.*leave_out/SITE"):
+            check_setting(setting, ["B", "A"])
+    for setting in ("real_subset/C", "leave_out/"):
+        with pytest.raises(DataError, match="no such site, expected one of A, B"):
             check_setting(setting, ["B", "A"])
 
 
@@ -37,5 +38,5 @@ def test_batch_sizes_must_be_for_the_sites_there_are():
 
 
 def test_a_real_setting_trains_no_generator():
-    with pytest.raises(ValueError, match="syn_all, syn_subset/SITE or asyndgan"):
+    with pytest.raises(ValueError, match="syn_all, syn_subset/SITE, asyndgan, leave_out/SITE"):
         items_by_site(datalist(), "real_all")

@@ -1,14 +1,18 @@
 """The page as a browser shows it, at the width of a desk and of a phone."""
 
+import json
+
 import numpy as np
 import pytest
 from browser import Browser, find_chromium
+from gain_results import gain_results
 from test_page import make_results
 
 from bundle.report import (
     PageFigure,
     compute_statistics,
     loss_curves,
+    make_report,
     metric_boxplot,
     neighbour_panel,
     synthesis_grid,
@@ -90,6 +94,15 @@ def pages(tmp_path_factory):
     }
 
 
+@pytest.fixture(scope="module")
+def gain_page(tmp_path_factory):
+    """Of a run with the settings beyond the paper's, and with a policy that takes many words."""
+    folder = tmp_path_factory.mktemp("gain")
+    results = gain_results() | {"policy": "CS: private (epsilon 4, delta 1e-05, clip_norm 0.01); DU: guarded"}
+    (folder / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    return make_report(folder)
+
+
 QUALITY = ("fid", "fid/other patients", "mmd", "mmd/other patients", "ssim", "ssim/held-out conditions")
 QUALITY += ("gan_test", "false_foreground", "neighbour_ratio/any patient", "neighbour_ratio/other patients")
 QUALITY += ("neighbour_share", "own_pair_share")
@@ -98,7 +111,25 @@ QUALITY += ("neighbour_share", "own_pair_share")
 @pytest.mark.parametrize("shareable", [False, True])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_only_boxes_scroll_sideways_and_say_so(browser, pages, width, shareable):
-    browser.open(pages[shareable], width)
+    only_boxes_scroll(browser, pages[shareable], width)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_what_a_hospital_gains_scrolls_in_boxes_only(browser, gain_page, width):
+    only_boxes_scroll(browser, gain_page, width)
+    browser.evaluate(UNFOLD)
+    assert browser.evaluate(CONTRAST) >= 4.5
+
+
+def test_what_a_hospital_gains_is_on_the_first_screen_of_a_desk(browser, gain_page):
+    browser.open(gain_page, 1280, 800)
+    for what in (".headline", ".gain table", ".gain p"):
+        box = browser.evaluate(f"document.querySelector('{what}').getBoundingClientRect().toJSON()")
+        assert 0 <= box["top"] < box["bottom"] <= 800, what
+
+
+def only_boxes_scroll(browser, page, width):
+    browser.open(page, width)
     for action in ("0", UNFOLD):
         browser.evaluate(action)
         browser.evaluate(TWO_FRAMES)
