@@ -1,4 +1,4 @@
-"""Train with the sites behind NVIDIA FLARE: on this machine as a trial, or as the coordinator of hospitals.
+"""Train and score with the sites behind NVIDIA FLARE: on this machine as a trial, or as the coordinator of hospitals.
 
 A job carries names of configs and plain values, no code, no expression and no path: here --task, --profile and --config
 take the names of this package's configs alone.
@@ -9,6 +9,7 @@ Examples:
   asyndgan federate check --startup_kit KIT
   asyndgan federate submit --startup_kit KIT --task brats --profile small
   asyndgan federate status --startup_kit KIT
+  asyndgan federate evaluate --task brats --dataset_dir DIR --run_dir runs/brats-small
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import re
 import shlex
 import shutil
 import signal
@@ -27,7 +27,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundle.cli.options import add_training, make_parser, overrides
+from bundle.cli.evaluation import declare_evaluation, job_name
+from bundle.cli.options import (
+    add_min_sites,
+    add_no_revive,
+    add_participants,
+    add_supervision,
+    add_training,
+    make_parser,
+    overrides,
+)
 from bundle.cli.terminal import show_lines_with_time
 
 if TYPE_CHECKING:
@@ -37,7 +46,7 @@ __all__ = ["declare", "end_job", "job_name", "summary"]
 
 
 def summary(command: str) -> str:
-    return "Train with the sites behind NVIDIA FLARE"
+    return "Train and score with the sites behind NVIDIA FLARE"
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -56,9 +65,11 @@ def declare(parser: argparse.ArgumentParser) -> None:
     checked = part("check", "whether a site's or the server's startup kit is ready to be started", check)
     submitted = part("submit", "have a running FLARE server train", submit)
     exported = part("export", "write the job that submit would submit, for `nvflare job submit`", export)
+    evaluated = part("evaluate", "score segmenters at the sites that hold the cases; no image leaves one", evaluate)
+    declare_evaluation(evaluated)
     shown = part("status", "which sites are there, which jobs, and how far they are", status)
     stopped = part("stop", "end a job at its next checkpoint", stop)
-    collected = part("collect", "get the generator and the record of a finished job", collect)
+    collected = part("collect", "get the generator and the record, or the scores, of a finished job", collect)
     for one in (simulated, tried, submitted, exported):
         add_training(one)
     for one in (simulated, tried):
@@ -66,16 +77,11 @@ def declare(parser: argparse.ArgumentParser) -> None:
             "--dataset_dir", type=Path, required=True, metavar="DIR", help="folder of datalist.json with all sites"
         )
         one.add_argument("--run_dir", type=Path, metavar="DIR", help="folder of the run (default runs/federation)")
-        one.add_argument("--num_threads", type=int, metavar="N", help="threads of the server and of each site")
-        one.add_argument(
-            "--server_threads", type=int, metavar="N", help="threads of the server alone: it computes while sites wait"
-        )
-        one.add_argument("--device", help="of the server and of each site")
-        one.add_argument("--release_policy", metavar="POLICY", help="of each site, as in a site.yaml (default guarded)")
+        add_participants(one)
         one.add_argument(
             "--public_conditions", type=Path, metavar="FILE", help="for sites that let none out, as in a server.yaml"
         )
-    tried.add_argument("--no_revive", action="store_true", help="leave a participant that died alone")
+    add_no_revive(tried)
     kits.add_argument(
         "kits", nargs="*", type=Path, default=[Path(".")], metavar="KIT", help="startup kits (default: this folder)"
     )
@@ -98,38 +104,13 @@ def declare(parser: argparse.ArgumentParser) -> None:
     stopped.add_argument("--now", action="store_true", help="do not wait for the checkpoint")
     for one in (collected, exported):
         one.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write to")
-    for one in (tried, submitted, exported):
-        one.add_argument(
-            "--min_sites", type=int, metavar="N", help="sites without which nothing goes on (default: the configs')"
-        )
+    add_min_sites(exported)
     for one in (tried, submitted):
-        one.add_argument(
-            "--supervise",
-            action=argparse.BooleanOptionalAction,
-            default=True,
-            help="submit the job again when it ends without success, or when a site comes back",
-        )
-        one.add_argument(
-            "--max_restarts", type=int, default=5, metavar="N", help="in a row without a new checkpoint (default 5)"
-        )
-        one.add_argument(
-            "--patience",
-            type=float,
-            default=600,
-            metavar="SECONDS",
-            help="without the server or enough sites (default 600)",
-        )
+        add_supervision(one)
 
 
 def add_deep(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--deep", action="store_true", help="decode all images and labels of a site, as training does")
-
-
-def job_name(text: str) -> str:
-    """The name of a job: it becomes that of a folder, and a part of FLARE's command lines."""
-    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text):
-        raise argparse.ArgumentTypeError(f"{text!r}, expected 1 to 64 letters A to Z, digits, '-' and '_'")
-    return text
 
 
 def run(options: argparse.Namespace) -> int:
@@ -138,7 +119,10 @@ def run(options: argparse.Namespace) -> int:
         bundle.data.DataError, ValueError, OSError: what was refused.
         bundle.flare.supervisor.GivenUp, bundle.flare.administrator.NotAllowed: see there.
     """
-    require_flare()
+    if getattr(options, "over", "") == "process" and options.startup_kit is None:
+        show_lines_with_time()
+    else:
+        require_flare()
     return options.does(options)
 
 
@@ -177,6 +161,12 @@ def poc(options: argparse.Namespace) -> int:
     from bundle.cli import trial
 
     return trial.poc(options, overrides(options.set))
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    from bundle.cli import evaluation
+
+    return evaluation.run(options, overrides(options.set))
 
 
 def prepare_kits(options: argparse.Namespace) -> int:
@@ -310,13 +300,14 @@ def collect(options: argparse.Namespace) -> int:
     try:
         with tempfile.TemporaryDirectory() as place:
             folder = administrator.download(options.job, Path(place))
-            found = {name: path for name in RESULTS for path in sorted(folder.rglob(name))[:1]}
-            if set(found) != set(RESULTS):
-                raise ValueError(f"job {options.job} left no generator: its training is not finished")
+            results = [{name: path for name in names for path in sorted(folder.rglob(name))[:1]} for names in RESULTS]
+            found = next((found for found, names in zip(results, RESULTS, strict=True) if set(found) == set(names)), {})
+            if not found:
+                raise ValueError(f"job {options.job} left neither a generator nor scores: it is not finished")
             options.output.mkdir(parents=True, exist_ok=True)
             for name, path in found.items():
                 shutil.copyfile(path, options.output / name)
     finally:
         administrator.close()
-    print("\n".join(str(options.output / name) for name in RESULTS))
+    print("\n".join(str(options.output / name) for name in found))
     return 0

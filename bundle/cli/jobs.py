@@ -20,12 +20,16 @@ if TYPE_CHECKING:
 __all__ = ["config_names", "make_federated_job", "make_job", "make_supervisor", "write_job"]
 
 LAST = "flare.yaml"
-"""Comes last in every job, whether or not it is asked for."""
+"""Comes last in every training, whether or not it is asked for."""
 
 
-def config_names(options: argparse.Namespace) -> list[str]:
+def config_names(options: argparse.Namespace, stage: str = "train") -> list[str]:
     """
     Names of the configs that a job carries, in their order.
+
+    Args:
+        options: ``task``, ``profile`` and ``config``.
+        stage: ``train``, or ``score`` of an evaluation.
 
     Raises:
         ValueError: one of them is no config of this package.
@@ -35,7 +39,7 @@ def config_names(options: argparse.Namespace) -> list[str]:
 
     names = []
     # what they are based on, if anything, every participant has as well
-    for name in filter(None, ("train", options.task, profile_of(options), *options.config)):
+    for name in filter(None, (stage, options.task, profile_of(options), *options.config)):
         file = Path(locate(name))
         if file.resolve().parent != config_dir():
             raise ValueError(
@@ -43,11 +47,13 @@ def config_names(options: argparse.Namespace) -> list[str]:
                 "and every participant has those"
             )
         names.append(file.name)
-    return [*(name for name in names if name != LAST), LAST]
+    return names if stage == "score" else [*(name for name in names if name != LAST), LAST]
 
 
-def make_job(options: argparse.Namespace, overrides: dict[str, Any]) -> Job:
+def make_job(options: argparse.Namespace, overrides: dict[str, Any], stage: str = "train") -> Job:
     """
+    The job of a stage.
+
     Raises:
         bundle.declarations.job.JobError: see :meth:`bundle.declarations.job.Job.make`.
         ValueError: see :func:`config_names`.
@@ -56,15 +62,17 @@ def make_job(options: argparse.Namespace, overrides: dict[str, Any]) -> Job:
     from bundle.declarations.job import Job
     from bundle.installation import config_dir
 
-    return Job.make(config_names(options), overrides, config_dir(), __version__)
+    return Job.make(config_names(options, stage), overrides, config_dir(), __version__)
 
 
-def make_federated_job(options: argparse.Namespace, overrides: dict[str, Any], sites: list[str]) -> tuple[Job, int]:
+def make_federated_job(
+    options: argparse.Namespace, overrides: dict[str, Any], sites: list[str], stage: str = "train"
+) -> tuple[Job, int]:
     """The job for these sites, and without how many of them nothing goes on: more than there are means all."""
     from bundle.installation import config_dir
 
     given = {} if options.min_sites is None else {"min_sites": options.min_sites}
-    job = make_job(options, given | {"site_names": sites} | overrides)
+    job = make_job(options, given | {"site_names": sites} | overrides, stage)
     number = job.value("min_sites", config_dir())
     if not isinstance(number, int) or isinstance(number, bool) or number < 1:
         raise ValueError(f"min_sites: expected a whole number of at least 1, got {number!r}")
@@ -72,15 +80,15 @@ def make_federated_job(options: argparse.Namespace, overrides: dict[str, Any], s
 
 
 def write_job(
-    options: argparse.Namespace, overrides: dict[str, Any], sites: list[str], folder: Path
+    options: argparse.Namespace, overrides: dict[str, Any], sites: list[str], folder: Path, stage: str = "train"
 ) -> tuple[Path, int]:
     """A job as a folder for FLARE in ``folder``, and without how many sites nothing goes on."""
     from bundle.flare.jobs import export_job
     from bundle.flare.names import check_site_names
 
     check_site_names(sites)
-    job, min_sites = make_federated_job(options, overrides, sites)
-    # by its name a job that is active is known to be of this training
+    job, min_sites = make_federated_job(options, overrides, sites, stage)
+    # by its name a job that is active is known to be this one
     return export_job(job, f"{options.name}-{job.identity}", folder, min_sites), min_sites
 
 
@@ -90,14 +98,14 @@ def make_supervisor(
     folder: Path,
     sites: list[str],
     min_sites: int,
-    outputs: Path | None = None,
+    last: Path | None = None,
     look: Callable[[], None] | None = None,
 ) -> Supervisor:
-    """A supervisor of a job; ``outputs`` of one whose server is on this machine, and says itself how far it is."""
+    """A supervisor of a job; ``last`` is what one leaves whose server is on this machine."""
     from bundle.flare.supervisor import Policy, Supervisor
 
     policy = Policy(max_restarts=options.max_restarts if options.supervise else 0, patience=options.patience)
-    if outputs is not None:
+    if last is not None:
         policy = replace(policy, interval=2.0, report=math.inf)
-    finished = None if outputs is None else (outputs / "record.json").is_file
+    finished = None if last is None else last.is_file
     return Supervisor(administrator, folder, sites, min_sites, policy, finished, look)

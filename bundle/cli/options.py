@@ -65,6 +65,47 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_participants(parser: argparse.ArgumentParser) -> None:
+    """What server and sites of one machine say for themselves."""
+    parser.add_argument("--num_threads", type=int, metavar="N", help="threads of the server and of each site")
+    parser.add_argument(
+        "--server_threads", type=int, metavar="N", help="threads of the server alone: it computes while sites wait"
+    )
+    parser.add_argument("--device", help="of the server and of each site")
+    parser.add_argument("--release_policy", metavar="POLICY", help="of each site, as in a site.yaml (default guarded)")
+
+
+def add_no_revive(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--no_revive", action="store_true", help="leave a participant that died alone")
+
+
+def add_min_sites(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--min_sites", type=int, metavar="N", help="sites without which nothing goes on (default: the configs')"
+    )
+
+
+def add_supervision(parser: argparse.ArgumentParser) -> None:
+    """How a job is watched over."""
+    add_min_sites(parser)
+    parser.add_argument(
+        "--supervise",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="submit the job again when it ends without success, or when a site comes back",
+    )
+    parser.add_argument(
+        "--max_restarts", type=int, default=5, metavar="N", help="in a row without a new checkpoint (default 5)"
+    )
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=600,
+        metavar="SECONDS",
+        help="without the server or enough sites (default 600)",
+    )
+
+
 def add_dataset_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dataset_dir", required=True, metavar="DIR", help="folder of datalist.json (asyndgan prepare)"

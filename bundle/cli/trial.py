@@ -9,19 +9,31 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bundle.cli.jobs import make_federated_job, make_job, make_supervisor
 
-__all__ = ["poc", "show", "simulate", "write_page"]
+if TYPE_CHECKING:
+    from bundle.declarations.job import Job
+
+__all__ = ["poc", "run_apart", "show", "simulate", "write_page", "write_participants"]
 
 logger = logging.getLogger("bundle.federate")
 
 
-def write_participants(options: argparse.Namespace, run_dir: Path, overrides: dict) -> tuple[Path, list[str]]:
+def write_participants(
+    options: argparse.Namespace, folder: Path, overrides: dict, rules: dict[str, Any], server: dict[str, Any]
+) -> list[str]:
     """
-    The own files of server and sites that share this machine; returns their folder and the names of the sites. All are
-    those of whoever makes the job, and let it override what it does.
+    The own files of server and sites that share this machine; returns the names of the sites. All are those of whoever
+    makes the job, and let it override what it does.
+
+    Args:
+        options: of the command.
+        folder: to write to, a folder for each participant.
+        overrides: of the job.
+        rules: what every site says for itself as well; with ``min_cases`` it has held-out cases.
+        server: what the server says for itself.
     """
     import yaml
 
@@ -37,22 +49,31 @@ def write_participants(options: argparse.Namespace, run_dir: Path, overrides: di
 
     policy = None if options.release_policy is None else yaml.safe_load(options.release_policy)
     ReleasePolicy.make(DEFAULT if policy is None else policy)
-    check_folder(run_dir, "--run_dir")
+    check_folder(folder, "--run_dir")
     check_folder(Path(sys.executable), "Python")
     datalist = load_datalist(options.dataset_dir)
     check_site_names(datalist.sites)
-    folder = run_dir / "participants"
-    lists = write_site_lists(datalist, folder)
+    lists = write_site_lists(datalist, folder, held_out="min_cases" in rules)
     for site, path in lists.items():
         own: dict[str, Any] = {"dataset_dir": str(path.parent), "checkpoint_dir": str(folder / site / "checkpoints")}
+        own |= rules
         if policy is not None:
             own |= {"release_policy": policy, "allowed_overrides": sorted({*overrides, *PRIVATE_OVERRIDES})}
         write_text(folder / site / "site.yaml", yaml.safe_dump(given(options.num_threads) | own))
     (folder / "server").mkdir(parents=True, exist_ok=True)
-    server = {"run_dir": str(run_dir)} | given(options.server_threads or options.num_threads)
+    write_text(
+        folder / "server" / "server.yaml",
+        yaml.safe_dump(given(options.server_threads or options.num_threads) | server),
+    )
+    return sorted(lists)
+
+
+def write_training(options: argparse.Namespace, run_dir: Path, overrides: dict) -> tuple[Path, list[str]]:
+    """The participants of a training: their folder, and the names of the sites."""
+    server = {"run_dir": str(run_dir)}
     server |= {"public_conditions": str(options.public_conditions.resolve())} if options.public_conditions else {}
-    write_text(folder / "server" / "server.yaml", yaml.safe_dump(server))
-    return folder, sorted(lists)
+    folder = run_dir / "participants"
+    return folder, write_participants(options, folder, overrides, {}, server)
 
 
 def local_run(options: argparse.Namespace, overrides: dict) -> tuple[Path, Path]:
@@ -67,7 +88,7 @@ def simulate(options: argparse.Namespace, overrides: dict) -> int:
 
     job = make_job(options, overrides)
     run_dir, outputs = local_run(options, overrides)
-    folder, sites = write_participants(options, run_dir, overrides)
+    folder, sites = write_training(options, run_dir, overrides)
     os.environ[LOCAL_FILES] = str(folder)
     run_simulation(job, sites, run_dir / "flare")
     if not (outputs / "record.json").is_file():
@@ -77,6 +98,32 @@ def simulate(options: argparse.Namespace, overrides: dict) -> int:
 
 
 def poc(options: argparse.Namespace, overrides: dict) -> int:
+    run_dir, outputs = local_run(options, overrides)
+    folder, sites = write_training(options, run_dir, overrides)
+    job, min_sites = make_federated_job(options, overrides, sites)
+    if (outputs / "record.json").is_file():
+        logger.info("finished before")
+    else:
+        run_apart(options, job, sites, min_sites, folder, run_dir / "flare", outputs / "record.json")
+    show(outputs, run_dir)
+    return 0
+
+
+def run_apart(
+    options: argparse.Namespace, job: Job, sites: list[str], min_sites: int, folder: Path, flare: Path, last: Path
+) -> None:
+    """
+    Run a job with server and sites as processes of this machine, with certificates of their own.
+
+    Args:
+        options: of the command.
+        job: what to do.
+        sites: their names.
+        min_sites: without how many of them nothing goes on.
+        folder: of the participants' own files.
+        flare: folder for logs.
+        last: the file with which the job is done.
+    """
     from bundle.flare.administrator import Administrator
     from bundle.flare.jobs import export_job
     from bundle.flare.kits import ADMINISTRATOR, free_port, prepare_kit, provision
@@ -84,14 +131,6 @@ def poc(options: argparse.Namespace, overrides: dict) -> int:
     from bundle.flare.participant import LOCAL_FILES, SERVER
     from bundle.flare.processes import Participants
 
-    run_dir, outputs = local_run(options, overrides)
-    folder, sites = write_participants(options, run_dir, overrides)
-    job, min_sites = make_federated_job(options, overrides, sites)
-    if (outputs / "record.json").is_file():
-        logger.info("finished before")
-        show(outputs, run_dir)
-        return 0
-    flare = run_dir / "flare"
     # keys and certificates last as long as the trial
     with tempfile.TemporaryDirectory(prefix="kits_", dir=make_folder(flare)) as place:
         kits = provision(Path(place), sites, free_port())
@@ -110,13 +149,11 @@ def poc(options: argparse.Namespace, overrides: dict) -> int:
         try:
             with participants:
                 logger.info("server and %d sites are started; their logs are in %s", len(sites), flare)
-                job_folder = export_job(job, "training", Path(place) / "job", min_sites)
-                make_supervisor(options, administrator, job_folder, sites, min_sites, outputs, participants.look).run()
+                job_folder = export_job(job, job.stage, Path(place) / "job", min_sites)
+                make_supervisor(options, administrator, job_folder, sites, min_sites, last, participants.look).run()
         finally:
             administrator.close()
             keep_logs(processes, flare)
-    show(outputs, run_dir)
-    return 0
 
 
 def make_folder(folder: Path) -> Path:

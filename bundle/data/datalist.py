@@ -205,12 +205,13 @@ def write_part(
     )
 
 
-def write_site_lists(datalist: DataList, folder: str | os.PathLike) -> dict[str, Path]:
-    """Write a data list for every site with its training items alone, as sites on separate machines have them.
+def write_site_lists(datalist: DataList, folder: str | os.PathLike, held_out: bool = False) -> dict[str, Path]:
+    """Write a data list for every site with its items alone, as sites on separate machines have them.
 
     Args:
         datalist: the list of all sites.
         folder: every site gets a folder of its name in it.
+        held_out: whether a site's test items are in its list; otherwise the training items alone.
 
     Returns:
         Path of the data list by site.
@@ -218,11 +219,12 @@ def write_site_lists(datalist: DataList, folder: str | os.PathLike) -> dict[str,
     Raises:
         DataError: see :func:`write_datalist`.
     """
-    folder = Path(folder)
-    return {
-        site: write_part(datalist, folder / site, f"{datalist.name}, {site}", datalist.site_items(site))
-        for site in datalist.sites
-    }
+    lists = {}
+    for site in datalist.sites:
+        test = [item for item in datalist.test if held_out and item["site"] == site]
+        name = f"{datalist.name}, {site}"
+        lists[site] = write_part(datalist, Path(folder) / site, name, datalist.site_items(site), test)
+    return lists
 
 
 def _check_modalities(head: str, wanted: tuple[str, ...], declared: tuple[str, ...]) -> None:

@@ -20,7 +20,12 @@ from bundle.composition import with_bases
 from bundle.declarations.keys import KEYS, PARTICIPANT_KEYS, PATH_KEYS, problem
 from bundle.declarations.kinds import Fields, ListOf, Matching, in_brief
 
-__all__ = ["CONDUCT_KEYS", "SERVER_KEYS", "SITE_KEYS", "Job", "JobError", "read_local"]
+__all__ = ["CONDUCT_KEYS", "SCORE", "SERVER_KEYS", "SITE_KEYS", "TRAIN", "Job", "JobError", "of_stage", "read_local"]
+
+TRAIN = "train"
+"""Stage of a job that trains the generator."""
+SCORE = "score"
+"""Stage of a job that scores segmenters at the sites."""
 
 SITE_KEYS = frozenset(
     {
@@ -33,7 +38,9 @@ SITE_KEYS = frozenset(
         "device",
         "keep_conditions",
         "max_message_bytes",
+        "min_cases",
         "num_threads",
+        "per_case",
         "perceptual_weights_path",
         "release_dir",
         "release_policy",
@@ -41,11 +48,23 @@ SITE_KEYS = frozenset(
 )
 """Keys that a site, and nobody else, sets."""
 SERVER_KEYS = frozenset(
-    {"device", "max_kept_bytes", "max_message_bytes", "num_threads", "public_conditions", "run_dir"}
+    {"device", "max_kept_bytes", "max_message_bytes", "num_threads", "public_conditions", "run_dir", "segmenters"}
 )
 """Keys that the server sets for itself; runs of the same job may differ in them."""
+_OF_SCORES = frozenset({"min_cases", "per_case", "segmenters"})
+_OF_BOTH = frozenset(
+    {"dataset_dir", "device", "max_message_bytes", "num_threads", "release_dir", "release_policy", "run_dir"}
+)
 CONDUCT_KEYS = frozenset(
-    {"max_gradient_norm", "max_strikes", "min_sites", "open_timeout", "rejoin_interval", "step_timeout"}
+    {
+        "max_gradient_norm",
+        "max_strikes",
+        "min_sites",
+        "open_timeout",
+        "rejoin_interval",
+        "score_timeout",
+        "step_timeout",
+    }
 )
 """How a run deals with sites that fail. With others it is the same training, and goes on from its checkpoints."""
 PRIVATE_OVERRIDES = CONDUCT_KEYS | {
@@ -66,7 +85,7 @@ nothing that chooses among the site's data, for whether a site can take part wou
 _GIVEN_KEYS = frozenset({"bundle_root", "site_name"})
 # what ConfigParser would evaluate, look up or replace
 _MARKS = ("$", "@", "%")
-# comes last in every job: it puts the sites behind the wall
+# comes last in every training: it puts the sites behind the wall
 _LAST = "flare.yaml"
 _MAX_OVERRIDES = len(KEYS)
 _FORM = Fields(
@@ -83,7 +102,7 @@ class JobError(ValueError):
 @dataclass(frozen=True)
 class Job:
     """
-    A training, as its participants are asked for it.
+    A training, or an evaluation, as its participants are asked for it.
 
     Attributes:
         config_files: names of configs, in their order, of the folder that every participant has; what they are based
@@ -137,6 +156,11 @@ class Job:
     def to_dict(self) -> dict[str, Any]:
         """Nothing but what JSON knows."""
         return asdict(self) | {"config_files": list(self.config_files)}
+
+    @property
+    def stage(self) -> str:
+        """:data:`TRAIN` or :data:`SCORE`: what the first of its configs is."""
+        return Path(self.config_files[0]).stem
 
     @property
     def identity(self) -> str:
@@ -211,13 +235,22 @@ def read_local(path: Path, keys: frozenset[str]) -> dict[str, Any]:
     return content
 
 
+def of_stage(stage: str, local: Mapping[str, Any]) -> dict[str, Any]:
+    """What a participant's own file says that counts in jobs of a stage, and that their configs have a key for."""
+    return {key: value for key, value in local.items() if key in _OF_BOTH or (key in _OF_SCORES) == (stage == SCORE)}
+
+
 def _check_order(names: Sequence[str], folder: Path) -> None:
-    """The stage that trains the generator, its task, then what overrides them, and at last what puts up the wall."""
-    right = "expected train.yaml, a task, further configs if any, and flare.yaml, each once"
+    """A stage, its task, then what overrides them, and at last what puts up the wall if the stage is a training."""
+    right = (
+        f"expected {TRAIN}.yaml, a task, further configs if any, and {_LAST}, each once; or {SCORE}.yaml, a task, and "
+        "further configs if any"
+    )
     configs = [_read_config(folder / name) for name in names]
-    if names[-1] != _LAST or len(set(names)) != len(names):
+    last = {f"{TRAIN}.yaml": True, f"{SCORE}.yaml": False}
+    if names[0] not in last or (_LAST in names) != last[names[0]] or len(set(names)) != len(names):
         raise JobError(f"configs: {right}, got {', '.join(names)}")
-    if [place for place, config in enumerate(configs) if "run" in config] != [0] or "federation_def" not in configs[0]:
+    if _LAST in names[:-1] or [place for place, config in enumerate(configs) if "run" in config] != [0]:
         raise JobError(f"configs: {right}, got {', '.join(names)}")
     if [place for place, config in enumerate(configs) if "task" in config] != [1]:
         raise JobError(f"configs: {right}, got {', '.join(names)}")

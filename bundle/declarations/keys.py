@@ -224,6 +224,7 @@ GROUPS: dict[str, dict[str, Key]] = {
         "max_gradient_norm": Key(optional(Number(1e-12, 1e30)), "bound of the L2 norm of one image's gradient", "null"),
         "step_timeout": Key(_SECONDS, "seconds after which a step goes on without a site"),
         "open_timeout": Key(_SECONDS, "seconds that a site may take to open, or to release conditions"),
+        "score_timeout": Key(_SECONDS, "seconds that a site may take to score one segmenter"),
         "max_message_bytes": Key(Whole(2**16, 2**40), "larger messages are refused before they are decoded"),
         "max_batch_size": Key(Whole(1, 65536), "batch that any site may have"),
         "max_condition_size": Key(
@@ -248,6 +249,8 @@ GROUPS: dict[str, dict[str, Key]] = {
         "keep_conditions": Key(
             Either(Flag(), ByName(Flag(), _SITES)), "whether the server may keep conditions, or by name of the site"
         ),
+        "min_cases": Key(Whole(1, 10**6), "held-out cases that a sum of scores is over at least (federate evaluate)"),
+        "per_case": Key(Flag(), "whether scores of single held-out cases leave as well, without their names"),
         "public_conditions": Key(_MAYBE_PATH, ".npz of the server's own conditions"),
         "condition_deformation": Key(Nothing(), "random transforms of image and condition, for conditions: deformed"),
         "condition_augmentation": Key(Nothing(), "random transforms of public conditions"),
@@ -304,6 +307,9 @@ KEYS: dict[str, Key] = {key: about for group in GROUPS.values() for key, about i
 PARTICIPANT_KEYS: dict[str, Key] = {
     "allowed_overrides": Key(optional(ListOf(Name(), 0, 1000)), "keys that a job may override at this site"),
     "num_threads": Key(Whole(1, 4096), "threads that compute"),
+    "segmenters": Key(
+        ByName(Path(), 1000, Text()), "of the server: weights, or folders of packed bundles, that sites score, by name"
+    ),
 }
 """Keys of ``site.yaml`` and ``server.yaml`` that are none of the configs."""
 

@@ -4,7 +4,7 @@ from bundle.engines.average import WeightsAverage
 from bundle.engines.checkpoint_handlers import AtomicCheckpointSaver, Resume, StoppedAtStep
 from bundle.engines.each_file import run_each_file
 from bundle.engines.grid_writer import GridNiftiWriter
-from bundle.engines.handlers import CaseMetricsSaver, Progress, TrainingRecord, WeightsSaver
+from bundle.engines.handlers import CaseMetrics, CaseMetricsSaver, Progress, TrainingRecord, WeightsSaver
 from bundle.engines.images import write_nifti_slice, write_nifti_volume, write_png
 from bundle.engines.inferer import AutocastInferer, PaddedInferer, SeededBatch, SeededInferer
 from bundle.engines.lr import LinearDecay, num_epochs, share_of_batch
@@ -13,6 +13,7 @@ from bundle.engines.synthetic import SyntheticWriter
 __all__ = [
     "AtomicCheckpointSaver",
     "AutocastInferer",
+    "CaseMetrics",
     "CaseMetricsSaver",
     "GridNiftiWriter",
     "LinearDecay",

@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from bundle.files import save_torch, write_json
 
-__all__ = ["CaseMetricsSaver", "Progress", "TrainingRecord", "WeightsSaver", "called"]
+__all__ = ["CaseMetrics", "CaseMetricsSaver", "Progress", "TrainingRecord", "WeightsSaver", "called"]
 
 
 class WeightsSaver:
@@ -148,36 +148,30 @@ def _attendance(engine: Engine) -> dict[str, str]:
     return {"sites": f"{len(sites) - len(away)}/{len(sites)} sites{without}"} if sites else {}
 
 
-class CaseMetricsSaver:
+class CaseMetrics:
     """
-    Writes the metrics of an evaluation as JSON, per case and as a mean over cases.
+    Keeps the metrics of an evaluation in ``engine.state.case_metrics``, per case and as a mean over cases.
 
     The metrics' handlers need ``save_details=True``. Values of several channels are averaged per case, unless the
     channels have names. A metric that a case does not have (the sensitivity where there is nothing to find) is NaN
-    there: it is written as null, and left out of the mean.
+    there: it is None, and left out of the mean.
 
     Args:
-        path: file to write.
-        metrics: names of the metrics to write; None for all.
+        metrics: names of the metrics to keep; None for all.
         groups: cases that are also averaged apart, by name of the group: whether an item of the batch belongs to it.
-            Every metric is then written as ``METRIC/GROUP`` as well, unless the group is empty.
-        channels: by name of a metric, how its channels are called: it is written as several metrics of those names.
-        content: what else to write.
+            Every metric is then there as ``METRIC/GROUP`` as well, unless the group is empty.
+        channels: by name of a metric, how its channels are called: it is there as several metrics of those names.
     """
 
     def __init__(
         self,
-        path: str,
         metrics: Sequence[str] | None = None,
         groups: Mapping[str, Callable[[Mapping], bool]] | None = None,
         channels: Mapping[str, Sequence[str]] | None = None,
-        content: Mapping[str, Any] | None = None,
     ) -> None:
-        self.path = path
         self.metrics = metrics
         self.channels = {} if channels is None else dict(channels)
         self.groups = {} if groups is None else dict(groups)
-        self.content = {} if content is None else dict(content)
         self._cases: list[str] = []
         self._members: dict[str, set[str]] = {}
 
@@ -198,19 +192,46 @@ class CaseMetricsSaver:
                     self._members[group].add(item["case"])
 
     def __call__(self, engine: Engine) -> None:
-        written, grouped = {}, {}
+        found, grouped = {}, {}
         for name in self.metrics or engine.state.metrics:
             details = torch.as_tensor(engine.state.metric_details[name]).float().reshape(len(self._cases), -1)
             named = self.channels.get(name)
             columns = details.T if named else [details.mean(dim=1)]
             for label, values in zip(named or [name], columns, strict=True):
                 scores = dict(zip(self._cases, values.tolist(), strict=True))
-                written[label] = _summary(scores)
+                found[label] = _summary(scores)
                 for group, cases in self._members.items():
                     if cases:
                         of_group = {case: score for case, score in scores.items() if case in cases}
                         grouped[f"{label}/{group}"] = _summary(of_group)
-        write_json(self.path, self.content | {"metrics": written | grouped})
+        engine.state.case_metrics = found | grouped
+
+
+class CaseMetricsSaver(CaseMetrics):
+    """
+    :class:`CaseMetrics` that writes them as JSON, a score that there is not as null.
+
+    Args:
+        path: file to write.
+        metrics, groups, channels: see :class:`CaseMetrics`.
+        content: what else to write.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        metrics: Sequence[str] | None = None,
+        groups: Mapping[str, Callable[[Mapping], bool]] | None = None,
+        channels: Mapping[str, Sequence[str]] | None = None,
+        content: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(metrics, groups, channels)
+        self.path = path
+        self.content = {} if content is None else dict(content)
+
+    def __call__(self, engine: Engine) -> None:
+        super().__call__(engine)
+        write_json(self.path, self.content | {"metrics": engine.state.case_metrics})
 
 
 def _summary(scores: Mapping[str, float]) -> dict:

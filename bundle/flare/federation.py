@@ -25,6 +25,7 @@ from bundle.wire.messages import (
     Message,
     OpenRequest,
     Refusal,
+    ScoreRequest,
     SyntheticBatch,
 )
 
@@ -113,6 +114,10 @@ class FlareFederation(Federation):
     def exchange(self, synthetic: Mapping[str, SyntheticBatch]) -> Outcome:
         self.ledger.steps += 1
         return self._with_late(self._ask(synthetic, self.step_timeout))
+
+    def score(self, requests: Mapping[str, ScoreRequest]) -> Outcome:
+        """What sites say of a segmenter's scores (:class:`bundle.server.evaluation.ScoringFederation`)."""
+        return self._with_late(self._ask(requests, self.step_timeout))
 
     def conditions(self, request: ConditionRequest) -> ConditionBatch:
         outcome = self._ask({request.site: request}, self.open_timeout)

@@ -46,6 +46,10 @@ SITE_LINES = (
         "guarded",
     ),
     _Line("release_dir", "folder of this site's ledger of releases. Without it: releases/ in checkpoint_dir", "DIR"),
+    _Line("min_cases", "test cases that a sum of a segmenter's scores is over at least. Without it: 5", "5"),
+    _Line(
+        "per_case", "whether scores of single test cases leave as well, without their names. Without it: no", "false"
+    ),
     _Line("keep_conditions", "whether the server may keep conditions of this site after the training", "true"),
     _Line(
         "allowed_overrides",
@@ -62,6 +66,11 @@ SERVER_LINES = (
     _Line("run_dir", "NEEDED: a folder for checkpoints, TensorBoard's events and the generator"),
     _DEVICE,
     _THREADS,
+    _Line(
+        "segmenters",
+        "what sites score, by name: weights, or folders of packed bundles. Without it: those in run_dir",
+        "{ours: FILE}",
+    ),
     _Line("public_conditions", "a bank of conditions (asyndgan bank), for sites that let none of theirs out", "FILE"),
     _MESSAGES,
     _Line("max_kept_bytes", "conditions of one site for generation, a byte a pixel", "2147483648"),

@@ -199,8 +199,11 @@ def _check_data(kit: _Kit) -> str:
     datalist = load_datalist(read_site(kit.folder / "local")["dataset_dir"], deep=kit.deep)
     items = datalist.site_items(kit.name)
     others = len(datalist.training) - len(items)
+    held_out = sum(item["site"] == kit.name for item in datalist.test)
     unused = f"; {others} of other sites are not used" if others else ""
-    return f"{len(items)} cases of {kit.name} to train with{unused}" + (", decoded" if kit.deep else "")
+    return f"{len(items)} cases of {kit.name} to train with, {held_out} held out{unused}" + (
+        ", decoded" if kit.deep else ""
+    )
 
 
 def _check_connection(kit: _Kit) -> str:

@@ -1,31 +1,39 @@
-"""The server's end: :class:`FlareServer` runs the training."""
+"""The server's end: :class:`FlareServer` runs the training, or the evaluation."""
 
 from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from nvflare.collab import collab
 
-from bundle.declarations.job import Job
-from bundle.flare.participant import SERVER, local_folder, make_workflow, read_server
-from bundle.flare.watch import Watch
+from bundle.declarations.job import SCORE, Job
+from bundle.flare.federation import FlareFederation
+from bundle.flare.participant import SERVER, local_folder, make_workflow, read_server, settings
+from bundle.flare.watch import TrainingWatch, Watch
+from bundle.installation import config_dir
+from bundle.server.evaluation import RESULTS_FILE
+from bundle.workflows.scoring import find_segmenters, make_evaluation, scoring_workflow
 
 __all__ = ["RESULTS", "FlareServer"]
 
 logger = logging.getLogger(__name__)
 
-RESULTS = ("generator.pt", "record.json")
+TRAINED = ("generator.pt", "record.json")
 """Files of a finished training that an administrator may collect. Conditions are not among them."""
+RESULTS = (TRAINED, (RESULTS_FILE,))
+"""The files of a finished job: of a training, or of an evaluation."""
 
 
 class FlareServer:
     """
-    The server's end: runs the training of ``train.yaml`` as it would run in one process.
+    The server's end: runs the training of ``train.yaml`` as it would run in one process, or has the sites score.
 
     Args:
-        job: :meth:`Job.to_dict` of the training.
+        job: :meth:`Job.to_dict` of the training or the evaluation.
     """
 
     def __init__(self, job: dict) -> None:
@@ -34,21 +42,53 @@ class FlareServer:
     @collab.main
     def run(self) -> None:
         local = read_server(local_folder(SERVER))
-        workflow = make_workflow(Job.from_dict(self.job), local, {})
-        watch = Watch(workflow)
+        job = Job.from_dict(self.job)
         try:
-            workflow.run()
+            watch, files = (_evaluate if job.stage == SCORE else _train)(job, local)
         except Exception as error:
             # FLARE writes it out at length in its own log
-            logger.error("the training stopped: %s", error)
+            logger.error("the job stopped: %s", error)
             raise
-        finally:
-            workflow.make("federation_def").close()
-        workflow.finalize()
-        if not workflow.finished:
-            raise RuntimeError("the training ended without its record")
-        record = Path(workflow.make("finished"))
         results = Path(collab.workspace.get_result_root(collab.fl_ctx.get_job_id()))
-        for name in RESULTS:
-            shutil.copyfile(record.with_name(name), results / name)
+        for file in files:
+            shutil.copyfile(file, results / file.name)
         watch.say_goodbye()
+
+
+def _train(job: Job, local: Mapping[str, Any]) -> tuple[Watch, list[Path]]:
+    workflow = make_workflow(job, local, {})
+    watch = TrainingWatch(workflow)
+    try:
+        workflow.run()
+    finally:
+        workflow.make("federation_def").close()
+    workflow.finalize()
+    if not workflow.finished:
+        raise RuntimeError("the training ended without its record")
+    record = Path(workflow.make("finished"))
+    return watch, [record.with_name(name) for name in TRAINED]
+
+
+def _evaluate(job: Job, local: Mapping[str, Any]) -> tuple[Watch, list[Path]]:
+    run_dir = Path(local["run_dir"])
+    segmenters = local.get("segmenters") or find_segmenters(run_dir, job.value("seed", config_dir()))
+    workflow = scoring_workflow(job.files(config_dir()), "", settings(job, local, SCORE))
+    federation = FlareFederation(
+        sites=workflow.make("site_names"), step_timeout=workflow.make("score_timeout"), limits=workflow.make("limits")
+    )
+    evaluation = make_evaluation(workflow, federation, run_dir)
+
+    def progress() -> dict[str, Any]:
+        wire = federation.ledger.summary()
+        return {
+            **{"step": evaluation.done, "steps": len(segmenters), "saved": evaluation.done},
+            **{f"bytes_{way}_sites": int(wire[f"bytes_{way}_sites"]) for way in ("to", "from")},
+            "sites": {site: {"state": "present"} for site in federation.sites},
+        }
+
+    watch = Watch(progress)
+    try:
+        evaluation.run(segmenters)
+    finally:
+        federation.close()
+    return watch, [Path(evaluation.path)]

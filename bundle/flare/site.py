@@ -10,16 +10,18 @@ from pathlib import Path
 from nvflare.collab import collab
 
 from bundle import __version__
-from bundle.declarations.job import PRIVATE_OVERRIDES, Job
-from bundle.flare.participant import SERVER, local_folder, make_workflow, read_site
+from bundle.declarations.job import PRIVATE_OVERRIDES, SCORE, Job
+from bundle.flare.participant import SERVER, local_folder, make_workflow, read_site, settings
 from bundle.flare.site_clock import SiteClock
 from bundle.installation import config_dir
 from bundle.site.release import ReleasePolicy, ReleaseRefused
+from bundle.site.scoring import ScoringSite
 from bundle.site.site import Site
 from bundle.text import shown
 from bundle.wire import guards
-from bundle.wire.codec import Codec
-from bundle.wire.messages import ConditionRequest, Message, OpenRequest, Refusal, SyntheticBatch
+from bundle.wire.codec import MAX_BYTES, Codec
+from bundle.wire.messages import ConditionRequest, Message, OpenRequest, Refusal, ScoreRequest, SyntheticBatch
+from bundle.workflows.scoring import make_scoring_site
 
 __all__ = ["FlareSite"]
 
@@ -28,10 +30,11 @@ logger = logging.getLogger(__name__)
 
 class FlareSite:
     """
-    A site's end: makes the :class:`bundle.site.Site` from configs and files that lie here, and answers messages.
+    A site's end: makes the :class:`bundle.site.Site` of a training, or the :class:`bundle.site.ScoringSite` of an
+    evaluation, from configs and files that lie here, and answers messages.
 
     Args:
-        job: :meth:`Job.to_dict` of the training; nothing of it is evaluated.
+        job: :meth:`Job.to_dict` of the training or the evaluation; nothing of it is evaluated.
     """
 
     def __init__(self, job: dict) -> None:
@@ -39,11 +42,11 @@ class FlareSite:
         self._lock = threading.Lock()
         self._name = ""
         self._local: Path | None = None
-        self._site: Site | None = None
+        self._site: Site | ScoringSite | None = None
         self._noted = 0  # refusals that the ledger knows of
         self._codec = Codec()
         # to be asked to take part, before anything is known of images
-        self._limits = dict.fromkeys(("OpenRequest", "ConditionRequest"), 0)
+        self._limits = dict.fromkeys(("OpenRequest", "ConditionRequest"), 0) | {"ScoreRequest": MAX_BYTES}
         self._clock = SiteClock()
         # always the same thread: FLARE calls from dozens, and torch has a number and a team of threads for each
         self._computing = ThreadPoolExecutor(1, thread_name_prefix="site")
@@ -64,6 +67,12 @@ class FlareSite:
         job = Job.from_dict(self.job)
         job.check(config_dir(), __version__)
         _check_overrides(job, local.pop("allowed_overrides", None), ReleasePolicy.make(local["release_policy"]))
+        if job.stage == SCORE:
+            files, given = job.files(config_dir()), settings(job, local, SCORE)
+            scoring, self._limits = make_scoring_site(files, name, given)
+            self._site = scoring
+            logger.info("site %s scores segmenters on %d held-out cases", name, scoring.cases)
+            return
         local["checkpoint_dir"] = str(Path(local["checkpoint_dir"]) / job.identity)
         workflow = make_workflow(job, local, {"site_name": name})
         limits = workflow.make("limits")
@@ -71,7 +80,7 @@ class FlareSite:
         (site,) = workflow.make("sites")
         self._limits = limits.requests(site.batch_size)
         self._site = site
-        logger.info("site %s takes part with %d samples", name, len(self._site.samples))
+        logger.info("site %s takes part with %d samples", name, len(site.samples))
 
     @collab.publish
     def receive(self, data: bytes) -> bytes:
@@ -94,7 +103,8 @@ class FlareSite:
             self._clock.decoded()
             try:
                 answer = self._computing.submit(self._answer, message).result()
-                self._clock.computed(self._site)
+                if not isinstance(self._site, ScoringSite):
+                    self._clock.computed(self._site)
                 return self._codec.encode(answer)
             except ReleaseRefused as error:
                 return self._refuse(str(error), error.final)
@@ -120,13 +130,18 @@ class FlareSite:
         guards.check_request(message, self._name)
         if self._site is None:
             self._prepare()
+        site = self._site
+        if isinstance(site, ScoringSite):
+            if isinstance(message, ScoreRequest):
+                return site.score(message)
+            raise TypeError(f"expected a ScoreRequest of the server, got a {type(message).__name__}")
         if isinstance(message, OpenRequest):
-            return self._site.open(message.step)
+            return site.open(message.step)
         if isinstance(message, SyntheticBatch):
-            return self._site.step(message)
+            return site.step(message)
         if isinstance(message, ConditionRequest):
-            return self._site.conditions(message)
-        raise TypeError(f"expected a request of the server, got a {type(message).__name__}")
+            return site.conditions(message)
+        raise TypeError(f"expected a request of a training, got a {type(message).__name__}")
 
 
 def _check_overrides(job: Job, allowed: list[str] | None, policy: ReleasePolicy) -> None:

@@ -127,7 +127,7 @@ class Supervisor:
             job = self.start()
             reason = self._watch(job)
             if reason is None:
-                logger.info("job %s: the training is finished", job)
+                logger.info("job %s: finished", job)
                 return job
             if self._saved > saved:
                 in_vain, delay = 0, self.policy.delay

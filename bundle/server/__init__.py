@@ -7,8 +7,9 @@ from bundle.server.conditions import (
     read_conditions,
     write_conditions,
 )
+from bundle.server.evaluation import FederatedEvaluation
 from bundle.server.federation import Federation, Outcome, SiteUnreachable
-from bundle.server.local_federation import LocalFederation
+from bundle.server.local_federation import LocalFederation, LocalScoring
 from bundle.server.roster import TooFewSites
 from bundle.server.trainer import (
     DistributedGanTrainer,
@@ -22,8 +23,10 @@ __all__ = [
     "ConditionBank",
     "ConditionCollector",
     "DistributedGanTrainer",
+    "FederatedEvaluation",
     "Federation",
     "LocalFederation",
+    "LocalScoring",
     "Outcome",
     "PublicConditions",
     "SiteUnreachable",

@@ -2,23 +2,106 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
+from bundle.plain_errors import sentence
 from bundle.server.federation import Federation, Outcome, SiteUnreachable
 from bundle.site.release import ReleaseRefused
 from bundle.site.site import Site
 from bundle.text import shown
 from bundle.wire.codec import Codec, WireLedger
-from bundle.wire.messages import ConditionBatch, ConditionRequest, Message, Refusal, SiteReply, SyntheticBatch
+from bundle.wire.messages import (
+    ConditionBatch,
+    ConditionRequest,
+    Message,
+    Refusal,
+    ScoreRequest,
+    Scores,
+    SiteReply,
+    SyntheticBatch,
+)
 
-__all__ = ["LocalFederation"]
+__all__ = ["LocalFederation", "LocalScoring"]
+
+logger = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=Message)
 
 
-class LocalFederation(Federation):
+class _Calls:
+    """Calls within this process, each of its messages encoded and decoded."""
+
+    def __init__(self, codec: Codec | None = None) -> None:
+        self.codec = Codec() if codec is None else codec
+        self.ledger = WireLedger()
+
+    def _ask(self, calls: Mapping[str, Callable[[], Message]]) -> Outcome:
+        messages: dict[str, Message] = {}
+        failures: dict[str, str] = {}
+        ended: set[str] = set()
+        for name, call in calls.items():
+            try:
+                messages[name] = self._from(call())
+            except ReleaseRefused as error:
+                refusal = self._refusal(name, error)
+                failures[name] = f"refused: {refusal.reason}"
+                ended |= {name} if refusal.final else set()
+        return Outcome(messages, failures, ended=frozenset(ended))
+
+    def _refusal(self, site: str, error: ReleaseRefused) -> Refusal:
+        """As it arrives: it costs the bytes that it costs behind a network, and says the same."""
+        return self._from(Refusal(site, shown(error), error.final))
+
+    def _to(self, message: M) -> M:
+        data = self.codec.encode(message)
+        self.ledger.sent(message.site, len(data))
+        return cast(M, self.codec.decode(data))
+
+    def _from(self, message: M) -> M:
+        data = self.codec.encode(message)
+        self.ledger.received(message.site, len(data))
+        return cast(M, self.codec.decode(data))
+
+
+class LocalScoring(_Calls):
+    """
+    Sites that score segmenters and are called directly: a :class:`bundle.server.evaluation.ScoringFederation`.
+
+    A site that fails is one failure of many, as it is behind a network; what failed is in the log.
+
+    Args:
+        sites: how to have each of them score, by name.
+    """
+
+    def __init__(self, sites: Mapping[str, Callable[[ScoreRequest], Scores]]) -> None:
+        super().__init__()
+        self._sites = dict(sites)
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        return tuple(sorted(self._sites))
+
+    def score(self, requests: Mapping[str, ScoreRequest]) -> Outcome:
+        messages: dict[str, Any] = {}
+        failures: dict[str, str] = {}
+        for site in sorted(requests):
+            outcome = self._score(site, requests[site])
+            messages |= outcome.messages
+            failures |= outcome.failures
+        return Outcome(messages, failures)
+
+    def _score(self, site: str, request: ScoreRequest) -> Outcome:
+        try:
+            return self._ask({site: lambda: self._sites[site](self._to(request))})
+        except Exception as error:  # whatever a site's data do, the others are scored on
+            logger.exception("site %s could not score", site)
+            return Outcome(failures={site: shown(sentence(error))})
+
+
+class LocalFederation(_Calls, Federation):
     """
     Sites that are called directly.
 
@@ -40,8 +123,7 @@ class LocalFederation(Federation):
         self._sites = {site.name: site for site in sorted(sites, key=lambda site: site.name)}
         if not sites or len(self._sites) != len(sites):
             raise ValueError(f"a federation needs sites of different names, got {[site.name for site in sites]}")
-        self.codec = Codec() if codec is None else codec
-        self.ledger = WireLedger()
+        super().__init__(codec)
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -80,30 +162,3 @@ class LocalFederation(Federation):
 
     def _step(self, site: str, batch: SyntheticBatch) -> SiteReply:
         return self._sites[site].step(self._to(batch))
-
-    def _ask(self, calls: Mapping[str, Callable[[], Message]]) -> Outcome:
-        messages: dict[str, Message] = {}
-        failures: dict[str, str] = {}
-        ended: set[str] = set()
-        for name, call in calls.items():
-            try:
-                messages[name] = self._from(call())
-            except ReleaseRefused as error:
-                refusal = self._refusal(name, error)
-                failures[name] = f"refused: {refusal.reason}"
-                ended |= {name} if refusal.final else set()
-        return Outcome(messages, failures, ended=frozenset(ended))
-
-    def _refusal(self, site: str, error: ReleaseRefused) -> Refusal:
-        """As it arrives: it costs the bytes that it costs behind a network, and says the same."""
-        return self._from(Refusal(site, shown(error), error.final))
-
-    def _to(self, message: M) -> M:
-        data = self.codec.encode(message)
-        self.ledger.sent(message.site, len(data))
-        return cast(M, self.codec.decode(data))
-
-    def _from(self, message: M) -> M:
-        data = self.codec.encode(message)
-        self.ledger.received(message.site, len(data))
-        return cast(M, self.codec.decode(data))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -18,6 +18,8 @@ from bundle.wire.messages import (
     ConditionRequest,
     Message,
     OpenRequest,
+    ScoreRequest,
+    Scores,
     SiteInfo,
     SiteReply,
     SyntheticBatch,
@@ -32,6 +34,7 @@ __all__ = [
     "check_released",
     "check_reply",
     "check_request",
+    "check_scores",
     "check_synthetic",
 ]
 
@@ -43,6 +46,7 @@ WORD = re.compile(r"[A-Za-z0-9_.,()+ -]{0,300}")  # a nonce; a policy in words, 
 MAX_BATCH = 2**16
 MAX_STEP = 2**32  # positions of samples, MAX_BATCH a step, stay below 2^63
 MAX_REQUEST = 1024  # conditions for generation of one request
+MAX_VALUES = 2**20  # scores of single cases in one message
 MAX_LOSS = 1e30  # below what a float holds: weighted and summed it stays finite
 TOLERANCE = 1e-3  # of the range [-1, 1]: a codec may round
 
@@ -164,9 +168,9 @@ def check_request(request: Message, site: str) -> None:
     Check what the server asks a site for, as far as that needs none of the site's data.
 
     Raises:
-        Violation: when it is no :class:`OpenRequest`, :class:`SyntheticBatch` or :class:`ConditionRequest` for this
-            site; when its step is below 1; when it asks for conditions that cannot be, for none, or for more than
-            ``MAX_REQUEST``.
+        Violation: when it is no :class:`OpenRequest`, :class:`SyntheticBatch`, :class:`ConditionRequest` or
+            :class:`ScoreRequest` for this site; when its step is below 1; when it asks for conditions that cannot be,
+            for none, or for more than ``MAX_REQUEST``.
     """
     if isinstance(request, ConditionRequest):
         _checked(request, ConditionRequest, site, "is for")
@@ -177,6 +181,8 @@ def check_request(request: Message, site: str) -> None:
     elif isinstance(request, OpenRequest):
         _checked(request, OpenRequest, site, "is for")
         _check_whole(request.step, "step", 1)
+    elif isinstance(request, ScoreRequest):
+        _checked(request, ScoreRequest, site, "is for")
     else:
         check_addressee(request, site)
 
@@ -218,6 +224,45 @@ def check_synthetic(synthetic: Message, site: str, shape: Sequence[int], public:
         _check_conditions(synthetic.conditions, public)
     elif not _is_empty(synthetic.conditions):
         raise Violation(f"step {synthetic.step}: it has conditions of its own, and the site issued some")
+
+
+def check_scores(scores: Message, site: str, weights: str, metrics: Collection[str]) -> None:
+    """
+    Check what a site said of a segmenter's scores.
+
+    Args:
+        scores: the message.
+        site: the site that was asked.
+        weights: digest of the weights that it was asked about.
+        metrics: names of those that the evaluation has.
+
+    Raises:
+        Violation: when it is not a :class:`Scores` of this site and these weights; when it names a metric that there is
+            not; when counts, sums and squares are not of the same metrics, a count is below 1, a number is not finite,
+            or a sum is larger than its squares allow; when its values are neither empty nor float32 of a row for each
+            metric.
+    """
+    scores = _checked(scores, Scores, site)
+    if scores.weights != weights:
+        raise Violation("scores of other weights than it was sent")
+    if unknown := sorted(scores.counts.keys() - set(metrics)):
+        raise Violation(f"an unknown metric: {unknown[0]!r:.80}, expected some of {', '.join(sorted(metrics))}")
+    if not scores.counts.keys() == scores.sums.keys() == scores.squares.keys():
+        raise Violation("counts, sums and squares are not of the same metrics")
+    for name, count in scores.counts.items():
+        _check_whole(count, f"{name}: count", 1)
+        total, squares = scores.sums[name], scores.squares[name]
+        if not (abs(total) < MAX_LOSS and 0 <= squares < MAX_LOSS):
+            raise Violation(f"{name}: sum {total!r:.40} and squares {squares!r:.40}, expected finite numbers")
+        # Cauchy and Schwarz, with room for the rounding of sums
+        if total * total > count * squares * (1 + 1e-6) + 1e-12:
+            raise Violation(f"{name}: a sum of {total:.6g} and squares of {squares:.6g} are not of {count} cases")
+    values = scores.values
+    if values.numel() and (values.dtype != torch.float32 or values.ndim != 2 or len(values) != len(scores.counts)):
+        raise Violation(f"values: expected {len(scores.counts)} rows of float32, got {tuple(values.shape)}")
+    for row, name in zip(values, sorted(scores.counts), strict=False):
+        if int(torch.isfinite(row).sum()) != scores.counts[name]:
+            raise Violation(f"{name}: the values of single cases are not as many as its count")
 
 
 def by(shape: Sequence[int | None]) -> str:

@@ -6,13 +6,15 @@ import math
 from collections.abc import Sequence
 
 from bundle.wire.codec import MAX_HEADER_BYTES
-from bundle.wire.guards import Violation, by
+from bundle.wire.guards import MAX_VALUES, Violation, by
 from bundle.wire.messages import (
     ConditionBatch,
     ConditionRequest,
     Message,
     OpenRequest,
     Refusal,
+    ScoreRequest,
+    Scores,
     SiteInfo,
     SiteReply,
     SyntheticBatch,
@@ -86,8 +88,24 @@ class Limits:
             )
         return self._limited({OpenRequest: [0], SyntheticBatch: batch, ConditionRequest: [0]})
 
+    def scoring(self, weights: int) -> dict[str, int]:
+        """
+        Bytes by type of what the server sends to a site that scores.
+
+        Args:
+            weights: bytes of the segmenter's weights at most.
+
+        Raises:
+            ValueError: when they are more than this site takes.
+        """
+        if weights > self.max_message_bytes:
+            raise ValueError(f"max_message_bytes: the weights take up to {weights}, got {self.max_message_bytes}")
+        return self._limited({ScoreRequest: [weights]})
+
     def answers(self, request: Message) -> dict[str, int]:
         """Bytes by type of what a site may answer to this."""
+        if isinstance(request, ScoreRequest):
+            return self._limited({Scores: [4 * MAX_VALUES], Refusal: [0]})
         if isinstance(request, OpenRequest):
             return self._limited({SiteInfo: [self._bytes(1, self.max_batch_size, self.condition_shape)], Refusal: [0]})
         if isinstance(request, SyntheticBatch):

@@ -1,8 +1,8 @@
 """The only types that cross the wall between the server and a site.
 
-Everything that leaves a site, a *release*, is a field of :class:`SiteInfo`, :class:`SiteReply`, :class:`ConditionBatch`
-or :class:`Refusal`; everything that enters one is a field of :class:`OpenRequest`, :class:`SyntheticBatch` or
-:class:`ConditionRequest`.
+Everything that leaves a site, a *release*, is a field of :class:`SiteInfo`, :class:`SiteReply`,
+:class:`ConditionBatch`, :class:`Scores` or :class:`Refusal`; everything that enters one is a field of
+:class:`OpenRequest`, :class:`SyntheticBatch`, :class:`ConditionRequest` or :class:`ScoreRequest`.
 A field is a tensor, a string, an integer or a dictionary of numbers by name: nothing that could carry more. One rule
 holds for every string, whoever sends it: :func:`bundle.text.is_text`.
 """
@@ -26,6 +26,8 @@ __all__ = [
     "Message",
     "OpenRequest",
     "Refusal",
+    "ScoreRequest",
+    "Scores",
     "SiteInfo",
     "SiteReply",
     "SyntheticBatch",
@@ -137,6 +139,40 @@ class ConditionBatch(Message):
 
 
 @dataclass(frozen=True)
+class ScoreRequest(Message):
+    """
+    Server → site: score a segmenter on the site's own held-out cases.
+
+    Args:
+        weights: of the segmenter, the bytes that :func:`bundle.wire.weights.pack_weights` makes of them.
+    """
+
+    weights: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Scores(Message):
+    """
+    Site → server: what its rules let out of a segmenter's scores.
+
+    Args:
+        weights: which ones were scored: :func:`bundle.wire.weights.packed_digest`.
+        counts: by metric, how many held-out cases have a score; one that too few have is in none of the three.
+        sums: of those cases' scores.
+        squares: of those cases' squared scores.
+        values: M×N float32, the scores of each case, metrics by name and cases in an order that is the same for every
+            segmenter, NaN where a case has none; empty unless the site's owner lets single cases out. A case is not
+            named.
+    """
+
+    weights: str
+    counts: dict[str, int]
+    sums: dict[str, float]
+    squares: dict[str, float]
+    values: torch.Tensor
+
+
+@dataclass(frozen=True)
 class OpenRequest(Message):
     """
     Server → site: take part from a step on. Behind a network; in one process the site is simply called.
@@ -164,7 +200,10 @@ class Refusal(Message):
 
 MESSAGES: dict[str, type[Message]] = {
     cls.__name__: cls
-    for cls in (OpenRequest, SiteInfo, SyntheticBatch, SiteReply, ConditionRequest, ConditionBatch, Refusal)
+    for cls in (
+        *(OpenRequest, SiteInfo, SyntheticBatch, SiteReply, ConditionRequest, ConditionBatch),
+        *(ScoreRequest, Scores, Refusal),
+    )
 }
 _HINTS: dict[type[Message], dict[str, Any]] = {}
 

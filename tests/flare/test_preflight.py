@@ -67,7 +67,7 @@ def test_a_site_that_is_ready_but_for_the_server(kit, made, capsys, deep):
     assert "nothing answers there" in said["no   server"]
     assert said["ok   certificate"].startswith("A, valid until 2")
     # a list may hold others' cases
-    assert said["ok   data list"].startswith("2 cases of A to train with; 2 of other sites are not used")
+    assert said["ok   data list"].startswith("2 cases of A to train with, 1 held out; 2 of other sites are not used")
 
 
 @pytest.mark.parametrize(

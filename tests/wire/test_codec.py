@@ -16,6 +16,8 @@ from bundle.wire.messages import (
     ConditionRequest,
     OpenRequest,
     Refusal,
+    ScoreRequest,
+    Scores,
     SiteInfo,
     SiteReply,
     SyntheticBatch,
@@ -46,6 +48,8 @@ EXAMPLES = [
     ConditionBatch("FG", 64, torch.empty(0, dtype=torch.uint8)),
     ConditionBatch("FG", 0, torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)),
     Refusal("Ü", "no step 3"),
+    ScoreRequest("CS", torch.arange(256, dtype=torch.uint8)),
+    Scores("CS", "0f", {"dice": 5}, {"dice": 2.5}, {"dice": 1.5}, uniform(1, 5)),
     SyntheticBatch("HT", 0, torch.tensor(0.5)),
     SyntheticBatch("HT", 1, torch.empty(0, 1, 4, 4)),
 ]

@@ -12,7 +12,17 @@ from bundle.workflows.experiment import Experiment
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 # not stages, tasks or sizes: tested with what they are for
 BASES = {"run", "server", "site", "supervised", "models", "semantic", "instances"}
-OTHERS = {"flare", "inference", "l1", "mlflow", "multi_gpu_segment", "published", "resnet_features", "vgg_features"}
+OTHERS = {
+    "flare",
+    "inference",
+    "l1",
+    "mlflow",
+    "multi_gpu_segment",
+    "published",
+    "resnet_features",
+    "score",
+    "vgg_features",
+}
 SIZES = ("demo", "compact", "small", "paper")
 PROFILES = {"brats": SIZES, "multi_organ": SIZES, "gaussian": (None,)}
 

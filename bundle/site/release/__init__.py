@@ -9,6 +9,7 @@ from bundle.site.release.accountant import calibrate, epsilon
 from bundle.site.release.chain import LedgerError, Verification, check_head, verify
 from bundle.site.release.policy import DEFAULT, POLICIES, PolicyError, ReleasePolicy, policies_by_site
 from bundle.site.release.refusal import ReleaseRefused
+from bundle.site.release.scores import Sums, releasable
 from bundle.site.release.summary import summarize
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "ReleaseLedger",
     "ReleasePolicy",
     "ReleaseRefused",
+    "ScoreGate",
+    "Sums",
     "Verification",
     "calibrate",
     "check_head",
@@ -28,6 +31,7 @@ __all__ = [
     "make_gates",
     "policies_by_site",
     "privatize",
+    "releasable",
     "release_sensitivity",
     "summarize",
     "tensor_digest",
@@ -38,6 +42,7 @@ __all__ = [
 _LATER = {
     "ReleaseGate": "gate",
     "ReleaseLedger": "ledger",
+    "ScoreGate": "score_gate",
     "clip_per_example": "noise",
     "make_gates": "gate",
     "privatize": "noise",

@@ -7,7 +7,7 @@ import os
 import secrets
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -302,7 +302,7 @@ class ReleaseGate:
             released.answers.add(answer)
         self._records.refusals.write_due(self._records.write)
 
-    def refuse(self, reason: str, words: str, final: bool = False) -> None:
+    def refuse(self, reason: str, words: str, final: bool = False) -> NoReturn:
         """
         Args:
             reason: the kind of refusal, one of few; the ledger counts by it.

@@ -32,6 +32,7 @@ KINDS = {
     "reply": "answers to synthetic images",
     "repeated reply": "answers given again as they were",
     "conditions": "deliveries of label maps to generate from",
+    "scores": "scores of segmenters on held-out cases",
 }
 """Kinds of releases in words."""
 RULES = {
@@ -152,6 +153,9 @@ def _releases(found: Tally) -> Iterator[str]:
     yield f"Image gradients: {_total(gradients)}"
     yield f"Losses (numbers of each step): {_few(found.losses) or 'none'}"
     yield f"Conditions (label maps): {_total(found.conditions)}"
+    if found.scored:
+        said = f" over {_span(found.scored)} cases" if any(found.scored) else ""
+        yield f"Scores: sums{said} of {_count(found.scored.total(), 'segmenter')}"
     if found.others:
         yield f"Other contents: {_total(found.others)}"
     unsized = f", and {_count(found.unsized, 'part')} of unstated size" if found.unsized else ""
@@ -202,6 +206,11 @@ def _total(counts: Counter) -> str:
     if len(counts) < 2:
         return _few(counts) or "none"
     return f"{counts.total():,}: {_few(counts)}"
+
+
+def _span(counts: Counter) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _few(counts: Counter) -> str:

@@ -35,6 +35,7 @@ class Tally:
         gradients: number of image gradients by ``(shape of one, dtype)``.
         losses: names of losses, with the number of releases that held them.
         conditions: number of label maps by origin.
+        scored: number of scored segmenters by how many held-out cases they were scored on.
         others: number of parts of other kinds by their ``what``.
         size: bytes of all parts; of ``unsized`` parts none are stated.
         issued: how often each sample was issued.
@@ -51,6 +52,7 @@ class Tally:
     gradients: Counter = field(default_factory=Counter)
     losses: Counter = field(default_factory=Counter)
     conditions: Counter = field(default_factory=Counter)
+    scored: Counter = field(default_factory=Counter)
     others: Counter = field(default_factory=Counter)
     size: int = 0
     unsized: int = 0
@@ -74,7 +76,9 @@ def tally(entries: Iterable[dict]) -> Tally:
 
     - ``image gradient``: ``shape`` B×C×H×W and ``dtype``;
     - ``losses``: ``names``;
-    - ``conditions``: ``shape`` B×X×H×W and ``origin``, such as ``real`` or ``deformed``.
+    - ``conditions``: ``shape`` B×X×H×W and ``origin``, such as ``real`` or ``deformed``;
+
+    and of ``scores`` ``cases``, how many they are of.
     """
     found = Tally()
     for entry in entries:
@@ -106,6 +110,8 @@ def _release(found: Tally, entry: dict) -> None:
         found.policies[-1].releases += 1
     else:
         found.unruled += 1
+    if entry["kind"] == "scores":
+        found.scored[_whole(entry.get("cases"))] += 1
     for part in _list(entry.get("parts")):
         _part(found, part if isinstance(part, dict) else {})
     found.issued.update(_text(sample) for sample in _list(entry.get("samples")))
