@@ -4,6 +4,7 @@ What is finished is not computed again: after an interruption, start it with the
 
 Examples:
   asyndgan run --task brats --dataset_dir data/lgg --profile small --seeds 0
+  asyndgan run --task brats --dataset_dir data/lgg --profile compact --settings gain
   asyndgan run --task brats --dataset_dir data/lgg --run_dir runs/no_l1 --set l1_weight=0
 """
 
@@ -43,7 +44,8 @@ def declare(parser: argparse.ArgumentParser) -> None:
         "--settings",
         nargs="+",
         metavar="SETTING",
-        help="real_all real_subset[/SITE] syn_all syn_subset[/SITE] asyndgan (default: the task's)",
+        help="paper, gain, or some of real_all real_subset[/SITE] real_subset_plus_asyndgan[/SITE] fedavg asyndgan ... "
+        "(docs/how-to/gain.md; default: the task's)",
     )
     parser.add_argument("--run_dir", metavar="DIR", help="folder of the run (default runs/TASK-PROFILE, or runs/TASK)")
 

@@ -37,7 +37,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
     add_training(parser)
     add_dataset_dir(parser)
-    add_setting(parser, "real_all, real_subset/SITE, syn_all, syn_subset/SITE or asyndgan")
+    add_setting(parser, "what is trained on what, such as asyndgan, real_all or fedavg: docs/how-to/gain.md")
     add_seed(parser)
     parser.add_argument("--run_dir", metavar="DIR", help="folder of the run (default runs/TASK-PROFILE, or runs/TASK)")
 
