@@ -112,6 +112,7 @@ def in_words(report: Report) -> Section:
         "rest": rest,
         "heading": LEGEND if synthesis_only else "What each segmentation model was trained on",
         "settings": _meanings(report.results),
+        "attacked": bool(block(report.results, "attacks")),
     }
     shows = "The question, the result in full, and what each setting stands for."
     return Section("in-words", "What was done, and what came out", shows, "in_words.html", content)

@@ -50,6 +50,7 @@ def test_the_page_opens_with_what_each_hospital_gains(pages):
     assert len([tag for tag, _ in page.tags if tag == "img"]) == 2
     assert all(attrs.get("scope") in ("row", "col", "colgroup") for tag, attrs in page.tags if tag == "th")
     assert "nan" not in page.text.lower().split()
+    assert "does not measure how much they reveal" not in page.text
 
 
 def test_the_page_to_pass_on_has_the_same_numbers_and_no_case(pages, results):
