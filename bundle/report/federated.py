@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from bundle.text import refusals
+
 from .display_names import display_name, get_metric
 from .formats import DASH, as_number
 from .scores import block
@@ -24,18 +26,16 @@ def federated_table(results: Mapping[str, Any], metric: str) -> Table:
     """
     found = block(results, "federated_evaluation")
     sites = [str(site) for site in found.get("sites") or []]
-    rows, notes = [], []
+    rows: list[Row] = []
     for name, about in block(found, "segmenters").items():
         scored = block(about, "sites")
         pooled = block(block(about, "pooled"), metric)
         cells = [_mean(block(block(scored, site), metric)) for site in sites]
         rows.append(Row(display_name(str(name)), (*cells, _shown(pooled.get("mean"), pooled.get("count")))))
-        said = {**block(about, "failures"), **({"no hospital": about["failure"]} if "failure" in about else {})}
-        notes += [f"{display_name(str(name))}, {site}: {reason}" for site, reason in said.items()]
     title = f"Trained at, scored at: {get_metric(metric, results).label}"
     headings = ("Segmenter of", *(f"Scored at {site}" for site in sites), "All cases")
     lead = "Scored inside the hospitals: sums and counts left them, and no image. In brackets the number of cases."
-    return Table(title, headings, tuple(rows), (lead, *dict.fromkeys(notes)))
+    return Table(title, headings, tuple(rows), (lead, *refusals(found.get("segmenters") or {})))
 
 
 def _mean(sums: Mapping[str, Any]) -> str:

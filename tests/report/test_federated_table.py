@@ -28,8 +28,8 @@ def test_means_come_from_sums_and_what_was_refused_is_said():
         ("Real-Subset-A", ("0.500 (9)", "–", "0.500 (9)")),
         ("ours", ("–", "–", "–")),
     ]
-    assert any("Real-Subset-A, B: refused: too few" in note for note in table.notes)
-    assert any("ours, no hospital: ours.pt" in note for note in table.notes)
+    assert any("B, real_subset/A: refused: too few" in note for note in table.notes)
+    assert any("no site, ours: ours.pt" in note for note in table.notes)
 
 
 @pytest.mark.parametrize("metric", ["hd95", "unknown"])
