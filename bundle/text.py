@@ -7,6 +7,7 @@ import logging
 import pydoc
 import re
 import sys
+from collections.abc import Mapping
 from typing import IO, Any
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "escaping",
     "is_site_name",
     "is_text",
+    "refusals",
     "shown",
 ]
 
@@ -122,3 +124,22 @@ def _escaping_class(base: type[logging.Formatter]) -> type[logging.Formatter]:
 
 def _indented(text: str) -> str:
     return "\n".join(f"    {escaped(line)}" for line in text.split("\n"))
+
+
+def refusals(segmenters: Mapping[str, Any]) -> list[str]:
+    """
+    Why segmenters have no scores of a site, a line for each site and reason.
+
+    Args:
+        segmenters: of ``federated_evaluation.json``: by name ``failures``, reasons by site, and ``failure``, why no
+            site was asked; either may be missing.
+    """
+    of_reason: dict[tuple[str, str], list[str]] = {}
+    for name, about in segmenters.items():
+        said = {**(about.get("failures") or {}), **({"no site": about["failure"]} if "failure" in about else {})}
+        for site, reason in said.items():
+            of_reason.setdefault((site, reason), []).append(name)
+    return [
+        f"{site}, {'every segmenter' if len(names) == len(segmenters) > 1 else ', '.join(names)}: {reason}"
+        for (site, reason), names in of_reason.items()
+    ]

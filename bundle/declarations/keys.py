@@ -195,6 +195,7 @@ GROUPS: dict[str, dict[str, Key]] = {
         "bend_prob": Key(_SHARE, "probability of a random bend of what a site sets against each other", "0"),
         "segmenter_lr": Key(_RATE, "learning rate of the segmenter"),
         "segmenter_epoch_length": Key(_STEPS, "steps between two checkpoints of the segmenter"),
+        "painter_background": Key(optional(Number(-1, 1)), "intensity of painted images beyond all classes"),
         "own_share": Key(_SHARE, "of a batch that mixes a site's own real images with synthetic ones: the real ones"),
         "fine_tuning_share": Key(
             _SHARE, "of the steps of asyndgan_then_real_subset: the last ones, on the site's own images"

@@ -11,7 +11,15 @@ from .page import FULL_PAGE, SHAREABLE_PAGE, make_report, write_report
 from .page_figures import PageFigure, write_figure_list
 from .result_tables import markdown_table, text_table
 from .scalars import read_scalars
-from .scores import best_subset, key_metric, mean_and_std, metric_names, order_settings, ratio_to_reference
+from .scores import (
+    best_subset,
+    key_metric,
+    mean_and_std,
+    metric_names,
+    order_settings,
+    plain_settings,
+    ratio_to_reference,
+)
 from .segmentations import segmentation_panel
 from .statistics import compute_statistics
 from .synthesis import synthesis_grid
@@ -39,6 +47,7 @@ __all__ = [
     "metric_names",
     "neighbour_panel",
     "order_settings",
+    "plain_settings",
     "ratio_to_reference",
     "read_scalars",
     "segmentation_panel",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .crossed import crossed_table
+from .federated import federated_table
 from .gain import Gains
 from .gain_tables import absent_table, gain_table, own_table
 from .gain_words import absent_words, federated_words, gain_words, headline
@@ -23,6 +24,7 @@ def opening(report: Report, gains: Gains) -> dict[str, Any]:
         "gain": _if_rows(gain_table(gains)),
         "own": _if_rows(own_table(gains)),
         "figures": report.figures_of("gain"),
+        "inside": _if_rows(federated_table(gains.results, gains.metric)),
         "absent": _if_rows(absent_table(gains)),
         "absent_words": absent_words(gains),
         "crossed": _if_rows(crossed_table(gains.results)),

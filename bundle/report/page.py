@@ -28,14 +28,17 @@ __all__ = ["FULL_PAGE", "SHAREABLE_PAGE", "make_report", "render_section", "writ
 FULL_PAGE = "report.html"
 SHAREABLE_PAGE = "report_shareable.html"
 
+SCORED_INSIDE = "federated_evaluation.json"
+"""Written by ``asyndgan federate evaluate``."""
 _PLACES = ("bundle_root", "dataset_dir", "run_dir", "cache_dir")
 """Keys of a configuration that only say where files lie: they say nothing to others."""
 
 
 def make_report(run_dir: str | os.PathLike[str], shareable: bool = False) -> Path:
     """
-    Write the page of a run from what the run left: ``results.json``, ``figures/`` and the configuration of AsynDGAN's
-    training. Nothing is drawn but what follows from ``results.json``, and no data set is needed.
+    Write the page of a run from what the run left: ``results.json``, ``federated_evaluation.json`` where segmenters
+    were scored inside the hospitals, ``figures/`` and the configuration of AsynDGAN's training. Nothing is drawn but
+    what follows from ``results.json``, and no data set is needed.
 
     Args:
         run_dir: folder of the run.
@@ -50,7 +53,9 @@ def make_report(run_dir: str | os.PathLike[str], shareable: bool = False) -> Pat
         OSError: the page cannot be written.
     """
     folder = Path(run_dir)
-    results = _read_results(folder / "results.json")
+    results = dict(_read_results(folder / "results.json"))
+    if (folder / SCORED_INSIDE).is_file():
+        results["federated_evaluation"] = _read_mapping(folder / SCORED_INSIDE, "scores from inside the hospitals")
     figures = read_figures(folder / "figures")
     if (gains := read_gains(results)) is not None:
         figures += gain_figures(gains, folder / "figures")
@@ -146,14 +151,19 @@ def unbroken(heading: str) -> str:
     return re.sub(r"\b(Real|Syn)-All", "\\1\N{NON-BREAKING HYPHEN}All", heading)
 
 
+def _read_mapping(path: Path, what: str) -> Mapping[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: cannot be read, expected {what} in JSON ({error})") from error
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{path}: expected a mapping, {what}")
+    return content
+
+
 def _read_results(path: Path) -> Mapping[str, Any]:
     require_file(path, "a run writes it after each setting that it has finished")
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: cannot be read, expected the results of a run in JSON ({error})") from error
-    if not isinstance(results, Mapping):
-        raise ValueError(f"{path}: expected a mapping, the results of a run")
+    results = _read_mapping(path, "the results of a run")
     if not isinstance(results.get("settings"), Mapping):
         raise ValueError(f"{path}: expected the key settings, the scores by setting")
     return results

@@ -14,6 +14,7 @@ import torch
 from bundle.files import write_json
 from bundle.networks.weights import read_weights
 from bundle.server.federation import Outcome
+from bundle.text import refusals
 from bundle.wire.codec import WireLedger
 from bundle.wire.guards import Violation, check_scores
 from bundle.wire.messages import ScoreRequest, Scores
@@ -191,16 +192,13 @@ def matrix(results: Mapping[str, Any], metric: str) -> str:
     """
     sites = results["sites"]
     rows = [["trained at / scored at", *sites, "all cases"]]
-    notes = []
     for name, about in results["segmenters"].items():
         scored, over_all = about.get("sites", {}), about.get("pooled", {}).get(metric)
         means = [_mean(scored[site][metric]) if metric in scored.get(site, {}) else "-" for site in sites]
         rows.append([name, *means, "-" if over_all is None else f"{over_all['mean']:.3f} (n={over_all['count']})"])
-        said = {**about.get("failures", {}), **({"no site": about["failure"]} if "failure" in about else {})}
-        notes += [f"{name}, {site}: {reason}" for site, reason in said.items()]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([metric, *lines, *notes])
+    return "\n".join([metric, *lines, *refusals(results["segmenters"])])
 
 
 def _mean(sums: Mapping[str, float]) -> str:

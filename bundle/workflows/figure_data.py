@@ -9,7 +9,7 @@ from monai.bundle import ConfigParser
 
 from bundle.data import items_by_site, load_datalist
 from bundle.evaluation import SIDES, read_examples
-from bundle.report import get_metric, order_settings
+from bundle.report import get_metric, order_settings, plain_settings
 from bundle.settings import RELEASED, generator_setting
 from bundle.workflows.experiment import Experiment
 
@@ -113,6 +113,11 @@ def neighbour_examples(experiment: Experiment, setting: str) -> list[dict]:
     return examples
 
 
+def shown_settings(results: Mapping) -> list[str]:
+    """Those that are compared one by one; of a run that has none of them, all."""
+    return plain_settings(results) or order_settings(results)
+
+
 class ShownCases:
     """
     Held-out cases and what the settings segmented in them, as pictures: of the first seed, chosen by a metric.
@@ -126,7 +131,8 @@ class ShownCases:
     def __init__(self, experiment: Experiment, results: Mapping, metric: str) -> None:
         self.experiment = experiment
         self.seed = experiment.seeds[0]
-        self.settings = [s for s in order_settings(results) if metric in results["settings"][s]]
+        self.settings = [s for s in shown_settings(results) if metric in results["settings"][s]]
+        self.chosen_by = "asyndgan" if "asyndgan" in self.settings else self.settings[-1]
         self.scores = {
             setting: {case: values[0] for case, values in results["settings"][setting][metric]["per_case"].items()}
             for setting in self.settings
@@ -150,8 +156,8 @@ class ShownCases:
         return rows
 
     def of_all_settings(self) -> list[dict]:
-        """The last setting's worst, median and best case by every setting, for `bundle.report.segmentation_panel`."""
-        chosen = dict.fromkeys(self._chosen(self.settings[-1]).values())
+        """AsynDGAN's worst, median and best case by every setting, for `bundle.report.segmentation_panel`."""
+        chosen = dict.fromkeys(self._chosen(self.chosen_by).values())
         return [
             self._shown(case, self.settings) | {"scores": {s: self.scores[s].get(case) for s in self.settings}}
             for case in chosen

@@ -20,7 +20,6 @@ from bundle.report import (
     metric_boxplot,
     metric_names,
     neighbour_panel,
-    order_settings,
     read_scalars,
     segmentation_panel,
     synthesis_grid,
@@ -176,7 +175,7 @@ def _segmentations(experiment: Experiment, results: Mapping, key: str, folder: P
     )
     extremes_grid(shown.extremes(), folder / "extremes.png", score_name=label)
     segmentation_panel(shown.of_all_settings(), folder / "segmentations.png", score_name=label)
-    last = display_name(order_settings(results)[-1])
+    last = display_name(shown.chosen_by)
     return [
         PageFigure(
             folder / "extremes.png",

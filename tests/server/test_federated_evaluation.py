@@ -110,7 +110,7 @@ def test_a_site_that_is_away_is_said(tmp_path):
     table = matrix(results, "dice").splitlines()
     assert table[1].split() == ["trained", "at", "/", "scored", "at", "A", "B", "all", "cases"]
     assert table[2].split() == ["one", "0.400", "(n=3)", "-", "0.400", "(n=3)"]
-    assert table[3] == "one, B: no answer within 60 s"
+    assert table[3] == "B, one: no answer within 60 s"
 
 
 class Bomb:
@@ -149,7 +149,7 @@ def test_a_segmenter_that_cannot_be_sent_leaves_the_others_their_results(tmp_pat
     assert "holds a list" in said["list"]
     assert "no such file" in said["absent"]
     assert results["segmenters"]["good"]["pooled"]["dice"]["count"] == 3
-    assert "torn, no site:" in matrix(results, "dice")
+    assert "no site, torn:" in matrix(results, "dice")
 
 
 def test_a_packed_bundles_folder_is_a_segmenter(tmp_path):
