@@ -112,7 +112,7 @@ def test_below_min_cases_there_is_a_refusal(data, run_dir, tmp_path, capsys):
     said = "refused: too few held-out cases to let scores of them out (min_cases)"
     assert results["segmenters"]["mine"]["failures"] == dict.fromkeys(SITES, said)
     assert results["segmenters"]["mine"]["sites"] == results["segmenters"]["mine"]["pooled"] == {}
-    assert f"mine, A: {said}" in capsys.readouterr().out
+    assert f"A, mine: {said}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
