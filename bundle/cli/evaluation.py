@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import re
-import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,12 @@ from bundle.cli.options import (
     whole_number,
 )
 
-__all__ = ["declare_evaluation", "job_name", "run"]
+__all__ = ["FLARE", "add_job", "add_place", "declare_evaluation", "job_name", "run"]
 
 logger = logging.getLogger("bundle.federate")
 
 STAGE = "score"
-LOCAL = ("process", "simulator", "poc")
+FLARE = ("simulator", "poc")
 
 
 ABOUT = """Score segmenters at the sites that hold the cases; no image leaves one.
@@ -45,13 +44,7 @@ Examples:
 def declare_evaluation(parser: argparse.ArgumentParser) -> None:
     parser.description = ABOUT
     add_training(parser)
-    parser.add_argument(
-        "--startup_kit", type=Path, metavar="KIT", help="the administrator's startup kit, of hospitals that are there"
-    )
-    parser.add_argument(
-        "--over", choices=LOCAL, default="process", help="what lies between the sites of this machine (default process)"
-    )
-    parser.add_argument("--dataset_dir", type=Path, metavar="DIR", help="folder of datalist.json with all sites")
+    add_place(parser, ("process", *FLARE))
     parser.add_argument(
         "--run_dir",
         type=Path,
@@ -78,10 +71,26 @@ def declare_evaluation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--per_case", action="store_true", help="each site lets scores of single cases out, as in a site.yaml"
     )
+    add_job(parser, "evaluation")
+
+
+def add_place(parser: argparse.ArgumentParser, over: Sequence[str]) -> None:
+    """Where the sites are."""
+    parser.add_argument(
+        "--startup_kit", type=Path, metavar="KIT", help="the administrator's startup kit, of hospitals that are there"
+    )
+    parser.add_argument(
+        "--over", choices=over, default=over[0], help=f"what lies between sites of this machine (default {over[0]})"
+    )
+    parser.add_argument("--dataset_dir", type=Path, metavar="DIR", help="folder of datalist.json with all sites")
+
+
+def add_job(parser: argparse.ArgumentParser, name: str) -> None:
+    """How a job goes, at the sites of this machine or in hospitals."""
     add_participants(parser)
     add_no_revive(parser)
     parser.add_argument("--sites", nargs="+", metavar="NAME", help="all hospitals (default: those that are there)")
-    parser.add_argument("--name", type=job_name, default="evaluation", help="of the job (default evaluation)")
+    parser.add_argument("--name", type=job_name, default=name, help=f"of the job (default {name})")
     add_supervision(parser)
 
 
@@ -106,12 +115,14 @@ def run(options: argparse.Namespace, overrides: dict[str, Any]) -> int:
         ValueError, OSError: see :func:`bundle.workflows.scoring.make_evaluation` and
             :func:`bundle.workflows.scoring.find_segmenters`.
     """
+    from bundle.cli.jobs import run_at_hospitals
     from bundle.server.evaluation import RESULTS_FILE, matrix
 
     options.run_dir = options.run_dir.resolve()
     path = options.run_dir / RESULTS_FILE
     if options.startup_kit is not None:
-        at_hospitals(options, overrides, path)
+        check_hospitals(options)
+        run_at_hospitals(options, {"seed": options.seed} | overrides, STAGE, {path.name: path})
     else:
         on_this_machine(options, overrides, path)
     results = json.loads(path.read_text(encoding="utf-8"))
@@ -123,6 +134,18 @@ def run(options: argparse.Namespace, overrides: dict[str, Any]) -> int:
     return 0
 
 
+def check_hospitals(options: argparse.Namespace) -> None:
+    """
+    Raises:
+        ValueError: for words that are for sites of this machine.
+    """
+    if options.segmenter or options.dataset_dir or options.min_cases is not None or options.per_case:
+        raise ValueError(
+            "--segmenter, --dataset_dir, --min_cases and --per_case are for sites of this machine: hospitals say in "
+            "site.yaml what they let out, and the server in server.yaml (segmenters) what is scored"
+        )
+
+
 def on_this_machine(options: argparse.Namespace, overrides: dict[str, Any], path: Path) -> None:
     if options.dataset_dir is None:
         raise ValueError("--dataset_dir: expected the folder of a data list, or --startup_kit of hospitals")
@@ -131,9 +154,14 @@ def on_this_machine(options: argparse.Namespace, overrides: dict[str, Any], path
     segmenters = dict(options.segmenter) or find_segmenters(options.run_dir, options.seed)
     segmenters = {name: file.resolve() for name, file in segmenters.items()}
     overrides = {"seed": options.seed} | overrides
-    {"process": in_one_process, "simulator": in_simulator, "poc": apart}[options.over](
-        options, overrides, segmenters, path
-    )
+    if options.over == "process":
+        in_one_process(options, overrides, segmenters)
+    else:
+        from bundle.cli.trial import run_here
+
+        server = {"run_dir": str(options.run_dir), "segmenters": {name: str(file) for name, file in segmenters.items()}}
+        place = options.run_dir / "federated_evaluation"
+        run_here(options, overrides, STAGE, place, rules(options), server, path)
 
 
 def rules(options: argparse.Namespace) -> dict[str, Any]:
@@ -142,7 +170,7 @@ def rules(options: argparse.Namespace) -> dict[str, Any]:
     return said | ({"per_case": True} if options.per_case else {})
 
 
-def in_one_process(options: argparse.Namespace, overrides: dict[str, Any], segmenters: dict, path: Path) -> None:
+def in_one_process(options: argparse.Namespace, overrides: dict[str, Any], segmenters: dict[str, Path]) -> None:
     import yaml
 
     from bundle.composition import stage_files
@@ -171,70 +199,3 @@ def in_one_process(options: argparse.Namespace, overrides: dict[str, Any], segme
     finally:
         for end in ends.values():
             end.gate.close()
-
-
-def in_simulator(options: argparse.Namespace, overrides: dict[str, Any], segmenters: dict, path: Path) -> None:
-    from bundle.cli.jobs import make_job
-    from bundle.flare.jobs import run_simulation
-    from bundle.flare.participant import LOCAL_FILES
-
-    job = make_job(options, overrides, STAGE)
-    folder, flare = folders(options)
-    sites = write_own_files(options, folder, overrides, segmenters)
-    os.environ[LOCAL_FILES] = str(folder)
-    path.unlink(missing_ok=True)  # by it the end of this evaluation is told
-    run_simulation(job, sites, flare)
-    if not path.is_file():
-        raise RuntimeError(f"the evaluation did not finish: {flare} holds the logs")
-
-
-def apart(options: argparse.Namespace, overrides: dict[str, Any], segmenters: dict, path: Path) -> None:
-    from bundle.cli.jobs import make_federated_job
-    from bundle.cli.trial import run_apart
-
-    folder, flare = folders(options)
-    sites = write_own_files(options, folder, overrides, segmenters)
-    job, min_sites = make_federated_job(options, overrides, sites, STAGE)
-    path.unlink(missing_ok=True)  # by it the end of this evaluation is told
-    run_apart(options, job, sites, min_sites, folder, flare, path)
-
-
-def folders(options: argparse.Namespace) -> tuple[Path, Path]:
-    """Of the participants' own files, and of FLARE's logs."""
-    place = options.run_dir / "federated_evaluation"
-    return place / "participants", place / "flare"
-
-
-def write_own_files(
-    options: argparse.Namespace, folder: Path, overrides: dict[str, Any], segmenters: dict[str, Path]
-) -> list[str]:
-    from bundle.cli.trial import write_participants
-
-    server = {"run_dir": str(options.run_dir), "segmenters": {name: str(file) for name, file in segmenters.items()}}
-    return write_participants(options, folder, overrides, rules(options), server)
-
-
-def at_hospitals(options: argparse.Namespace, overrides: dict[str, Any], path: Path) -> None:
-    from bundle.cli.jobs import make_supervisor, write_job
-    from bundle.files import write_text
-    from bundle.flare.administrator import Administrator
-
-    if options.segmenter or options.dataset_dir or options.min_cases is not None or options.per_case:
-        raise ValueError(
-            "--segmenter, --dataset_dir, --min_cases and --per_case are for sites of this machine: hospitals say in "
-            "site.yaml what they let out, and the server in server.yaml (segmenters) what is scored"
-        )
-    administrator = Administrator(options.startup_kit)
-    try:
-        sites = sorted(options.sites or administrator.sites())
-        if not sites:
-            raise ValueError("no site is there; status shows them")
-        with tempfile.TemporaryDirectory() as place:
-            folder, min_sites = write_job(options, {"seed": options.seed} | overrides, sites, Path(place), STAGE)
-            job = make_supervisor(options, administrator, folder, sites, min_sites).run()
-            found = sorted(administrator.download(job, Path(place)).rglob(path.name))
-            if not found:
-                raise RuntimeError(f"job {job} left no scores; its log at the server says why")
-            write_text(path, found[0].read_text(encoding="utf-8"))
-    finally:
-        administrator.close()

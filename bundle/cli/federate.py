@@ -27,6 +27,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bundle.cli.averaging import declare_averaging
 from bundle.cli.evaluation import declare_evaluation, job_name
 from bundle.cli.options import (
     add_min_sites,
@@ -67,6 +68,8 @@ def declare(parser: argparse.ArgumentParser) -> None:
     exported = part("export", "write the job that submit would submit, for `nvflare job submit`", export)
     evaluated = part("evaluate", "score segmenters at the sites that hold the cases; no image leaves one", evaluate)
     declare_evaluation(evaluated)
+    averaged = part("average", "train a segmenter by federated averaging; weights leave the sites", average)
+    declare_averaging(averaged)
     shown = part("status", "which sites are there, which jobs, and how far they are", status)
     stopped = part("stop", "end a job at its next checkpoint", stop)
     collected = part("collect", "get the generator and the record, or the scores, of a finished job", collect)
@@ -167,6 +170,12 @@ def evaluate(options: argparse.Namespace) -> int:
     from bundle.cli import evaluation
 
     return evaluation.run(options, overrides(options.set))
+
+
+def average(options: argparse.Namespace) -> int:
+    from bundle.cli import averaging
+
+    return averaging.run(options, overrides(options.set))
 
 
 def prepare_kits(options: argparse.Namespace) -> int:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from bundle.flare.administrator import Administrator
     from bundle.flare.supervisor import Supervisor
 
-__all__ = ["config_names", "make_federated_job", "make_job", "make_supervisor", "write_job"]
+__all__ = ["config_names", "make_federated_job", "make_job", "make_supervisor", "run_at_hospitals", "write_job"]
 
 LAST = "flare.yaml"
 """Comes last in every training, whether or not it is asked for."""
@@ -29,7 +31,7 @@ def config_names(options: argparse.Namespace, stage: str = "train") -> list[str]
 
     Args:
         options: ``task``, ``profile`` and ``config``.
-        stage: ``train``, or ``score`` of an evaluation.
+        stage: ``train``, or the config that another one begins with.
 
     Raises:
         ValueError: one of them is no config of this package.
@@ -47,7 +49,7 @@ def config_names(options: argparse.Namespace, stage: str = "train") -> list[str]
                 "and every participant has those"
             )
         names.append(file.name)
-    return names if stage == "score" else [*(name for name in names if name != LAST), LAST]
+    return names if stage != "train" else [*(name for name in names if name != LAST), LAST]
 
 
 def make_job(options: argparse.Namespace, overrides: dict[str, Any], stage: str = "train") -> Job:
@@ -90,6 +92,43 @@ def write_job(
     job, min_sites = make_federated_job(options, overrides, sites, stage)
     # by its name a job that is active is known to be this one
     return export_job(job, f"{options.name}-{job.identity}", folder, min_sites), min_sites
+
+
+def run_at_hospitals(
+    options: argparse.Namespace, overrides: dict[str, Any], stage: str, files: Mapping[str, Path]
+) -> None:
+    """
+    Have the hospitals that ``--startup_kit`` reaches do a job, and fetch what it leaves.
+
+    Args:
+        options: of the command.
+        overrides: of the job.
+        stage: of the job.
+        files: where to write what, by its name at the server.
+
+    Raises:
+        ValueError: no site is there.
+        RuntimeError: the job left something else.
+    """
+    from bundle.flare.administrator import Administrator
+
+    administrator = Administrator(options.startup_kit)
+    try:
+        sites = sorted(options.sites or administrator.sites())
+        if not sites:
+            raise ValueError("no site is there; status shows them")
+        with tempfile.TemporaryDirectory() as place:
+            folder, min_sites = write_job(options, overrides, sites, Path(place), stage)
+            job = make_supervisor(options, administrator, folder, sites, min_sites).run()
+            downloaded = administrator.download(job, Path(place))
+            found = {name: path for name in files for path in sorted(downloaded.rglob(name))[:1]}
+            if found.keys() != files.keys():
+                raise RuntimeError(f"job {job} left no results; its log at the server says why")
+            for name, path in files.items():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(found[name], path)
+    finally:
+        administrator.close()
 
 
 def make_supervisor(

@@ -16,7 +16,7 @@ from bundle.cli.jobs import make_federated_job, make_job, make_supervisor
 if TYPE_CHECKING:
     from bundle.declarations.job import Job
 
-__all__ = ["poc", "run_apart", "show", "simulate", "write_page", "write_participants"]
+__all__ = ["poc", "run_here", "show", "simulate", "write_page", "write_participants"]
 
 logger = logging.getLogger("bundle.federate")
 
@@ -154,6 +154,44 @@ def run_apart(
         finally:
             administrator.close()
             keep_logs(processes, flare)
+
+
+def run_here(
+    options: argparse.Namespace,
+    overrides: dict[str, Any],
+    stage: str,
+    place: Path,
+    rules: dict[str, Any],
+    server: dict[str, Any],
+    last: Path,
+) -> None:
+    """
+    Run a job of a stage with sites of this machine, ``--over`` FLARE's simulator or as processes with certificates.
+
+    Args:
+        options: of the command.
+        overrides: of the job.
+        stage: of the job.
+        place: folder for the participants' own files, and for logs.
+        rules, server: see :func:`write_participants`.
+        last: the file with which the job is done.
+
+    Raises:
+        RuntimeError: it is not there at the end.
+    """
+    from bundle.flare.jobs import run_simulation
+    from bundle.flare.participant import LOCAL_FILES
+
+    folder, flare = place / "participants", place / "flare"
+    sites = write_participants(options, folder, overrides, rules, server)
+    job, min_sites = make_federated_job(options, overrides, sites, stage)
+    last.unlink(missing_ok=True)
+    if options.over == "poc":
+        return run_apart(options, job, sites, min_sites, folder, flare, last)
+    os.environ[LOCAL_FILES] = str(folder)
+    run_simulation(job, sites, flare)
+    if not last.is_file():
+        raise RuntimeError(f"the job did not finish: {flare} holds the logs")
 
 
 def make_folder(folder: Path) -> Path:

@@ -20,15 +20,29 @@ from bundle.composition import with_bases
 from bundle.declarations.keys import KEYS, PARTICIPANT_KEYS, PATH_KEYS, problem
 from bundle.declarations.kinds import Fields, ListOf, Matching, in_brief
 
-__all__ = ["CONDUCT_KEYS", "SCORE", "SERVER_KEYS", "SITE_KEYS", "TRAIN", "Job", "JobError", "of_stage", "read_local"]
+__all__ = [
+    "AVERAGE",
+    "CONDUCT_KEYS",
+    "SCORE",
+    "SERVER_KEYS",
+    "SITE_KEYS",
+    "TRAIN",
+    "Job",
+    "JobError",
+    "of_stage",
+    "read_local",
+]
 
 TRAIN = "train"
 """Stage of a job that trains the generator."""
 SCORE = "score"
 """Stage of a job that scores segmenters at the sites."""
+AVERAGE = "average"
+"""Stage of a job that averages the segmenters of sites."""
 
 SITE_KEYS = frozenset(
     {
+        "allow_averaging",
         "allowed_overrides",
         "batch_size",
         "cache_dir",
@@ -51,8 +65,12 @@ SERVER_KEYS = frozenset(
     {"device", "max_kept_bytes", "max_message_bytes", "num_threads", "public_conditions", "run_dir", "segmenters"}
 )
 """Keys that the server sets for itself; runs of the same job may differ in them."""
-_OF_SCORES = frozenset({"min_cases", "per_case", "segmenters"})
-_OF_BOTH = frozenset(
+_OF_STAGES = {
+    SCORE: frozenset({"min_cases", "per_case", "segmenters"}),
+    AVERAGE: frozenset({"allow_averaging", "cache_dir", "cache_rate"}),
+}
+_OF_NO_TRAINING = _OF_STAGES[SCORE] | {"allow_averaging"}
+_OF_ALL = frozenset(
     {"dataset_dir", "device", "max_message_bytes", "num_threads", "release_dir", "release_policy", "run_dir"}
 )
 CONDUCT_KEYS = frozenset(
@@ -62,6 +80,7 @@ CONDUCT_KEYS = frozenset(
         "min_sites",
         "open_timeout",
         "rejoin_interval",
+        "round_timeout",
         "score_timeout",
         "step_timeout",
     }
@@ -102,7 +121,7 @@ class JobError(ValueError):
 @dataclass(frozen=True)
 class Job:
     """
-    A training, or an evaluation, as its participants are asked for it.
+    A training, an evaluation or a federated averaging, as its participants are asked for it.
 
     Attributes:
         config_files: names of configs, in their order, of the folder that every participant has; what they are based
@@ -159,7 +178,7 @@ class Job:
 
     @property
     def stage(self) -> str:
-        """:data:`TRAIN` or :data:`SCORE`: what the first of its configs is."""
+        """:data:`TRAIN`, :data:`SCORE` or :data:`AVERAGE`: what the first of its configs is."""
         return Path(self.config_files[0]).stem
 
     @property
@@ -237,17 +256,18 @@ def read_local(path: Path, keys: frozenset[str]) -> dict[str, Any]:
 
 def of_stage(stage: str, local: Mapping[str, Any]) -> dict[str, Any]:
     """What a participant's own file says that counts in jobs of a stage, and that their configs have a key for."""
-    return {key: value for key, value in local.items() if key in _OF_BOTH or (key in _OF_SCORES) == (stage == SCORE)}
+    own = _OF_ALL | _OF_STAGES.get(stage, local.keys() - _OF_NO_TRAINING)
+    return {key: value for key, value in local.items() if key in own}
 
 
 def _check_order(names: Sequence[str], folder: Path) -> None:
     """A stage, its task, then what overrides them, and at last what puts up the wall if the stage is a training."""
     right = (
-        f"expected {TRAIN}.yaml, a task, further configs if any, and {_LAST}, each once; or {SCORE}.yaml, a task, and "
-        "further configs if any"
+        f"expected {TRAIN}.yaml, a task, further configs if any, and {_LAST}, each once; or {SCORE}.yaml or "
+        f"{AVERAGE}.yaml, a task, and further configs if any"
     )
     configs = [_read_config(folder / name) for name in names]
-    last = {f"{TRAIN}.yaml": True, f"{SCORE}.yaml": False}
+    last = {f"{TRAIN}.yaml": True, f"{SCORE}.yaml": False, f"{AVERAGE}.yaml": False}
     if names[0] not in last or (_LAST in names) != last[names[0]] or len(set(names)) != len(names):
         raise JobError(f"configs: {right}, got {', '.join(names)}")
     if _LAST in names[:-1] or [place for place, config in enumerate(configs) if "run" in config] != [0]:

@@ -225,6 +225,7 @@ GROUPS: dict[str, dict[str, Key]] = {
         "max_gradient_norm": Key(optional(Number(1e-12, 1e30)), "bound of the L2 norm of one image's gradient", "null"),
         "step_timeout": Key(_SECONDS, "seconds after which a step goes on without a site"),
         "open_timeout": Key(_SECONDS, "seconds that a site may take to open, or to release conditions"),
+        "round_timeout": Key(_SECONDS, "seconds that a site may take for a round of federated averaging"),
         "score_timeout": Key(_SECONDS, "seconds that a site may take to score one segmenter"),
         "max_message_bytes": Key(Whole(2**16, 2**40), "larger messages are refused before they are decoded"),
         "max_batch_size": Key(Whole(1, 65536), "batch that any site may have"),
@@ -250,6 +251,7 @@ GROUPS: dict[str, dict[str, Key]] = {
         "keep_conditions": Key(
             Either(Flag(), ByName(Flag(), _SITES)), "whether the server may keep conditions, or by name of the site"
         ),
+        "allow_averaging": Key(Flag(), "whether weights trained on the site's images leave it (federate average)"),
         "min_cases": Key(Whole(1, 10**6), "held-out cases that a sum of scores is over at least (federate evaluate)"),
         "per_case": Key(Flag(), "whether scores of single held-out cases leave as well, without their names"),
         "public_conditions": Key(_MAYBE_PATH, ".npz of the server's own conditions"),

@@ -25,7 +25,6 @@ from bundle.wire.messages import (
     Message,
     OpenRequest,
     Refusal,
-    ScoreRequest,
     SyntheticBatch,
 )
 
@@ -115,8 +114,11 @@ class FlareFederation(Federation):
         self.ledger.steps += 1
         return self._with_late(self._ask(synthetic, self.step_timeout))
 
-    def score(self, requests: Mapping[str, ScoreRequest]) -> Outcome:
-        """What sites say of a segmenter's scores (:class:`bundle.server.evaluation.ScoringFederation`)."""
+    def ask(self, requests: Mapping[str, Any]) -> Outcome:
+        """
+        What sites say to a :class:`ScoreRequest` or :class:`RoundRequest` each: a
+        :class:`bundle.server.evaluation.ScoringFederation`, and one that averages.
+        """
         return self._with_late(self._ask(requests, self.step_timeout))
 
     def conditions(self, request: ConditionRequest) -> ConditionBatch:

@@ -46,6 +46,7 @@ SITE_LINES = (
         "guarded",
     ),
     _Line("release_dir", "folder of this site's ledger of releases. Without it: releases/ in checkpoint_dir", "DIR"),
+    _Line("allow_averaging", "whether weights trained on this site's images leave it. Without it: no", "false"),
     _Line("min_cases", "test cases that a sum of a segmenter's scores is over at least. Without it: 5", "5"),
     _Line(
         "per_case", "whether scores of single test cases leave as well, without their names. Without it: no", "false"

@@ -43,6 +43,7 @@ def read_site(folder: Path) -> dict[str, Any]:
     local.setdefault("release_policy", DEFAULT)
     local.setdefault("min_cases", MIN_CASES)
     local.setdefault("per_case", False)
+    local.setdefault("allow_averaging", False)
     # one ledger for all trainings: what the site has let out adds up
     local.setdefault("release_dir", str(Path(local["checkpoint_dir"]) / "releases"))
     return local

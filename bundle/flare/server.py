@@ -1,4 +1,4 @@
-"""The server's end: :class:`FlareServer` runs the training, or the evaluation."""
+"""The server's end: :class:`FlareServer` runs the training, the evaluation or the averaging."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import Any
 
 from nvflare.collab import collab
 
-from bundle.declarations.job import SCORE, Job
+from bundle.declarations.job import AVERAGE, SCORE, Job
 from bundle.flare.federation import FlareFederation
 from bundle.flare.participant import SERVER, local_folder, make_workflow, read_server, settings
 from bundle.flare.watch import TrainingWatch, Watch
 from bundle.installation import config_dir
 from bundle.server.evaluation import RESULTS_FILE
+from bundle.workflows.averaging import proximal_weight
+from bundle.workflows.averaging_rounds import Averaging, average_over, averaging_workflow
 from bundle.workflows.scoring import find_segmenters, make_evaluation, scoring_workflow
 
 __all__ = ["RESULTS", "FlareServer"]
@@ -24,16 +26,19 @@ logger = logging.getLogger(__name__)
 
 TRAINED = ("generator.pt", "record.json")
 """Files of a finished training that an administrator may collect. Conditions are not among them."""
-RESULTS = (TRAINED, (RESULTS_FILE,))
-"""The files of a finished job: of a training, or of an evaluation."""
+AVERAGED = ("segmenter.pt", "record.json")
+"""Files of a finished averaging."""
+RESULTS = (TRAINED, (RESULTS_FILE,), AVERAGED)
+"""The files of a finished job: of a training, an evaluation, or an averaging."""
 
 
 class FlareServer:
     """
-    The server's end: runs the training of ``train.yaml`` as it would run in one process, or has the sites score.
+    The server's end: runs the training of ``train.yaml`` as it would run in one process, has the sites score, or
+    averages what they train.
 
     Args:
-        job: :meth:`Job.to_dict` of the training or the evaluation.
+        job: :meth:`Job.to_dict`.
     """
 
     def __init__(self, job: dict) -> None:
@@ -44,7 +49,7 @@ class FlareServer:
         local = read_server(local_folder(SERVER))
         job = Job.from_dict(self.job)
         try:
-            watch, files = (_evaluate if job.stage == SCORE else _train)(job, local)
+            watch, files = {SCORE: _evaluate, AVERAGE: _average}.get(job.stage, _train)(job, local)
         except Exception as error:
             # FLARE writes it out at length in its own log
             logger.error("the job stopped: %s", error)
@@ -73,22 +78,40 @@ def _evaluate(job: Job, local: Mapping[str, Any]) -> tuple[Watch, list[Path]]:
     run_dir = Path(local["run_dir"])
     segmenters = local.get("segmenters") or find_segmenters(run_dir, job.value("seed", config_dir()))
     workflow = scoring_workflow(job.files(config_dir()), "", settings(job, local, SCORE))
-    federation = FlareFederation(
-        sites=workflow.make("site_names"), step_timeout=workflow.make("score_timeout"), limits=workflow.make("limits")
-    )
+    federation = _federation(workflow, workflow.make("score_timeout"))
     evaluation = make_evaluation(workflow, federation, run_dir)
-
-    def progress() -> dict[str, Any]:
-        wire = federation.ledger.summary()
-        return {
-            **{"step": evaluation.done, "steps": len(segmenters), "saved": evaluation.done},
-            **{f"bytes_{way}_sites": int(wire[f"bytes_{way}_sites"]) for way in ("to", "from")},
-            "sites": {site: {"state": "present"} for site in federation.sites},
-        }
-
-    watch = Watch(progress)
+    watch = Watch(lambda: _progress(federation, evaluation.done, len(segmenters)))
     try:
         evaluation.run(segmenters)
     finally:
         federation.close()
     return watch, [Path(evaluation.path)]
+
+
+def _average(job: Job, local: Mapping[str, Any]) -> tuple[Watch, list[Path]]:
+    workflow = averaging_workflow(job.files(config_dir()), "", settings(job, local, AVERAGE))
+    federation = _federation(workflow, workflow.make("round_timeout"))
+    averaging = Averaging(federation, workflow.make("network").state_dict(), workflow.make("min_sites"))
+    steps = workflow.make("averaging_steps")
+    rounds = workflow.make("segmenter_steps") // steps
+    about = {"steps": rounds * steps, "local_steps": steps, "proximal_mu": proximal_weight(workflow)}
+    watch = Watch(lambda: _progress(federation, averaging.done, rounds))
+    try:
+        folder = Path(workflow.make("fit::folder"))
+        files = average_over(averaging, rounds, folder, workflow.make("fit::about") | about)
+    finally:
+        federation.close()
+    return watch, files
+
+
+def _federation(workflow: Any, timeout: float) -> FlareFederation:
+    return FlareFederation(sites=workflow.make("site_names"), step_timeout=timeout, limits=workflow.make("limits"))
+
+
+def _progress(federation: FlareFederation, done: int, of: int) -> dict[str, Any]:
+    wire = federation.ledger.summary()
+    return {
+        **{"step": done, "steps": of, "saved": done},
+        **{f"bytes_{way}_sites": int(wire[f"bytes_{way}_sites"]) for way in ("to", "from")},
+        "sites": {site: {"state": "present"} for site in federation.sites},
+    }

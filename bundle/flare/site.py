@@ -10,7 +10,7 @@ from pathlib import Path
 from nvflare.collab import collab
 
 from bundle import __version__
-from bundle.declarations.job import PRIVATE_OVERRIDES, SCORE, Job
+from bundle.declarations.job import AVERAGE, PRIVATE_OVERRIDES, SCORE, Job
 from bundle.flare.participant import SERVER, local_folder, make_workflow, read_site, settings
 from bundle.flare.site_clock import SiteClock
 from bundle.installation import config_dir
@@ -20,7 +20,16 @@ from bundle.site.site import Site
 from bundle.text import shown
 from bundle.wire import guards
 from bundle.wire.codec import MAX_BYTES, Codec
-from bundle.wire.messages import ConditionRequest, Message, OpenRequest, Refusal, ScoreRequest, SyntheticBatch
+from bundle.wire.messages import (
+    ConditionRequest,
+    Message,
+    OpenRequest,
+    Refusal,
+    RoundRequest,
+    ScoreRequest,
+    SyntheticBatch,
+)
+from bundle.workflows.averaging_rounds import ReleasingSite, make_releasing_site
 from bundle.workflows.scoring import make_scoring_site
 
 __all__ = ["FlareSite"]
@@ -30,11 +39,11 @@ logger = logging.getLogger(__name__)
 
 class FlareSite:
     """
-    A site's end: makes the :class:`bundle.site.Site` of a training, or the :class:`bundle.site.ScoringSite` of an
-    evaluation, from configs and files that lie here, and answers messages.
+    A site's end: makes the :class:`bundle.site.Site` of a training, the :class:`bundle.site.ScoringSite` of an
+    evaluation, or what trains a segmenter in rounds, from configs and files that lie here, and answers messages.
 
     Args:
-        job: :meth:`Job.to_dict` of the training or the evaluation; nothing of it is evaluated.
+        job: :meth:`Job.to_dict`; nothing of it is evaluated.
     """
 
     def __init__(self, job: dict) -> None:
@@ -42,11 +51,13 @@ class FlareSite:
         self._lock = threading.Lock()
         self._name = ""
         self._local: Path | None = None
-        self._site: Site | ScoringSite | None = None
+        self._site: Site | ScoringSite | ReleasingSite | None = None
         self._noted = 0  # refusals that the ledger knows of
         self._codec = Codec()
         # to be asked to take part, before anything is known of images
-        self._limits = dict.fromkeys(("OpenRequest", "ConditionRequest"), 0) | {"ScoreRequest": MAX_BYTES}
+        self._limits = dict.fromkeys(("OpenRequest", "ConditionRequest"), 0) | dict.fromkeys(
+            ("ScoreRequest", "RoundRequest"), MAX_BYTES
+        )
         self._clock = SiteClock()
         # always the same thread: FLARE calls from dozens, and torch has a number and a team of threads for each
         self._computing = ThreadPoolExecutor(1, thread_name_prefix="site")
@@ -72,6 +83,12 @@ class FlareSite:
             scoring, self._limits = make_scoring_site(files, name, given)
             self._site = scoring
             logger.info("site %s scores segmenters on %d held-out cases", name, scoring.cases)
+            return
+        if job.stage == AVERAGE:
+            files, given = job.files(config_dir()), settings(job, local, AVERAGE)
+            averaging, self._limits = make_releasing_site(files, name, given)
+            self._site = averaging
+            logger.info("site %s trains a segmenter in rounds", name)
             return
         local["checkpoint_dir"] = str(Path(local["checkpoint_dir"]) / job.identity)
         workflow = make_workflow(job, local, {"site_name": name})
@@ -103,7 +120,7 @@ class FlareSite:
             self._clock.decoded()
             try:
                 answer = self._computing.submit(self._answer, message).result()
-                if not isinstance(self._site, ScoringSite):
+                if isinstance(self._site, Site):
                     self._clock.computed(self._site)
                 return self._codec.encode(answer)
             except ReleaseRefused as error:
@@ -131,17 +148,17 @@ class FlareSite:
         if self._site is None:
             self._prepare()
         site = self._site
-        if isinstance(site, ScoringSite):
-            if isinstance(message, ScoreRequest):
-                return site.score(message)
-            raise TypeError(f"expected a ScoreRequest of the server, got a {type(message).__name__}")
-        if isinstance(message, OpenRequest):
+        if isinstance(site, ScoringSite) and isinstance(message, ScoreRequest):
+            return site.score(message)
+        if isinstance(site, ReleasingSite) and isinstance(message, RoundRequest):
+            return site.train_round(message)
+        if isinstance(site, Site) and isinstance(message, OpenRequest):
             return site.open(message.step)
-        if isinstance(message, SyntheticBatch):
+        if isinstance(site, Site) and isinstance(message, SyntheticBatch):
             return site.step(message)
-        if isinstance(message, ConditionRequest):
+        if isinstance(site, Site) and isinstance(message, ConditionRequest):
             return site.conditions(message)
-        raise TypeError(f"expected a request of a training, got a {type(message).__name__}")
+        raise TypeError(f"expected a request of this job, got a {type(message).__name__}")
 
 
 def _check_overrides(job: Job, allowed: list[str] | None, policy: ReleasePolicy) -> None:

@@ -40,7 +40,7 @@ class ScoringFederation(Protocol):
     def sites(self) -> tuple[str, ...]:
         """Names of all the sites that are asked, sorted."""
 
-    def score(self, requests: Mapping[str, ScoreRequest]) -> Outcome:
+    def ask(self, requests: Mapping[str, ScoreRequest]) -> Outcome:
         """:class:`bundle.wire.messages.Scores` by site; a site that fails is no error here."""
 
 
@@ -121,7 +121,7 @@ class FederatedEvaluation:
             logger.error("%s", error)
             return {"failure": str(error)}
         digest = packed_digest(packed)
-        outcome = self.federation.score({site: ScoreRequest(site, packed) for site in self.federation.sites})
+        outcome = self.federation.ask({site: ScoreRequest(site, packed) for site in self.federation.sites})
         failures = dict(outcome.failures)
         answers: dict[str, Scores] = {}
         for site, said in outcome.messages.items():

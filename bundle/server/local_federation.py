@@ -84,7 +84,7 @@ class LocalScoring(_Calls):
     def sites(self) -> tuple[str, ...]:
         return tuple(sorted(self._sites))
 
-    def score(self, requests: Mapping[str, ScoreRequest]) -> Outcome:
+    def ask(self, requests: Mapping[str, ScoreRequest]) -> Outcome:
         messages: dict[str, Any] = {}
         failures: dict[str, str] = {}
         for site in sorted(requests):

@@ -73,8 +73,8 @@ class ScoringSite:
         self._network = network
 
     def requests(self, limits: Limits) -> dict[str, int]:
-        """Bytes by type of what the server may send; see :meth:`bundle.wire.Limits.scoring`."""
-        return limits.scoring(largest_packed(self._network))
+        """Bytes by type of what the server may send; see :meth:`bundle.wire.Limits.of_segmenter`."""
+        return limits.of_segmenter(largest_packed(self._network))
 
     def score(self, request: ScoreRequest) -> Scores:
         """

@@ -31,7 +31,7 @@ MAX_BYTES = 2**27
 MAX_HEADER_BYTES = 2**16
 """Names, numbers and shapes of a message: JSON takes many times its length in memory."""
 
-_TO_SITES = ("OpenRequest", "SyntheticBatch", "ConditionRequest", "ScoreRequest")
+_TO_SITES = ("OpenRequest", "SyntheticBatch", "ConditionRequest", "ScoreRequest", "RoundRequest")
 # a frame's first bytes; in a safetensors file they would be part of a header's length of 4 GB
 _ZSTD = zstandard.FRAME_HEADER
 # by which a mask in bits grows, more than all else

@@ -18,6 +18,8 @@ from bundle.wire.messages import (
     ConditionRequest,
     Message,
     OpenRequest,
+    RoundReply,
+    RoundRequest,
     ScoreRequest,
     Scores,
     SiteInfo,
@@ -34,6 +36,7 @@ __all__ = [
     "check_released",
     "check_reply",
     "check_request",
+    "check_round",
     "check_scores",
     "check_synthetic",
 ]
@@ -168,9 +171,9 @@ def check_request(request: Message, site: str) -> None:
     Check what the server asks a site for, as far as that needs none of the site's data.
 
     Raises:
-        Violation: when it is no :class:`OpenRequest`, :class:`SyntheticBatch`, :class:`ConditionRequest` or
-            :class:`ScoreRequest` for this site; when its step is below 1; when it asks for conditions that cannot be,
-            for none, or for more than ``MAX_REQUEST``.
+        Violation: when it is no :class:`OpenRequest`, :class:`SyntheticBatch`, :class:`ConditionRequest`,
+            :class:`ScoreRequest` or :class:`RoundRequest` for this site; when its step or round is below 1; when it
+            asks for conditions that cannot be, for none, or for more than ``MAX_REQUEST``.
     """
     if isinstance(request, ConditionRequest):
         _checked(request, ConditionRequest, site, "is for")
@@ -183,6 +186,9 @@ def check_request(request: Message, site: str) -> None:
         _check_whole(request.step, "step", 1)
     elif isinstance(request, ScoreRequest):
         _checked(request, ScoreRequest, site, "is for")
+    elif isinstance(request, RoundRequest):
+        _checked(request, RoundRequest, site, "is for")
+        _check_whole(request.round, "round", 1)
     else:
         check_addressee(request, site)
 
@@ -263,6 +269,23 @@ def check_scores(scores: Message, site: str, weights: str, metrics: Collection[s
     for row, name in zip(values, sorted(scores.counts), strict=False):
         if int(torch.isfinite(row).sum()) != scores.counts[name]:
             raise Violation(f"{name}: the values of single cases are not as many as its count")
+
+
+def check_round(reply: Message, request: RoundRequest) -> None:
+    """
+    Check what a site said after a round of federated averaging, but for its weights
+    (:func:`bundle.wire.weights.unpack_weights`).
+
+    Raises:
+        Violation: when it is not a :class:`RoundReply` of this site and round, with n_j >= 1 samples and up to 32
+            finite numbers by name, or none.
+    """
+    reply = _checked(reply, RoundReply, request.site)
+    _check_whole(reply.round, "round", 1)
+    if reply.round != request.round:
+        raise Violation(f"it answers round {reply.round}, not {request.round}")
+    _check_whole(reply.num_samples, "num_samples", 1)
+    _check_losses({"adversarial": 0.0} | reply.losses)
 
 
 def by(shape: Sequence[int | None]) -> str:

@@ -13,6 +13,8 @@ from bundle.wire.messages import (
     Message,
     OpenRequest,
     Refusal,
+    RoundReply,
+    RoundRequest,
     ScoreRequest,
     Scores,
     SiteInfo,
@@ -88,9 +90,9 @@ class Limits:
             )
         return self._limited({OpenRequest: [0], SyntheticBatch: batch, ConditionRequest: [0]})
 
-    def scoring(self, weights: int) -> dict[str, int]:
+    def of_segmenter(self, weights: int) -> dict[str, int]:
         """
-        Bytes by type of what the server sends to a site that scores.
+        Bytes by type of what the server sends to a site that scores or averages segmenters.
 
         Args:
             weights: bytes of the segmenter's weights at most.
@@ -100,12 +102,15 @@ class Limits:
         """
         if weights > self.max_message_bytes:
             raise ValueError(f"max_message_bytes: the weights take up to {weights}, got {self.max_message_bytes}")
-        return self._limited({ScoreRequest: [weights]})
+        return self._limited({ScoreRequest: [weights], RoundRequest: [weights]})
 
     def answers(self, request: Message) -> dict[str, int]:
         """Bytes by type of what a site may answer to this."""
         if isinstance(request, ScoreRequest):
             return self._limited({Scores: [4 * MAX_VALUES], Refusal: [0]})
+        if isinstance(request, RoundRequest):
+            # the same network's, whose names and shapes take the same
+            return self._limited({RoundReply: [request.weights.numel()], Refusal: [0]})
         if isinstance(request, OpenRequest):
             return self._limited({SiteInfo: [self._bytes(1, self.max_batch_size, self.condition_shape)], Refusal: [0]})
         if isinstance(request, SyntheticBatch):

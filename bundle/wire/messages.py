@@ -1,8 +1,9 @@
 """The only types that cross the wall between the server and a site.
 
 Everything that leaves a site, a *release*, is a field of :class:`SiteInfo`, :class:`SiteReply`,
-:class:`ConditionBatch`, :class:`Scores` or :class:`Refusal`; everything that enters one is a field of
-:class:`OpenRequest`, :class:`SyntheticBatch`, :class:`ConditionRequest` or :class:`ScoreRequest`.
+:class:`ConditionBatch`, :class:`Scores`, :class:`RoundReply` or :class:`Refusal`; everything that enters one is a
+field of :class:`OpenRequest`, :class:`SyntheticBatch`, :class:`ConditionRequest`, :class:`ScoreRequest` or
+:class:`RoundRequest`.
 A field is a tensor, a string, an integer or a dictionary of numbers by name: nothing that could carry more. One rule
 holds for every string, whoever sends it: :func:`bundle.text.is_text`.
 """
@@ -26,6 +27,8 @@ __all__ = [
     "Message",
     "OpenRequest",
     "Refusal",
+    "RoundReply",
+    "RoundRequest",
     "ScoreRequest",
     "Scores",
     "SiteInfo",
@@ -173,6 +176,38 @@ class Scores(Message):
 
 
 @dataclass(frozen=True)
+class RoundRequest(Message):
+    """
+    Server → site: train a segmenter on the site's own images for a round of federated averaging.
+
+    Args:
+        round: number of the round, from 1.
+        weights: to begin with, packed (:func:`bundle.wire.weights.pack_weights`).
+    """
+
+    round: int
+    weights: torch.Tensor
+
+
+@dataclass(frozen=True)
+class RoundReply(Message):
+    """
+    Site → server: the segmenter after the round.
+
+    Args:
+        round: that was asked for.
+        weights: packed.
+        num_samples: by which the site's weights count, or what its release policy says in its place.
+        losses: ``loss``, the mean over the round's steps; none where the site withholds it.
+    """
+
+    round: int
+    weights: torch.Tensor
+    num_samples: int
+    losses: dict[str, float]
+
+
+@dataclass(frozen=True)
 class OpenRequest(Message):
     """
     Server → site: take part from a step on. Behind a network; in one process the site is simply called.
@@ -202,7 +237,7 @@ MESSAGES: dict[str, type[Message]] = {
     cls.__name__: cls
     for cls in (
         *(OpenRequest, SiteInfo, SyntheticBatch, SiteReply, ConditionRequest, ConditionBatch),
-        *(ScoreRequest, Scores, Refusal),
+        *(ScoreRequest, Scores, RoundRequest, RoundReply, Refusal),
     )
 }
 _HINTS: dict[type[Message], dict[str, Any]] = {}

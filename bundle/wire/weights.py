@@ -66,7 +66,7 @@ def unpack_weights(packed: torch.Tensor, network: Mapping[str, torch.Tensor]) ->
     except (SafetensorError, LookupError, ValueError, TypeError, RuntimeError, OverflowError) as error:
         raise Violation(f"weights: expected a safetensors file ({shown(type(error).__name__)})") from None
     check_weights(weights, network)
-    return weights
+    return {name: weights[name] for name in network}
 
 
 def check_weights(weights: Mapping[str, object], network: Mapping[str, torch.Tensor]) -> None:

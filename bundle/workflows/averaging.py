@@ -26,7 +26,15 @@ from bundle.engines import AtomicCheckpointSaver, Progress, Resume, TrainingReco
 from bundle.losses import ProximalLoss
 from bundle.settings import averaged_sites
 
-__all__ = ["AveragedSites", "AveragingSite", "average_segmenters", "site_workflow", "weighted_average"]
+__all__ = [
+    "AveragedSites",
+    "AveragingSite",
+    "average_segmenters",
+    "averaging_site",
+    "proximal_weight",
+    "site_workflow",
+    "weighted_average",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -189,22 +197,36 @@ class _Averaged(torch.nn.Module):
         return dict(self._sites[0].weights)
 
 
-def site_workflow(workflow: Training, site: str) -> Training:
+def site_workflow(workflow: Training, site: str, number: int) -> Training:
     """
     The training of one site's segmenter, by the configs of the averaged one: its epochs are rounds, and of a step's
     images it takes its share.
+
+    Args:
+        workflow: of the averaged one.
+        site: name of the site.
+        number: of sites that average.
     """
-    members = averaged_sites(workflow.make("setting"), workflow.make("datalist").sites)
     own = {
         "setting": f"real_subset/{site}",
         "output_dir": os.path.join(workflow.make("output_dir"), "sites", site),
         "in_rounds": True,
         "segmenter_epoch_length": workflow.make("averaging_steps"),
-        "segmenter_batch_size": max(1, workflow.make("segmenter_batch_size") // len(members)),
+        "segmenter_batch_size": max(1, workflow.make("segmenter_batch_size") // number),
     }
     made = workflow.again(own)
     made.initialize()
     return made
+
+
+def averaging_site(workflow: Training, site: str, number: int) -> AveragingSite:
+    """A site's half, from the configs of the averaged segmenter; arguments as for :func:`site_workflow`."""
+    return AveragingSite(site_workflow(workflow, site, number), site, proximal_weight(workflow))
+
+
+def proximal_weight(workflow: Training) -> float:
+    """μ of FedProx; 0 in settings that are not."""
+    return workflow.make("proximal_mu") if workflow.make("setting") == "fedprox" else 0.0
 
 
 def average_segmenters(workflow: Training) -> None:
@@ -217,8 +239,7 @@ def average_segmenters(workflow: Training) -> None:
     """
     setting, folder = workflow.make("setting"), workflow.make("fit::folder")
     members = averaged_sites(setting, workflow.make("datalist").sites)
-    mu = workflow.make("proximal_mu") if setting == "fedprox" else 0.0
-    averaged = AveragedSites({site: AveragingSite(site_workflow(workflow, site), site, mu) for site in members})
+    averaged = AveragedSites({site: averaging_site(workflow, site, len(members)) for site in members})
     steps = workflow.make("averaging_steps")
     rounds = workflow.make("segmenter_steps") // steps
     logger.info("%s: %d rounds of %d steps at %s", setting, rounds, steps, ", ".join(members))
@@ -233,7 +254,7 @@ def average_segmenters(workflow: Training) -> None:
         "steps": rounds * steps,
         "rounds": rounds,
         "local_steps": steps,
-        "proximal_mu": mu,
+        "proximal_mu": proximal_weight(workflow),
         "num_samples": averaged.num_samples,
         "bytes_to_sites": total,
         "bytes_from_sites": total,

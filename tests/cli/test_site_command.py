@@ -36,9 +36,9 @@ def test_a_site_begins_with_every_key_and_its_meaning(kits, tmp_path, capsys):
     local = read_site(path.parent)
     assert (local["dataset_dir"], local["checkpoint_dir"]) == (str(tmp_path / "data"), str(tmp_path / "a: b"))
     assert (local["device"], local["release_policy"]) == ("cpu", {"policy": "private"})
-    rules = {"release_policy", "release_dir", "min_cases", "per_case"}
+    rules = {"release_policy", "release_dir", "min_cases", "per_case", "allow_averaging"}
     assert set(local) == {"dataset_dir", "checkpoint_dir", "device", *rules}
-    assert (local["min_cases"], local["per_case"]) == (5, False)
+    assert (local["min_cases"], local["per_case"], local["allow_averaging"]) == (5, False, False)
     # what is commented out may be taken in
     path.write_text("\n".join(uncommented(path)), encoding="utf-8")
     assert set(read_local(path, SITE_KEYS)) == SITE_KEYS == {line.key for line in SITE_LINES}

@@ -100,8 +100,8 @@ def test_a_site_that_is_away_is_said(tmp_path):
     class Away(LocalScoring):
         sites = ("A", "B")
 
-        def score(self, requests):
-            found = super().score({"A": requests["A"]})
+        def ask(self, requests):
+            found = super().ask({"A": requests["A"]})
             return Outcome(found.messages, {"B": "no answer within 60 s"})
 
     path = tmp_path / "r.json"

@@ -76,12 +76,12 @@ def test_more_bytes_than_the_network_has_are_refused_before_they_are_read():
         unpack_weights(torch.zeros(10**6, dtype=torch.uint8), network())
     with pytest.raises(Violation, match="expected the bytes"):
         unpack_weights(torch.zeros(4), network())
-    limits = Limits(max_message_bytes=2**16).scoring(2**12)
+    limits = Limits(max_message_bytes=2**16).of_segmenter(2**12)
     big = Codec().encode(ScoreRequest("A", torch.zeros(2**20, dtype=torch.uint8) + 2))
     with pytest.raises(ValueError, match="expected a message of at most"):
         Codec().decode(big, limits)
     with pytest.raises(ValueError, match="max_message_bytes: the weights take up to"):
-        Limits(max_message_bytes=2**16).scoring(2**17)
+        Limits(max_message_bytes=2**16).of_segmenter(2**17)
 
 
 def scores(**changed):

@@ -53,7 +53,7 @@ def test_of_equal_sites_and_one_step_of_sgd_it_is_pooled_sgd_on_the_same_batches
     sgd = {"optimizer#_target_": "torch.optim.SGD", "averaging_steps": 1, "segmenter_lr": 0.1, "amp": False}
     made = stages(phantom_dir, tmp_path / "run", tiny_sizes, **sgd)
     workflow = made.workflow("segment", "fedavg", 0)
-    sites = {name: AveragingSite(site_workflow(workflow, name), name) for name in ("A", "B")}
+    sites = {name: AveragingSite(site_workflow(workflow, name, 2), name) for name in ("A", "B")}
     averaged = AveragedSites(sites)
     averaged.num_samples = {"A": 1, "B": 1}
     started = averaged.weights

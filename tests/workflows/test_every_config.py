@@ -13,6 +13,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 # not stages, tasks or sizes: tested with what they are for
 BASES = {"run", "server", "site", "supervised", "models", "semantic", "instances"}
 OTHERS = {
+    "average",
     "flare",
     "inference",
     "l1",

@@ -33,6 +33,7 @@ KINDS = {
     "repeated reply": "answers given again as they were",
     "conditions": "deliveries of label maps to generate from",
     "scores": "scores of segmenters on held-out cases",
+    "weights": "weights of a segmenter that was trained on the site's images",
 }
 """Kinds of releases in words."""
 RULES = {
