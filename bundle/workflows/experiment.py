@@ -160,6 +160,11 @@ class Experiment(Stages):
         asked = [kind for name in self.settings or self.kinds for kind in GROUPS.get(name, (name,))]
         found = [one for name in asked for one in (all_settings([name], sites) if name in KINDS else [name])]
         found = [check_setting(setting, sites) for setting in dict.fromkeys(found)]
+        idle = [setting for setting in found if "segment" not in self.stages and not generates(setting)]
+        if idle:
+            raise ConfigError(
+                f"settings: {idle[0]} trains a segmenter alone, and the task {self.name} has no stage segment"
+            )
         needed = [source for setting in found for source in needed_before(setting, sites)]
         self.sources = [setting for setting in dict.fromkeys(needed) if setting not in found]
         """Settings whose synthetic images others take, and whose own segmenters nobody asked for."""

@@ -35,6 +35,13 @@ def make_experiment(data, run_dir, overrides=None, **arguments):
     )
 
 
+def test_a_setting_of_segmenters_alone_is_refused(data, tmp_path):
+    with pytest.raises(
+        ConfigError, match="fedavg trains a segmenter alone, and the task gaussian has no stage segment"
+    ):
+        make_experiment(data, tmp_path, settings=["fedavg"])
+
+
 @pytest.fixture(scope="module")
 def finished(data, tmp_path_factory):
     experiment = make_experiment(data, tmp_path_factory.mktemp("run"))
