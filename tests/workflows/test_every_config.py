@@ -21,6 +21,7 @@ OTHERS = {
     "published",
     "resnet_features",
     "score",
+    "spade",
     "vgg_features",
 }
 SIZES = ("demo", "compact", "small", "paper")
