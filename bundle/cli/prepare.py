@@ -29,6 +29,9 @@ LAYOUTS = {
     "tcga_lgg_tif": "TCGA-LGG as published: slices CASE/CASE_N.tif (t1, flair, t1ce as RGB) and CASE_N_mask.tif",
     "msd": "MSD Task01_BrainTumour: dataset.json, imagesTr/ (4-D), labelsTr/",
     "volumes": "CASE/MODALITY.EXT (NRRD, MetaImage, NIfTI, DICOM) or a DICOM series CASE/MODALITY/, and CASE/seg.EXT",
+    "nifti": "images/CASE.nii.gz or images/CASE_MODALITY.nii.gz, and labels/CASE.nii.gz or labels/CASE_seg.nii.gz",
+    "nnunet": "nnU-Net raw: dataset.json, imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz; Ts with labels as tests",
+    "bids": "BIDS: sub-ID[/ses-ID]/anat/…_FLAIR.nii.gz, and a mask derivatives/PIPELINE/sub-ID/anat/…_mask.nii.gz",
     "images": "images/CASE.EXT (grey PNG, TIFF, BMP, JPEG; 8 or 16 bits) and labels/CASE.EXT or labels/CASE_mask.EXT",
     "multi_organ": "Multi-Organ, MoNuSeg: tissue images/CASE.tif and annotations/CASE.xml (or GeoJSON, masks …)",
 }

@@ -35,7 +35,7 @@ from bundle.declarations.kinds import (
 from bundle.settings import GROUPS as SETTING_GROUPS
 from bundle.settings import KINDS
 
-__all__ = ["GROUPS", "KEYS", "PARTICIPANT_KEYS", "PATH_KEYS", "Key", "problem"]
+__all__ = ["COMPONENTS", "GROUPS", "KEYS", "PARTICIPANT_KEYS", "PATH_KEYS", "Key", "problem"]
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,7 @@ GROUPS: dict[str, dict[str, Key]] = {
         "generator_channels": Key(_CHANNELS, "filters of G's first layer", "64"),
         "generator_blocks": Key(Whole(0, 64), "residual blocks of G", "9"),
         "generator_layers": Key(_LAYERS, "hidden layers of the toy's G"),
+        "spade_levels": Key(Whole(1, 8), "of SPADE's G: resolutions, each half of the one above"),
         "discriminator_channels": Key(_CHANNELS, "filters of D's first layer", "64"),
         "discriminator_layers": Key(
             Whole(1, 16), "of patch: 1, 2 or 3 judge 16, 34 or 70 pixels at a time; smaller images want fewer", "3"
@@ -306,6 +307,16 @@ GROUPS: dict[str, dict[str, Key]] = {
 """The keys by what they are about."""
 
 KEYS: dict[str, Key] = {key: about for group in GROUPS.values() for key, about in group.items()}
+
+COMPONENTS = {
+    "generator_def": "conditions B×X×H×W of 0 and 1 to one tensor, images B×C×H×W in [-1, 1] whatever its weights are: "
+    "it ends in tanh or the like",
+    "discriminator_def": "condition and image as channels, B×(X+C)×H×W, to logits, or to a list of layers with the "
+    "logits last",
+    "segmenter_def": "images B×C×H×W to one tensor of logits, B×(classes + 1)×H×W, the background first",
+    "feature_network_def": "the same as `segmenter_def`",
+}
+"""What is asked of networks that an overlay may exchange; :mod:`bundle.workflows.network_checks` checks it."""
 
 PARTICIPANT_KEYS: dict[str, Key] = {
     "allowed_overrides": Key(optional(ListOf(Name(), 0, 1000)), "keys that a job may override at this site"),

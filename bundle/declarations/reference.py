@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from bundle.declarations.keys import GROUPS, KEYS, PARTICIPANT_KEYS, Key
+from bundle.declarations.keys import COMPONENTS, GROUPS, KEYS, PARTICIPANT_KEYS, Key
 from bundle.files import write_text
 from bundle.installation import config_dir
 
@@ -120,6 +120,8 @@ def _components(configs: Mapping[str, Mapping]) -> str:
         "| --- | --- |",
     ]
     rows += [f"| `{key}` | {'; '.join(found[key])} |" for key in sorted(found)]
+    rows += ["\nA network is made and called once before a training begins. What it takes and returns:\n"]
+    rows += [f"- `{key}`: {meaning}" for key, meaning in COMPONENTS.items()]
     return "\n".join(rows) + "\n"
 
 

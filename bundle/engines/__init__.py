@@ -6,7 +6,7 @@ from bundle.engines.each_file import run_each_file
 from bundle.engines.grid_writer import GridNiftiWriter
 from bundle.engines.handlers import CaseMetrics, CaseMetricsSaver, Progress, TrainingRecord, WeightsSaver
 from bundle.engines.images import write_nifti_slice, write_nifti_volume, write_png
-from bundle.engines.inferer import AutocastInferer, PaddedInferer, SeededBatch, SeededInferer
+from bundle.engines.inferer import AutocastInferer, PaddedInferer, SeededBatch, SeededInferer, one_tensor
 from bundle.engines.lr import LinearDecay, num_epochs, share_of_batch
 from bundle.engines.synthetic import SyntheticWriter
 
@@ -28,6 +28,7 @@ __all__ = [
     "WeightsAverage",
     "WeightsSaver",
     "num_epochs",
+    "one_tensor",
     "run_each_file",
     "share_of_batch",
     "write_nifti_slice",

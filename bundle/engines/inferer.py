@@ -12,12 +12,18 @@ from monai.inferers import Inferer, SimpleInferer
 
 from bundle.seeding import derive_seed, forked_rng
 
-__all__ = ["AutocastInferer", "PaddedInferer", "SeededBatch", "SeededInferer"]
+__all__ = ["AutocastInferer", "PaddedInferer", "SeededBatch", "SeededInferer", "one_tensor"]
+
+
+def one_tensor(outputs: Any) -> Any:
+    """What a network returned, out of a tuple or list that holds nothing else, as MONAI's ``SPADENet`` returns it."""
+    return outputs[0] if isinstance(outputs, list | tuple) and len(outputs) == 1 else outputs
 
 
 class AutocastInferer(Inferer):
     """
-    Calls a network under :class:`torch.autocast` on the device of its input, and returns float32.
+    Calls a network under :class:`torch.autocast` on the device of its input, and returns float32: a tensor, or a list
+    of several.
 
     MONAI's engines autocast on CUDA only. With bfloat16, which has float32's range, no loss scaling is needed, so mixed
     precision is a matter of the forward call alone, and generator, discriminators and segmenters can share this one.
@@ -36,7 +42,7 @@ class AutocastInferer(Inferer):
 
     def __call__(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> Any:
         with torch.autocast(inputs.device.type, dtype=self.dtype, enabled=self.amp):
-            outputs = self.inferer(inputs, network, *args, **kwargs)
+            outputs = one_tensor(self.inferer(inputs, network, *args, **kwargs))
         return [o.float() for o in outputs] if isinstance(outputs, list | tuple) else outputs.float()
 
 
@@ -61,7 +67,7 @@ class PaddedInferer(Inferer):
         missing = [-size % self.divisor for size in inputs.shape[2:]]
         before = [count // 2 for count in missing]
         padding = [n for low, count in reversed(list(zip(before, missing, strict=True))) for n in (low, count - low)]
-        outputs = network(F.pad(inputs, padding, mode="reflect"), *args, **kwargs)
+        outputs = one_tensor(network(F.pad(inputs, padding, mode="reflect"), *args, **kwargs))
         inside = [slice(low, low + size) for low, size in zip(before, inputs.shape[2:], strict=True)]
         return outputs[(..., *inside)]
 

@@ -7,6 +7,7 @@ from bundle.networks.pooled import PooledFeatures
 from bundle.networks.resnet_features import ResNetFeatures
 from bundle.networks.resnet_generator import ResnetGenerator
 from bundle.networks.segmentation_discriminator import SegmentationDiscriminator
+from bundle.networks.spade_generator import SpadeGenerator
 from bundle.networks.vgg import VGGFeatures
 from bundle.networks.weights import load_weights, read_weights
 
@@ -18,6 +19,7 @@ __all__ = [
     "ResNetFeatures",
     "ResnetGenerator",
     "SegmentationDiscriminator",
+    "SpadeGenerator",
     "VGGFeatures",
     "init_weights",
     "load_weights",

@@ -107,6 +107,7 @@ def prepare(options: PrepareOptions) -> Summary:
     warnings: list[str] = []
     modalities = tuple(options.modalities or layout.modalities)
     cases = _discover(layout, options, modalities, warnings)
+    modalities = modalities or tuple(cases[0].images)
     labels = dict(options.labels or _labels(cases, layout))
     matched = _match(cases, options, warnings)
     cases = [dataclasses.replace(c, patient=matched[c.case].patient or c.patient) if matched else c for c in cases]

@@ -18,7 +18,7 @@ from bundle.server.conditions import PublicConditions
 from bundle.server.federation import Federation, Outcome
 from bundle.server.roster import ReleasesEnded, Roster, TooFewSites
 from bundle.timing import Laps
-from bundle.wire.guards import MAX_BATCH, LateReply, Violation, check_info, check_reply
+from bundle.wire.guards import MAX_BATCH, TOLERANCE, LateReply, Violation, check_info, check_reply
 from bundle.wire.messages import SiteInfo, SiteReply, SyntheticBatch
 
 __all__ = ["DistributedGanTrainer", "first_images", "losses_by_tag", "mean_losses", "mixture_weights"]
@@ -107,7 +107,8 @@ class DistributedGanTrainer(Trainer):
         TooFewSites: when fewer than ``min_sites`` answered. Generator, optimiser and ``engine.state.iteration`` are
             those after the last step that was done then, for a checkpoint that a new engine goes on from.
         FloatingPointError: when the generator's own images are not finite.
-        ValueError: for another mixture, or numbers out of range.
+        ValueError: for another mixture, or numbers out of range; when the generator returns several tensors, or images
+            that leave [-1, 1].
     """
 
     def __init__(
@@ -193,9 +194,7 @@ class DistributedGanTrainer(Trainer):
         self.generator.train()
         self.optimizer.zero_grad(set_to_none=True)
         images = {site: self._generate(participants[site].conditions, site, step) for site in sorted(participants)}
-        # the sites would refuse them, each by itself, and that would look as if all of them had failed
-        if not all(torch.isfinite(own).all() for own in images.values()):
-            raise FloatingPointError(f"step {step}: the generator's images are not finite")
+        _check_images(images.values(), step)
         self._laps.lap("generator")
         replies = self._exchange({site: self._message(site, step, own) for site, own in images.items()})
         self._laps.lap("sites")
@@ -307,6 +306,21 @@ class DistributedGanTrainer(Trainer):
         inputs = conditions.to(self.state.device, torch.float32)
         with forked_rng(derive_seed(self.seed, "generator", site, step), self.state.device):
             return self.inferer(inputs, self.generator)
+
+
+def _check_images(images: Iterable[torch.Tensor], step: int) -> None:
+    """Sites would refuse what is none, each by itself, and that would look as if all of them had failed."""
+    for own in images:
+        if not isinstance(own, torch.Tensor):
+            raise ValueError(f"step {step}: generator_def: expected one tensor, got a {type(own).__name__}")
+        largest = own.detach().abs().max().item()
+        if not math.isfinite(largest):
+            raise FloatingPointError(f"step {step}: the generator's images are not finite")
+        if largest > 1 + TOLERANCE:
+            raise ValueError(
+                f"step {step}: generator_def: expected images in [-1, 1], got values as large as {largest:.4g}: "
+                "let it end in tanh"
+            )
 
 
 def losses_by_tag(output: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -20,8 +20,8 @@ __all__ = ["check_bundle"]
 
 NECESSARY = ("configs/metadata.json", "LICENSE")
 PREFERRED = (
-    *("models/model.pt", "models/model.ts", "configs/inference.yaml", "configs/logging.conf"),
-    *("docs/README.md", "docs/data_license.txt"),
+    *("models/model.pt", "models/model.ts", "configs/inference.yaml", "configs/inference.json"),
+    *("configs/logging.conf", "docs/README.md", "docs/data_license.txt"),
 )
 _TEXT, _DICT, _LIST = str, dict, list
 FIELDS = {
@@ -148,9 +148,13 @@ def _check_code(folder: Path) -> list[str]:
         if re.search(r"(?<![\w.])bundle\.\w", text):
             problems.append(f"{path}: names parts of the project that it was packed from")
         try:
-            yaml.safe_load(text)
+            content = yaml.safe_load(text)
         except yaml.YAMLError as error:
             problems.append(f"{path}: cannot be read as YAML: {error}")
+            continue
+        twin = path.with_suffix(".json")
+        if twin.is_file() and json.loads(twin.read_text(encoding="utf-8")) != content:
+            problems.append(f"{twin}: says another thing than {path.name}")
     return problems
 
 

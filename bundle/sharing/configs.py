@@ -24,6 +24,12 @@ _CODE = (
     '"$sys.path.extend({os.path.abspath(@bundle_root)} - set(sys.path)) if os.path.isdir(@bundle_root) else '
     "sys.exit('bundle_root: there is no folder ' + str(@bundle_root))\""
 )
+# the folder above the configs of the workflow that asks, wherever that is started from: MONAI's load() gives none.
+# What reads a config without a workflow gives bundle_root
+_ROOT = (
+    "$next((str(w.config_root_path.parent) for w in (f[0].f_locals.get('self') for f in inspect.stack(0)) "
+    "if 'config_root_path' in getattr(w, '__dict__', ())), '.')"
+)
 _WIDTH = 118
 
 
@@ -31,8 +37,7 @@ def template(name: str) -> str:
     return (TEMPLATES / name).read_text(encoding="utf-8")
 
 
-def _weights(file: str) -> str:
-    return f"$os.path.join(@bundle_root, 'models', '{file}')"
+_WEIGHTS = "$os.path.join(@bundle_root, 'models', 'model.pt')"
 
 
 def _network(config: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -44,13 +49,12 @@ def _network(config: Mapping[str, Any], key: str) -> dict[str, Any]:
     return {"_target_": target, **requires, **numbers}
 
 
-def inference_config(config: Mapping[str, Any], weights: str = "model.pt") -> str:
+def inference_config(config: Mapping[str, Any]) -> str:
     """
     ``inference.yaml`` of a segmenter, which reads like its evaluation in the run.
 
     Args:
         config: resolved configuration of an evaluation.
-        weights: name of the file in ``models/``.
     """
     task = config["task"]
     tables = _tables()
@@ -66,7 +70,7 @@ def inference_config(config: Mapping[str, Any], weights: str = "model.pt") -> st
     return _filled(
         "segmenter_inference.yaml",
         config,
-        weights=_weights(weights),
+        weights=_WEIGHTS,
         network_def=_network(config, "segmenter_def"),
         preprocessing=_loading(
             restricted_transforms(config, "evaluation_preprocessing", ["image", "outline"], tables[task]), task
@@ -102,7 +106,7 @@ def segmenter_configs(config: Mapping[str, Any]) -> dict[str, str]:
     train = _filled(
         "segmenter_train.yaml",
         packed,
-        weights=_weights("model.pt"),
+        weights=_WEIGHTS,
         network_def=_network(config, "segmenter_def"),
         loss=config["segmenter_loss_def"],
         train_transforms=restricted_transforms(config, "case_preprocessing", keys, table),
@@ -129,9 +133,7 @@ def generator_configs(config: Mapping[str, Any]) -> dict[str, str]:
     """
     network = _network(config, "generator_def")
     return {
-        "inference.yaml": _filled(
-            "generator_inference.yaml", config, weights=_weights("model.pt"), network_def=network
-        ),
+        "inference.yaml": _filled("generator_inference.yaml", config, weights=_WEIGHTS, network_def=network),
         "evaluate.yaml": _filled("generator_evaluate.yaml", config),
     }
 
@@ -166,7 +168,7 @@ def _filled(name: str, config: Mapping[str, Any], **parts: Any) -> str:
             text,
             flags=re.MULTILINE,
         )
-    text = text.replace("???code", _CODE)
+    text = text.replace("???code", _CODE).replace("???root", _ROOT)
     content = yaml.safe_load(text.replace("???values", ""))
     if "???values" in text:
         used = keys_in_use({**config, **content}, content) - set(content)

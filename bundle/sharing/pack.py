@@ -27,6 +27,8 @@ from bundle.sharing.run_files import RunFiles
 __all__ = ["KINDS", "PackOptions", "importable_for_now", "pack_bundle"]
 
 KINDS = ("brats", "multi_organ", "generator")
+LOADED = ("inference.yaml", "train.yaml")
+"""Configs that are packed as JSON, too: MONAI's ``load`` and the model zoo's checks look for no other."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,10 @@ def pack_bundle(options: PackOptions) -> Path:
     listed = "\n".join(f"{number}. {reference}" for number, reference in enumerate(fields["references"], 1))
     with atomic_folder(target) as folder:
         for file, content in configs.items():
-            write_text(folder / "configs" / file, code.rewrite(content))
+            config = code.rewrite(content)
+            write_text(folder / "configs" / file, config)
+            if file in LOADED:
+                write_json(folder / "configs" / Path(file).with_suffix(".json"), yaml.safe_load(config))
         write_json(folder / "configs" / "metadata.json", metadata)
         shutil.copyfile(config_dir() / "logging.conf", folder / "configs" / "logging.conf")
         code.write(folder)

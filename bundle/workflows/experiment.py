@@ -47,9 +47,6 @@ STAGES: dict[str, type[CheckedWorkflow]] = {
 ATTACKS_FILE = "attacks.json"
 """In the folder of a run: what audits of its segmenters found."""
 
-_LATE_NETWORKS = {"segment": "segmenter_def", "features": "feature_network_def"}
-"""Networks that are first used when the generator is trained, by stage."""
-
 
 @dataclass
 class Stages:
@@ -208,9 +205,7 @@ class Experiment(Stages):
     def _check_stages(self) -> None:
         """What any stage refuses of its configuration it refuses now, and not after the hours of those before it."""
         for stage in self.stages:
-            workflow = self.workflow(stage, self.settings[0], self.seeds[0])
-            if stage in _LATE_NETWORKS:
-                _check_network(workflow, _LATE_NETWORKS[stage])
+            self.workflow(stage, self.settings[0], self.seeds[0]).check_networks()
 
     def _check_sites(self) -> None:
         """Make the sites before the hours of training that come first: one without enough samples is refused."""
@@ -395,25 +390,6 @@ class Experiment(Stages):
             r for s in self.settings for part in ("gan", "segmenter") for r in self._records(s, f"{part}/record.json")
         ]
         return round(sum(record["seconds"] for record in trainings), 1)
-
-
-def _check_network(workflow: CheckedWorkflow, key: str) -> None:
-    """
-    Pass an image of the training's size through a network, both without numbers.
-
-    Raises:
-        ConfigError: naming the key and the size.
-    """
-    size, channels = workflow.make("image_size"), workflow.make("image_channels")
-    with torch.device("meta"):
-        network, image = workflow.make(key)(), torch.empty(1, channels, size, size)
-    said = f"image_size: {key} does not take images of {size}x{size} pixels"
-    try:
-        output = network.eval()(image)
-    except (RuntimeError, ValueError) as error:
-        raise ConfigError(f"{said} ({str(error).splitlines()[0]})") from error
-    if isinstance(output, torch.Tensor) and output.shape[2:] != image.shape[2:]:
-        raise ConfigError(f"{said}: what it returns is {'x'.join(map(str, output.shape[2:]))}")
 
 
 @cache

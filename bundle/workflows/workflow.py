@@ -41,6 +41,7 @@ from bundle.workflows.config_checks import (
     keys_in_use,
 )
 from bundle.workflows.lock import exclusive
+from bundle.workflows.network_checks import check_discriminator, check_generator, check_segmenter
 
 __all__ = ["CheckedWorkflow", "DistributedGANWorkflow", "QualityWorkflow", "SegmentationWorkflow", "config_digest"]
 
@@ -214,7 +215,16 @@ class CheckedWorkflow(ConfigWorkflow):
 
     def _compute(self) -> Any:
         """What the config's ``run`` says."""
+        self.check_networks()
         return super().run()
+
+    def check_networks(self) -> None:
+        """
+        Refuse networks that cannot be trained as they are declared; each is made and called once.
+
+        Raises:
+            ConfigError: naming the key, and what was expected of the network.
+        """
 
     def again(self, overrides: Mapping[str, Any]) -> Self:
         """A workflow of the same configs with further overrides, which win; it is not initialized."""
@@ -343,6 +353,13 @@ def _files_below(folder: Path) -> set[Path]:
 class DistributedGANWorkflow(CheckedWorkflow):
     """Training a generator against the sites (``train.yaml``), and generating with it (``generate.yaml``)."""
 
+    def check_networks(self) -> None:
+        """See :mod:`bundle.workflows.network_checks`; with weights there is nothing left to check."""
+        if "train" in self.parser:
+            shapes = self.make("condition_shape"), self.make("image_shape")
+            check_generator(self.make("generator_def"), *shapes)
+            check_discriminator(self.make("discriminator_def"), *shapes)
+
 
 class SegmentationWorkflow(CheckedWorkflow):
     """
@@ -350,9 +367,18 @@ class SegmentationWorkflow(CheckedWorkflow):
     segmenters of several sites are averaged, :func:`bundle.workflows.averaging.average_segmenters` trains them.
     """
 
+    def check_networks(self) -> None:
+        """See :mod:`bundle.workflows.network_checks`; with weights there is nothing left to check."""
+        if "fit" in self.parser:
+            size = self.make("image_size")
+            shape = self.make("image_channels"), size, size
+            key = str(self.parser["fit::network"]).lstrip("@")
+            check_segmenter(self.make("fit::network"), key, shape, self.make("num_classes") + 1)
+
     def _compute(self) -> Any:
         if not self._content("averaged_over"):
             return super()._compute()
+        self.check_networks()
         return average_segmenters(self)
 
 

@@ -41,9 +41,10 @@ def volume(array, spacing=(1.0, 1.0, 1.0), origin=(0.0, 0.0, 0.0)):
 
 
 def test_registry():
-    assert list(LAYOUTS) == ["brats", "tcga_lgg", "tcga_lgg_tif", "msd", "volumes", "images", "multi_organ"]
-    with pytest.raises(DataError, match="layout 'bids' is unknown, expected one of brats, tcga_lgg"):
-        get_layout("bids")
+    names = "brats tcga_lgg tcga_lgg_tif msd volumes nifti nnunet bids images multi_organ"
+    assert list(LAYOUTS) == names.split()
+    with pytest.raises(DataError, match="layout 'coco' is unknown, expected one of brats, tcga_lgg"):
+        get_layout("coco")
 
 
 def test_brats(tmp_path):

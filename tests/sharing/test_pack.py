@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from monai.bundle import ConfigParser, run, verify_net_in_out
+from monai.bundle import ConfigParser, ckpt_export, load, run, verify_net_in_out
 
 from bundle.cli.main import main
 from bundle.composition import with_bases
@@ -31,22 +31,42 @@ def resolved_config(*names):
 
 
 def test_the_repository_s_inference_is_that_of_its_task_and_profile():
-    config = inference_config(resolved_config("evaluate", "brats", "small"), weights="brain_segmenter.pt")
+    config = inference_config(resolved_config("evaluate", "brats", "small"))
     written = (ROOT / "configs" / "inference.yaml").read_text(encoding="utf-8")
     assert yaml.safe_load(written) == yaml.safe_load(config), "configs/inference.yaml is another than the task's"
+    twin = (ROOT / "configs" / "inference.json").read_text(encoding="utf-8")
+    assert json.loads(twin) == yaml.safe_load(written), "configs/inference.json is another than inference.yaml"
 
 
 def test_the_repository_segments_a_volume_out_of_the_box(phantom_dir, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     image = next(phantom_dir.rglob("*flair.nii.gz"))
     config = str(ROOT / "configs" / "inference.yaml")
-    run(config_file=config, bundle_root=str(ROOT), datalist=str(image), output_dir=str(tmp_path), device="cpu")
+    run(config_file=config, datalist=str(image), output_dir=str(tmp_path), device="cpu")
     (mask,) = tmp_path.glob("*_seg.nii.gz")
     found, given = nib.load(mask), nib.load(image)
     assert found.shape == given.shape
     np.testing.assert_allclose(found.affine, given.affine)
     assert set(np.unique(found.dataobj)) <= {0, 1}
     verify_net_in_out("network_def", str(ROOT / "configs" / "metadata.json"), config, device="cpu")
+
+
+def test_the_repository_is_what_the_model_zoo_asks_of_a_bundle(tmp_path, monkeypatch):
+    """What its verify_bundle does that needs no network."""
+    monkeypatch.chdir(tmp_path)
+    files = {
+        "meta_file": str(ROOT / "configs" / "metadata.json"),
+        "config_file": str(ROOT / "configs" / "inference.json"),
+    }
+    metadata = json.loads(Path(files["meta_file"]).read_text(encoding="utf-8"))
+    assert metadata["version"] in metadata["changelog"]
+    verify_net_in_out("network_def", **files, bundle_root=str(ROOT), device="cpu")
+    weights = str(ROOT / "models" / "model.pt")
+    ckpt_export("network_def", filepath="model.ts", ckpt_file=weights, **files, bundle_root=str(ROOT))
+    network = load(ROOT.name, bundle_dir=ROOT.parent, workflow_type="inference", device="cpu")
+    image = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(network.eval()(image), torch.jit.load("model.ts")(image), atol=1e-4, rtol=0)
 
 
 def test_modalities_on_other_grids_are_refused_by_name(phantom_dir, tmp_path, monkeypatch, capsys):

@@ -268,6 +268,30 @@ def test_an_empty_folder_is_no_success(kind, stages, packed, tmp_path):
             run(packed[kind], *stages, dataset_dir=str(folder), output_dir=str(tmp_path / "out"))
 
 
+@pytest.mark.parametrize("kind", list(STAGES))
+def test_monai_loads_the_network_with_its_weights_and_torchscript(kind, packed):
+    """By the bundle's name alone, from another folder: the answers are the same."""
+    folder = packed[kind]
+    given = {"bundle_dir": folder.parent, "device": "cpu"}
+    data = json.loads((folder / "configs" / "metadata.json").read_text(encoding="utf-8"))["network_data_format"]
+    shape = data["inputs"]["image"]["num_channels"], *data["inputs"]["image"]["spatial_shape"]
+    with importable_for_now(f"{folder.name}_code"):
+        stages = ["inference"] if kind.startswith("generator") else ["inference", "train"]
+        networks = [monai.bundle.load(folder.name, workflow_type=stage, **given) for stage in stages]
+        scripted, metadata, _ = monai.bundle.load(folder.name, load_ts_module=True, **given)
+    assert metadata["network_data_format"] == data
+    answers = []
+    for network in [*networks, scripted]:
+        assert isinstance(network, torch.nn.Module)
+        torch.manual_seed(0)  # of a generator's noise
+        with torch.no_grad():
+            answers.append(network.eval()(torch.ones(1, *shape)))
+    for answer in answers[1:]:
+        torch.testing.assert_close(answer, answers[0], atol=1e-4, rtol=0)
+    state = torch.load(folder / "models" / "model.pt", weights_only=True)
+    assert all(torch.equal(value, state[key]) for key, value in networks[0].state_dict().items())
+
+
 def phantom_files(kind, phantom_dir, nuclei_dir):
     brain = kind in ("brats", "generator_brats")
     modalities = ["flair"] if brain else ["red", "green", "blue"]

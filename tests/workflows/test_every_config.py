@@ -22,6 +22,7 @@ OTHERS = {
     "published",
     "resnet_features",
     "score",
+    "spade",
     "vgg_features",
 }
 SIZES = ("demo", "compact", "small", "paper")

@@ -311,7 +311,11 @@ def test_what_the_last_setting_needs_is_checked_before_the_first_is_trained(phan
         ({"num_steps": 3}, "num_steps: 3 steps do not fill epochs of 2 .epoch_length.; set num_steps to 4"),
         ({"segmenter_steps": 5}, "segmenter_steps: 5 steps do not fill epochs of 2 .segmenter_epoch_length."),
         ({"feature_steps": 1}, "feature_steps: 1 steps do not fill epochs of 2 .feature_epoch_length.; .* to 2"),
-        ({"image_size": 33}, "image_size: segmenter_def does not take images of 33x33 pixels"),
+        ({"image_size": 33}, "generator_def: expected one tensor .*33×33, got ValueError .*multiples of 4"),
+        (
+            {"image_size": 36, "segmenter_channels": [4, 8, 8, 8]},
+            "image_size: segmenter_def does not take images of 36x36 pixels",
+        ),
         ({"copies": 0}, "copies: expected a whole number from 1"),
         ({"segmenter_lr": -1.0}, "segmenter_lr: expected a number from 0"),
         ({"evaluator#val_handler": []}, "unknown key 'val_handler'"),

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from bundle.data.errors import DataError
-from bundle.prepare.layouts import brats, images, msd, multi_organ, tcga_lgg, tcga_lgg_tif, volumes
+from bundle.prepare.layouts import bids, brats, images, msd, multi_organ, nifti, nnunet, tcga_lgg, tcga_lgg_tif, volumes
 from bundle.prepare.layouts.base import Layout
 
-LAYOUTS: dict[str, Layout] = {
-    module.LAYOUT.name: module.LAYOUT for module in (brats, tcga_lgg, tcga_lgg_tif, msd, volumes, images, multi_organ)
-}
+_MODULES = (brats, tcga_lgg, tcga_lgg_tif, msd, volumes, nifti, nnunet, bids, images, multi_organ)
+LAYOUTS: dict[str, Layout] = {module.LAYOUT.name: module.LAYOUT for module in _MODULES}
 
 __all__ = ["LAYOUTS", "Layout", "get_layout"]
 

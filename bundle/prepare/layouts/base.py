@@ -11,8 +11,10 @@ import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 
+from bundle.data.bounds import NIFTI_SUFFIXES
 from bundle.data.errors import DataError
 from bundle.data.file_checks import decode_nifti
+from bundle.data.schema import is_name
 from bundle.prepare.case_conversion import ConvertOptions, convert_case
 from bundle.prepare.cases import SEG, CaseFiles, ConvertedCase
 from bundle.prepare.volumes import as_label, read_volume
@@ -53,7 +55,8 @@ class Layout:
     Attributes:
         name: as given on the command line.
         description: one line for the help text.
-        modalities: the default choice; empty where the user must choose.
+        modalities: the default choice; empty where the user must choose, or where the data set says them: then
+            `discover` takes all that there are, in the order of the images of a case.
         labels: names by label value, where the cases do not tell.
         discover: (source, modalities) → cases and problems. A problem names the case folder and the expected file;
             a case with a problem is not among the cases.
@@ -83,6 +86,26 @@ class Layout:
     convert: Callable[[Layout, CaseFiles, Sequence[str], Path, ConvertOptions, bool], ConvertedCase] = convert_volumes
     measure: Callable[[str], float] = tumour_volume
     size: str = "tumour volume (ml)"
+
+
+def nifti_stem(path: str | os.PathLike) -> str:
+    """
+    >>> nifti_stem("images/p1.NII.gz"), nifti_stem("p2.nii")
+    ('p1', 'p2')
+    """
+    name = Path(path).name
+    return next(name[: -len(suffix)] for suffix in NIFTI_SUFFIXES if name.lower().endswith(suffix))
+
+
+def case_problem(name: str, source: Path, missing: Sequence[str], others: Sequence[str] = ()) -> str | None:
+    """What is wrong with a case whose files lie beside others', in one sentence; None if nothing is."""
+    if missing:
+        return f"case {name} in {source}: missing {', '.join(missing)}"
+    if others:
+        return f"case {name} in {source}: {'; '.join(others)}"
+    if not is_name(name):
+        return f"case {name} in {source}: its name must consist of letters, digits, '_', '-', '.', ' '"
+    return None
 
 
 def case_folders(source: Path) -> list[Path]:
