@@ -60,7 +60,9 @@ _SECONDS = Number(0.001, 10**7)
 _BATCH = Whole(1, 4096)
 _LAYERS = Whole(1, 64)
 _PIXELS = Whole(0, 10**6)
-_NORM = Matching(r"[A-Za-z_]+", "MONAI's name of a normalisation, such as INSTANCE or BATCH")
+_NORM_NAME = Matching(r"[A-Za-z_]+", "MONAI's name of a normalisation, such as INSTANCE or BATCH")
+# a name with arguments: [GROUP, {num_groups: 8}]
+_NORM = optional(Either(_NORM_NAME, ListOf(Either(_NORM_NAME, ByName(Scalar(), 8)), 2, 2)))
 _SUFFIX = Matching(r"(\.[A-Za-z0-9]+){1,3}", "the ending of a file's name, such as .nii.gz")
 _MAYBE_PATH = optional(Path())
 _SITES = 10_000
@@ -142,7 +144,10 @@ GROUPS: dict[str, dict[str, Key]] = {
         "segmenter_steps": Key(_STEPS, "of the segmenter's training"),
     },
     "Networks": {
-        "generator_norm": Key(_NORM, "normalisation in G", "BATCH in 2020, then INSTANCE"),
+        "generator_norm": Key(_NORM, "normalisation in G; null for none", "BATCH in 2020, then INSTANCE"),
+        "generator_demodulation": Key(
+            Flag(), "weight demodulation in G (StyleGAN2), in the place of a normalisation", "false"
+        ),
         "generator_dropout": Key(Number(0, 0.999), "probability in G", "0.5 in 2020, then 0"),
         "generator_upsampling": Key(
             OneOf("resize", "transposed"),
@@ -152,7 +157,8 @@ GROUPS: dict[str, dict[str, Key]] = {
         "generator_noise": Key(Whole(0, 512), "channels of noise that G sees beside the condition", "0"),
         "generator_coordinates": Key(Flag(), "whether G sees the position of every pixel", "false"),
         "generator_ema": Key(Number(0, 0.999999), "decay per step of an average of G's weights; 0 for none", "0"),
-        "discriminator_norm": Key(_NORM, "normalisation in D", "BATCH in 2020, then INSTANCE"),
+        "discriminator_norm": Key(_NORM, "normalisation in D; null for none", "BATCH in 2020, then INSTANCE"),
+        "discriminator_spectral": Key(Flag(), "spectral normalisation of D's weights", "false"),
         "discriminator": Key(
             Name(),
             "patch judges patches of label map and image; segmentation, a U-Net, says of every pixel its class",

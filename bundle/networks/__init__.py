@@ -7,6 +7,7 @@ from bundle.networks.resnet_features import ResNetFeatures
 from bundle.networks.resnet_generator import ResnetGenerator
 from bundle.networks.segmentation_discriminator import SegmentationDiscriminator
 from bundle.networks.vgg import VGGFeatures
+from bundle.networks.weight_norms import demodulate, spectrally_normalized
 from bundle.networks.weights import load_weights, read_weights
 
 __all__ = [
@@ -17,7 +18,9 @@ __all__ = [
     "ResnetGenerator",
     "SegmentationDiscriminator",
     "VGGFeatures",
+    "demodulate",
     "init_weights",
     "load_weights",
     "read_weights",
+    "spectrally_normalized",
 ]
