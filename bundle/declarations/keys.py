@@ -189,6 +189,10 @@ GROUPS: dict[str, dict[str, Key]] = {
             "of all that a D sees, real and synthetic (Zhao et al. 2020), for sites with few images; {} for none",
             "{}",
         ),
+        "discriminator_updates": Key(
+            optional(Whole(1, 1000)),
+            "a step, of the critics of a site whose release policy has folds, in turn; null: one of each",
+        ),
         "checkpoint_epochs": Key(_STEPS, "epochs between two checkpoints"),
         "crop_margin": Key(Whole(0, 4096), "pixels that an image is padded by before a random crop", "0"),
         "bend_unit": Key(Whole(1, 4096), "pixels that a bend is measured by"),

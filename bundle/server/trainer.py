@@ -209,10 +209,11 @@ class DistributedGanTrainer(Trainer):
         self._laps.lap("generator")
 
         self._participants = {s: self._continued(s, participants[s], step + 1, replies[s]) for s in present}
+        losses = {s: _of_all_folds(replies[s].losses) for s in present}
         output = {
             # not a number where a site withholds its losses
-            "loss": sum(weights[s] * replies[s].losses.get("adversarial", math.nan) for s in present),
-            "losses": {s: replies[s].losses for s in present},
+            "loss": sum(weights[s] * losses[s].get("adversarial", math.nan) for s in present),
+            "losses": losses,
             "images": {s: images[s].detach() for s in present},
             "conditions": {s: participants[s].conditions for s in present},
             "seconds": self._laps.take(),
@@ -307,6 +308,13 @@ class DistributedGanTrainer(Trainer):
         inputs = conditions.to(self.state.device, torch.float32)
         with forked_rng(derive_seed(self.seed, "generator", site, step), self.state.device):
             return self.inferer(inputs, self.generator)
+
+
+def _of_all_folds(losses: Mapping[str, float]) -> dict[str, float]:
+    """A site's losses, with the mean over the folds of its batch in the place of one for each."""
+    of_folds = [value for name, value in losses.items() if name.startswith("adversarial.")]
+    others = {name: value for name, value in losses.items() if not name.startswith("adversarial.")}
+    return others | ({"adversarial": sum(of_folds) / len(of_folds)} if of_folds else {})
 
 
 def losses_by_tag(output: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-__all__ = ["Critic", "DeformedSamples", "Site", "SiteStore", "make_sites"]
+__all__ = ["Critic", "DeformedSamples", "FoldedCritic", "Folds", "Site", "SiteStore", "make_sites"]
 
 # imported when asked for: to read a ledger, bundle.site.release, does not take torch
 _LATER = {
     "Critic": "critic",
     "DeformedSamples": "samples",
+    "FoldedCritic": "folds",
+    "Folds": "folds",
     "Site": "site",
     "SiteStore": "store",
-    "make_sites": "site",
+    "make_sites": "sites",
 }
 
 

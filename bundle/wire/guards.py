@@ -109,8 +109,8 @@ def check_reply(
         LateReply: when it answers an earlier step.
         Violation: when it is not a :class:`SiteReply` of this site and step; when its gradient has another shape or
             dtype than the images, is not finite or too large; when its losses are not up to 32 finite numbers by name
-            with ``adversarial`` among them, or none; when its conditions are not uint8 of 0 and 1 in the shape of those
-            before, or none where the conditions were the server's own.
+            with ``adversarial`` among them, or ``adversarial.1`` of folds, or none; when its conditions are not
+            uint8 of 0 and 1 in the shape of those before, or none where the conditions were the server's own.
     """
     reply = _checked(reply, SiteReply, synthetic.site)
     _check_whole(reply.step, "step", 1)
@@ -271,7 +271,8 @@ def _check_word(value: Any, what: str) -> None:
 def _check_losses(losses: Any) -> None:
     if losses == {}:
         return
-    if not isinstance(losses, dict) or "adversarial" not in losses or len(losses) > MAX_LOSSES:
+    adversarial = isinstance(losses, dict) and losses.keys() & {"adversarial", "adversarial.1"}
+    if not adversarial or len(losses) > MAX_LOSSES:
         raise Violation(f"losses: expected up to {MAX_LOSSES} numbers by name, 'adversarial' among them")
     for name, value in losses.items():
         if not isinstance(name, str) or not LOSS_NAME.fullmatch(name):

@@ -100,7 +100,9 @@ class SiteReply(Message):
     Args:
         step: the step that is answered.
         image_gradient: B×C×H×W float32, ∂L_j/∂ŷ.
-        losses: scalar losses of this step by name, ``adversarial`` among them; none where the site withholds them.
+        losses: scalar losses of this step by name, ``adversarial`` among them; none where the site withholds them. Of a
+            site with folds ``adversarial.1``, ``adversarial.2``, … alone: the mean over the images of each fold in the
+            batch, by the order in which the folds appear in it, and nothing that mixes them.
         conditions: B×X×H×W uint8, 0 or 1, the conditions of step + 1, after the last step those of that step again;
             empty where the site issues none.
         nonce: what the synthetic batch of step + 1 has to carry; empty after the last step.

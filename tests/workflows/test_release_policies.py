@@ -61,6 +61,16 @@ def test_with_public_conditions_everything_is_made_of_the_servers(phantom_dir, t
         assert "Conditions (label maps): none" in summarize(path)
 
 
+def test_nobody_answers_for_whom_it_has_seen(phantom_dir, tiny_sizes, tmp_path):
+    results = run(phantom_dir, tmp_path, tiny_sizes, release_policy="out_of_fold", discriminator_updates=4)
+    assert results["policy"] == "out_of_fold"
+    for path in releases(tmp_path):
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        (folds,) = (line for line in lines if line["kind"] == "folds")
+        assert (folds["count"], sorted(folds["patients"].values())) == (2, [0, 1])
+        assert "folds of patients: 3" in summarize(path).replace("\n    ", " ")
+
+
 def test_a_loss_beyond_the_policy_is_refused_before_anything_is_trained(phantom_dir, tiny_sizes, tmp_path):
     with pytest.raises(ReleaseRefused, match=r"guarded, returns no gradient of l1.*l1_weight to 0"):
         run(phantom_dir, tmp_path, tiny_sizes, l1_weight=10.0)

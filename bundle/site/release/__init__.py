@@ -39,7 +39,7 @@ _LATER = {
     "ReleaseGate": "gate",
     "ReleaseLedger": "ledger",
     "clip_per_example": "noise",
-    "make_gates": "gate",
+    "make_gates": "gates",
     "privatize": "noise",
     "release_sensitivity": "noise",
     "tensor_digest": "digests",

@@ -41,6 +41,7 @@ RULES = {
     "num_samples": "sample count",
     "nonces": "one answer per issue",
     "secret_weights": "secret weights",
+    "folds": "folds of patients",
     "max_issues": "issues of a sample, at most",
     "max_releases": "answers, at most",
     "clip_norm": "gradients clipped to",
