@@ -139,6 +139,10 @@ GROUPS: dict[str, dict[str, Key]] = {
         "batch_size": Key(Either(_BATCH, ByName(_BATCH, _SITES)), "of every site, or by name of the site", "1"),
         "num_steps": Key(_STEPS, "steps of the training of G", "about 200,000"),
         "epoch_length": Key(_STEPS, "steps between two checkpoints"),
+        "teacher_channels": Key(_CHANNELS, "filters of the first layer of a teacher, R"),
+        "teacher_blocks": Key(Whole(0, 64), "residual blocks of R"),
+        "teacher_batch_size": Key(_BATCH, "of the training of R"),
+        "teacher_steps": Key(_STEPS, "of the training of R, of every fold; before the first step"),
         "segmenter_channels": Key(ListOf(_CHANNELS, 2, 10), "filters of the segmenter by level"),
         "segmenter_batch_size": Key(_BATCH, "of the segmenter's training"),
         "segmenter_steps": Key(_STEPS, "of the segmenter's training"),
@@ -177,6 +181,10 @@ GROUPS: dict[str, dict[str, Key]] = {
         "mixture": Key(OneOf("proportional", "sum"), "weights of the sites", "proportional; sum in the code of 2020"),
         "lr": Key(_RATE, "learning rate of G", "2e-4"),
         "discriminator_lr": Key(_RATE, "learning rate of every D", "2e-4"),
+        "teacher_lr": Key(_RATE, "learning rate of R"),
+        "paired_weight": Key(
+            _WEIGHT, "of |G(x) - R(x)| at the server, for sites whose release policy has a teacher", "100 (to y)"
+        ),
         "betas": Key(ListOf(Number(0, 0.999999), 2, 2), "of Adam", "[0.5, 0.999]"),
         "constant_lr": Key(_SHARE, "share of the steps before the linear decay to 0 begins", "0.5"),
         "discriminator_augmentation": Key(
@@ -248,6 +256,8 @@ GROUPS: dict[str, dict[str, Key]] = {
         "keep_conditions": Key(
             Either(Flag(), ByName(Flag(), _SITES)), "whether the server may keep conditions, or by name of the site"
         ),
+        "released_conditions": Key(Path(), ".npz of the conditions that sites released"),
+        "teacher_images": Key(Path(), ".npz of the images that sites' teachers predicted for them"),
         "public_conditions": Key(_MAYBE_PATH, ".npz of the server's own conditions"),
         "condition_deformation": Key(Nothing(), "random transforms of image and condition, for conditions: deformed"),
         "condition_augmentation": Key(Nothing(), "random transforms of public conditions"),

@@ -9,7 +9,9 @@ from bundle.server.conditions import (
 )
 from bundle.server.federation import Federation, Outcome, SiteUnreachable
 from bundle.server.local_federation import LocalFederation
+from bundle.server.paired_term import PairedTerm
 from bundle.server.roster import TooFewSites
+from bundle.server.teacher_images import read_teacher_images, write_teacher_images
 from bundle.server.trainer import (
     DistributedGanTrainer,
     first_images,
@@ -25,6 +27,7 @@ __all__ = [
     "Federation",
     "LocalFederation",
     "Outcome",
+    "PairedTerm",
     "PublicConditions",
     "SiteUnreachable",
     "TooFewSites",
@@ -33,5 +36,7 @@ __all__ = [
     "mean_losses",
     "mixture_weights",
     "read_conditions",
+    "read_teacher_images",
     "write_conditions",
+    "write_teacher_images",
 ]

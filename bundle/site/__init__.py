@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-__all__ = ["Critic", "DeformedSamples", "FoldedCritic", "Folds", "Site", "SiteStore", "make_sites"]
+__all__ = ["Critic", "DeformedSamples", "FoldedCritic", "Folds", "Site", "SiteStore", "Teacher", "make_sites"]
 
 # imported when asked for: to read a ledger, bundle.site.release, does not take torch
 _LATER = {
@@ -15,6 +15,7 @@ _LATER = {
     "Folds": "folds",
     "Site": "site",
     "SiteStore": "store",
+    "Teacher": "teacher",
     "make_sites": "sites",
 }
 

@@ -16,12 +16,16 @@ from bundle.site.folds import FoldedCritic
 from bundle.site.release import ReleaseGate, ReleasePolicy, tensor_digest
 from bundle.site.samples import DeformedSamples, Samples
 from bundle.site.store import SiteStore
+from bundle.site.teacher import Teacher
 from bundle.wire import guards
-from bundle.wire.messages import ConditionBatch, ConditionRequest, SiteInfo, SiteReply, SyntheticBatch
+from bundle.wire.messages import ConditionBatch, ConditionRequest, SiteInfo, SiteReply, SyntheticBatch, TaughtBatch
 
 __all__ = ["Answer", "Site"]
 
 logger = logging.getLogger(__name__)
+
+MAX_TAUGHT_BYTES = 2**26
+"""Of a teacher's images in one message, decoded; further ones are in the next."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class Site:
         store: where the site keeps checkpoints of its own; None where somebody else keeps its ``state_dict``.
         seed: seed of the run.
         batch_size: B of this site.
+        teacher: whose images leave beside the conditions, where the policy has one.
 
     Raises:
         ValueError: when the batch size is below 1, the site has fewer samples, or they are not deformed and the policy
@@ -79,6 +84,7 @@ class Site:
         store: SiteStore | None = None,
         seed: int = 0,
         batch_size: int = 1,
+        teacher: Teacher | None = None,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"site {name}: expected a batch_size of at least 1, got {batch_size}")
@@ -93,6 +99,8 @@ class Site:
             )
         if (gate.policy.folds is not None) != isinstance(critic, FoldedCritic):
             raise ValueError(f"site {name}: its release policy has folds {gate.policy.folds}, its critic is another's")
+        if gate.policy.teacher and teacher is None:
+            raise ValueError(f"site {name}: its release policy has a teacher, and the training defines none (teacher)")
         self.name = name
         self.samples = samples
         self.critic = critic
@@ -100,6 +108,7 @@ class Site:
         self.store = store
         self.seed = seed
         self.batch_size = batch_size
+        self.teacher = teacher if gate.policy.teacher else None
         gate.plan(critic.loss.terms, batch_size, len(samples))
         self.trained = self.run = 0
         self._drawn: tuple[int, dict[str, torch.Tensor]] | None = None
@@ -179,7 +188,8 @@ class Site:
         Conditions of the site's samples in their order, for generation.
 
         A message holds conditions of one shape: where the samples' differ, fewer than asked for are returned, up to the
-        first of another shape.
+        first of another shape. Where the policy has a teacher, they are a :class:`bundle.wire.messages.TaughtBatch`,
+        with the images that it predicts for them; it is trained before the first leave.
 
         Raises:
             ReleaseRefused: when they may not be kept, or the release policy lets none out.
@@ -191,15 +201,25 @@ class Site:
     def _conditions(self, request: ConditionRequest) -> ConditionBatch:
         available = self.gate.keepable(len(self.samples))
         chosen: list[torch.Tensor] = []
+        taught: list[torch.Tensor] = []
         for index in range(request.start, min(request.stop, available)):
             condition = self.samples[index]["condition"]
             if chosen and condition.shape != chosen[0].shape:
                 break
+            if self.teacher is not None:
+                image = self.teacher.predict(index, condition)
+                if taught and 4 * image.numel() * (1 + len(taught)) > MAX_TAUGHT_BYTES:
+                    break
+                taught.append(image)
             chosen.append(condition)
         conditions = torch.stack(chosen) if chosen else torch.empty(0, dtype=torch.uint8)
         self.gate.deliver([self._named(request.start + place) for place in range(len(chosen))])
-        self.gate.record("conditions", {"conditions": conditions})
-        return ConditionBatch(self.name, request.start, conditions)
+        if not taught:
+            self.gate.record("conditions", {"conditions": conditions})
+            return ConditionBatch(self.name, request.start, conditions)
+        images = torch.stack(taught)
+        self.gate.record("conditions", {"conditions": conditions, "teacher images": images.half()})
+        return TaughtBatch(self.name, request.start, conditions, images)
 
     def draw(self, step: int) -> dict[str, torch.Tensor]:
         """

@@ -14,6 +14,7 @@ from bundle.site.release import ReleaseGate, make_gates
 from bundle.site.samples import DeformedSamples, PlainSamples, Samples
 from bundle.site.site import Site
 from bundle.site.store import SiteStore
+from bundle.site.teacher import Teacher
 
 __all__ = ["make_sites"]
 
@@ -28,6 +29,7 @@ def make_sites(
     seed: int = 0,
     batch_size: int | Mapping[str, int] = 1,
     updates: int | None = None,
+    teacher: Callable[..., Teacher] | None = None,
 ) -> list[Site]:
     """
     One :class:`Site` per entry of ``samples``, each with a critic of its own.
@@ -43,6 +45,8 @@ def make_sites(
         seed: seed of the run.
         batch_size: of every site, or by name of the site.
         updates: of the critics of a site that has folds, a step (:class:`bundle.site.FoldedCritic`).
+        teacher: makes the teacher of a site from its folds, ``name`` and ``store``, where the policy has one. In a
+            config a :class:`bundle.site.Teacher` with ``_mode_: callable``.
 
     Raises:
         ValueError: when ``gates`` or ``batch_size`` lacks a site or names one that there is not; see also
@@ -58,13 +62,15 @@ def make_sites(
             # asked for when a sample is: a gate that has no ledger has no secret before
             data = DeformedSamples(samples[name], deform, partial(getattr, gate, "secret"))
         weights_seed = secrets.randbits(32) if gate.policy.secret_weights else seed
+        kept = None if store is None else store(name)
         own: Critic | FoldedCritic
         if gate.policy.folds is None:
-            own = seeded(critic, weights_seed, "discriminator", name)
+            own, taught = seeded(critic, weights_seed, "discriminator", name), None
         else:
-            make = partial(_critic_of_fold, critic, weights_seed, name)
-            own = FoldedCritic(Folds(data, gate), make, updates)
-        sites.append(Site(name, data, own, gate, None if store is None else store(name), seed, sizes[name]))
+            folds = Folds(data, gate)
+            own = FoldedCritic(folds, partial(_critic_of_fold, critic, weights_seed, name), updates)
+            taught = teacher(folds, name=name, store=kept) if teacher is not None and gate.policy.teacher else None
+        sites.append(Site(name, data, own, gate, kept, seed, sizes[name], taught))
     return sites
 
 

@@ -1,8 +1,8 @@
 """The only types that cross the wall between the server and a site.
 
-Everything that leaves a site, a *release*, is a field of :class:`SiteInfo`, :class:`SiteReply`, :class:`ConditionBatch`
-or :class:`Refusal`; everything that enters one is a field of :class:`OpenRequest`, :class:`SyntheticBatch` or
-:class:`ConditionRequest`.
+Everything that leaves a site, a *release*, is a field of :class:`SiteInfo`, :class:`SiteReply`,
+:class:`ConditionBatch`, :class:`TaughtBatch` or :class:`Refusal`; everything that enters one is a field of
+:class:`OpenRequest`, :class:`SyntheticBatch` or :class:`ConditionRequest`.
 A field is a tensor, a string, an integer or a dictionary of numbers by name: nothing that could carry more. One rule
 holds for every string, whoever sends it: :func:`bundle.text.is_text`.
 """
@@ -29,6 +29,7 @@ __all__ = [
     "SiteInfo",
     "SiteReply",
     "SyntheticBatch",
+    "TaughtBatch",
     "check_fields",
 ]
 
@@ -139,6 +140,19 @@ class ConditionBatch(Message):
 
 
 @dataclass(frozen=True)
+class TaughtBatch(ConditionBatch):
+    """
+    Site → server, in the place of a :class:`ConditionBatch`, where the site's release policy has a teacher.
+
+    Args:
+        images: B×C×H×W float32 in [-1, 1], what networks that have not seen the patients of the conditions predict for
+            them; float16 on its way, whatever the codec, and the site has rounded them to it.
+    """
+
+    images: torch.Tensor
+
+
+@dataclass(frozen=True)
 class OpenRequest(Message):
     """
     Server → site: take part from a step on. Behind a network; in one process the site is simply called.
@@ -166,7 +180,16 @@ class Refusal(Message):
 
 MESSAGES: dict[str, type[Message]] = {
     cls.__name__: cls
-    for cls in (OpenRequest, SiteInfo, SyntheticBatch, SiteReply, ConditionRequest, ConditionBatch, Refusal)
+    for cls in (
+        OpenRequest,
+        SiteInfo,
+        SyntheticBatch,
+        SiteReply,
+        ConditionRequest,
+        ConditionBatch,
+        TaughtBatch,
+        Refusal,
+    )
 }
 _HINTS: dict[type[Message], dict[str, Any]] = {}
 

@@ -5,9 +5,8 @@ from collections import Counter
 
 import pytest
 import torch
-from small_sites import RandomSamples, adam, discriminator, members
+from patients import FOLDED, Patients, answers, images, make, with_noise
 
-from bundle.losses import AdversarialLoss, DiscriminatorAugmentation, SiteLoss
 from bundle.server import LocalFederation
 from bundle.server.trainer import _of_all_folds
 from bundle.site import Folds
@@ -16,46 +15,6 @@ from bundle.wire.guards import Violation, check_reply
 from bundle.wire.messages import SyntheticBatch
 
 STEPS = 18
-FOLDED = {"policy": "guarded", "folds": 3}
-
-
-class Patients(RandomSamples):
-    """Two samples of every patient."""
-
-    def origin(self, index):
-        return (f"p{index // 2}", index)
-
-
-def with_noise(samples, patient):
-    """The same samples, with noise in the place of one patient's images."""
-    other = Patients("A", len(samples))
-    own = [index for index in range(len(samples)) if samples.origin(index)[0] == patient]
-    other.image[own] = torch.rand(len(own), *other.image.shape[1:], generator=torch.Generator().manual_seed(7)) * 2 - 1
-    return other
-
-
-def make(samples, policy=FOLDED, secret=3, critic_loss="hinge", **kwargs):
-    """The site of these samples, with a secret that is known."""
-    kwargs = {"batch_size": 2, "policy": ReleasePolicy.make(policy)} | kwargs
-    augmentation = DiscriminatorAugmentation(brightness=0.5, contrast=0.5, translation=0.2)
-    loss = SiteLoss(AdversarialLoss(critic_loss), l1_weight=0.0)
-    (site,) = members({"A": samples}, discriminator, adam, loss, augmentation=augmentation, **kwargs)
-    if site.gate._records._path is None:
-        site.gate._records._secret = secret
-    return site
-
-
-def images(step):
-    return torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(step)) * 2 - 1
-
-
-def answers(site, first=1, last=STEPS):
-    """Replies to the same synthetic images, whatever the site's are."""
-    replies, nonce = [], site.open(first).nonce
-    for step in range(first, last + 1):
-        replies.append(site.step(SyntheticBatch("A", step, images(step), nonce)))
-        nonce = replies[-1].nonce
-    return replies
 
 
 def of_patient(site, replies, patient):
@@ -76,7 +35,7 @@ def of_patient(site, replies, patient):
 def test_what_answers_for_a_patient_has_not_seen_the_patient(patient, updates):
     samples = Patients("A", 12)
     plain, other = (make(one, updates=updates) for one in (samples, with_noise(samples, patient)))
-    replies, others = answers(plain), answers(other)
+    replies, others = answers(plain, 1, STEPS), answers(other, 1, STEPS)
     ours = of_patient(plain, replies, patient)
     assert len(ours) >= 4
     assert ours == of_patient(other, others, patient)
@@ -89,7 +48,7 @@ def test_under_guarded_a_patients_own_images_answer():
     samples = Patients("A", 12)
     plain, other = (make(one, "guarded") for one in (samples, with_noise(samples, "p0")))
     differ = []
-    for a, b in zip(answers(plain), answers(other), strict=True):
+    for a, b in zip(answers(plain, 1, STEPS), answers(other, 1, STEPS), strict=True):
         for place, index in enumerate(plain._indices(a.step)):
             if samples.origin(index)[0] == "p0":
                 differ.append(not torch.equal(a.image_gradient[place], b.image_gradient[place]))
@@ -116,7 +75,7 @@ def test_a_critic_sees_other_folds_real_images_and_conditions_only():
             return update(real, synthetic, step)
 
         critic.update = spied
-    answers(site)
+    answers(site, 1, STEPS)
     assert {pair for pair in seen if pair[0] == pair[1]} == set()
     assert {pair[0] for pair in seen} == {0, 1, 2}
 
@@ -197,19 +156,19 @@ def test_folds_stay_for_the_life_of_a_ledger(tmp_path):
 
 
 def test_a_site_goes_on_where_it_was():
-    whole = answers(make(Patients("A", 12)))
+    whole = answers(make(Patients("A", 12)), 1, STEPS)
     first = make(Patients("A", 12))
-    answers(first, last=4)
+    answers(first, 1, 4)
     second = make(Patients("A", 12))
     second.load_state_dict(first.state_dict())
-    for a, b in zip(whole[4:], answers(second, first=5), strict=True):
+    for a, b in zip(whole[4:], answers(second, 5, STEPS), strict=True):
         assert torch.equal(a.image_gradient, b.image_gradient)
         assert a.losses == b.losses
 
 
 def test_a_checkpoint_of_other_folds_is_refused():
     first = make(Patients("A", 12))
-    answers(first, last=2)
+    answers(first, 1, 2)
     with pytest.raises(ValueError, match="was made with other folds of its patients"):
         make(Patients("A", 12), secret=4).load_state_dict(first.state_dict())
     with pytest.raises(ValueError, match="other folds"):
@@ -218,7 +177,7 @@ def test_a_checkpoint_of_other_folds_is_refused():
 
 def test_no_loss_of_a_reply_mixes_folds():
     site = make(Patients("A", 12))
-    replies = answers(site)
+    replies = answers(site, 1, STEPS)
     for reply in replies:
         folds = {site.critic.folds.of_samples[index] for index in site._indices(reply.step)}
         assert set(reply.losses) == {f"adversarial.{number}" for number in range(1, len(folds) + 1)}
@@ -236,7 +195,7 @@ def test_a_federation_of_both_kinds_of_sites_trains_and_resumes():
         return LocalFederation([make(Patients("A", 12))])
 
     one, other = made(), made()
-    answers(one.site("A"), last=3)
+    answers(one.site("A"), 1, 3)
     other.load_state_dict(one.state_dict())
     assert other.site("A").trained == 3
 

@@ -4,6 +4,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bundle.cli.main import main
@@ -68,7 +69,13 @@ def test_nobody_answers_for_whom_it_has_seen(phantom_dir, tiny_sizes, tmp_path):
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         (folds,) = (line for line in lines if line["kind"] == "folds")
         assert (folds["count"], sorted(folds["patients"].values())) == (2, [0, 1])
-        assert "folds of patients: 3" in summarize(path).replace("\n    ", " ")
+        told = " ".join(summarize(path).split())
+        assert "folds of patients: 3" in told
+        assert "a teacher's images: yes" in told
+    record = json.loads((tmp_path / "seed_0/asyndgan/gan/record.json").read_text(encoding="utf-8"))
+    assert record["steps"] == 4
+    files = [np.load(tmp_path / f"seed_0/asyndgan/gan/{name}.npz").files for name in ("conditions", "teacher")]
+    assert files[0] == files[1]
 
 
 def test_a_loss_beyond_the_policy_is_refused_before_anything_is_trained(phantom_dir, tiny_sizes, tmp_path):

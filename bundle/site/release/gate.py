@@ -280,7 +280,7 @@ class ReleaseGate:
 
         Args:
             kind: ``open``, ``reply`` or ``conditions``.
-            tensors: by what they are: ``image gradient``, ``conditions``.
+            tensors: by what they are: ``image gradient``, ``conditions``, ``teacher images``.
             losses: scalar losses, if any.
             noise: noise multiplier of the image gradient.
             about: what else is in it, plain values.

@@ -55,6 +55,8 @@ class ReleasePolicy:
             a guess at the real images of the step is right. With secret ones no two runs are the same.
         folds: K, into how many folds the site's patients are cut, so that a condition is answered only by what was made
             without its fold; None for none. Sites with fewer than 2·K patients take fewer, at least two.
+        teacher: whether for each of its conditions, as it is, an image leaves once: what a network of the site predicts
+            that was trained on the other folds; needs folds.
         clip_norm: C, what the L2 norm of one image's gradient is scaled down to; None for no differential privacy.
         epsilon: ε, the budget of all releases that the ledger knows of; ``inf`` for clipping without noise. With a
             finite one nothing may leave that the noise does not cover: no scalar losses, no conditions, no n_j but a
@@ -75,6 +77,7 @@ class ReleasePolicy:
     max_issues: int | None = None
     max_releases: int | None = None
     folds: int | None = None
+    teacher: bool = False
     clip_norm: float | None = None
     epsilon: float | None = None
     delta: float = 1e-5
@@ -86,7 +89,7 @@ class ReleasePolicy:
 
         known = isinstance(self.terms, tuple) and set(self.terms) <= set(TERMS) and "adversarial" in self.terms
         require(known, "terms", f"'adversarial' and any of {', '.join(PAIRED_TERMS)}")
-        for field in ("scalar_losses", "nonces", "secret_weights"):
+        for field in ("scalar_losses", "nonces", "secret_weights", "teacher"):
             require(isinstance(getattr(self, field), bool), field, "true or false")
         said = self.num_samples in ("exact", "rounded") or _is_count(self.num_samples)
         require(said, "num_samples", "exact, rounded or a whole number of at least 1")
@@ -108,6 +111,10 @@ class ReleasePolicy:
             of_folds = "where there are folds: a patient's image would answer for its own condition otherwise"
             require(not self.paired, "terms", f"adversarial alone {of_folds}")
             require(self.conditions != "public", "conditions", f"real or deformed {of_folds}")
+        if self.teacher:
+            require(self.folds is not None, "folds", "a number where there is a teacher: it has seen other folds")
+            # the server counts on the order in which samples are drawn
+            require(self.num_samples == "exact", "num_samples", "exact where there is a teacher")
         if self.conditions == "public" and self.paired:
             raise PolicyError(
                 f"release policy: with public conditions there is no real image to compare a synthetic one with, so "
@@ -259,7 +266,7 @@ POLICIES: dict[str, ReleasePolicy] = {
         ReleasePolicy("published", terms=TERMS, nonces=False),
         ReleasePolicy("guarded", max_issues=1000, max_releases=500_000),
         # no answer for a patient's condition knows that patient's images
-        ReleasePolicy("out_of_fold", max_issues=1000, max_releases=500_000, folds=3),
+        ReleasePolicy("out_of_fold", max_issues=1000, max_releases=500_000, folds=3, teacher=True),
         ReleasePolicy(
             "private",
             scalar_losses=False,

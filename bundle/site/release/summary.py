@@ -42,6 +42,7 @@ RULES = {
     "nonces": "one answer per issue",
     "secret_weights": "secret weights",
     "folds": "folds of patients",
+    "teacher": "a teacher's images",
     "max_issues": "issues of a sample, at most",
     "max_releases": "answers, at most",
     "clip_norm": "gradients clipped to",
@@ -153,6 +154,8 @@ def _releases(found: Tally) -> Iterator[str]:
     yield f"Image gradients: {_total(gradients)}"
     yield f"Losses (numbers of each step): {_few(found.losses) or 'none'}"
     yield f"Conditions (label maps): {_total(found.conditions)}"
+    if found.taught:
+        yield f"Teacher's images (predicted by networks that have not seen the patient): {found.taught:,}"
     if found.others:
         yield f"Other contents: {_total(found.others)}"
     unsized = f", and {_count(found.unsized, 'part')} of unstated size" if found.unsized else ""

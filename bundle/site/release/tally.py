@@ -35,6 +35,7 @@ class Tally:
         gradients: number of image gradients by ``(shape of one, dtype)``.
         losses: names of losses, with the number of releases that held them.
         conditions: number of label maps by origin.
+        taught: number of images that a teacher predicted.
         others: number of parts of other kinds by their ``what``.
         size: bytes of all parts; of ``unsized`` parts none are stated.
         issued: how often each sample was issued.
@@ -51,6 +52,7 @@ class Tally:
     gradients: Counter = field(default_factory=Counter)
     losses: Counter = field(default_factory=Counter)
     conditions: Counter = field(default_factory=Counter)
+    taught: int = 0
     others: Counter = field(default_factory=Counter)
     size: int = 0
     unsized: int = 0
@@ -74,6 +76,7 @@ def tally(entries: Iterable[dict]) -> Tally:
 
     - ``image gradient``: ``shape`` B×C×H×W and ``dtype``;
     - ``losses``: ``names``;
+    - ``teacher images``: ``shape`` B×C×H×W;
     - ``conditions``: ``shape`` B×X×H×W and ``origin``, such as ``real`` or ``deformed``.
     """
     found = Tally()
@@ -131,6 +134,8 @@ def _part(found: Tally, part: dict) -> None:
     elif what == "conditions":
         # a batch without elements holds no label map, whatever its shape says
         found.conditions[_text(part.get("origin"))] += count if prod(shape) else 0
+    elif what == "teacher images":
+        found.taught += count
     else:
         found.others[what] += 1
     if isinstance(part.get("bytes"), int):
