@@ -19,6 +19,7 @@ from bundle.server.federation import Federation, Outcome
 from bundle.server.paired_term import PairedTerm
 from bundle.server.roster import ReleasesEnded, Roster, TooFewSites
 from bundle.timing import Laps
+from bundle.wire.fold_losses import of_all_folds
 from bundle.wire.guards import MAX_BATCH, LateReply, Violation, check_info, check_reply
 from bundle.wire.messages import SiteInfo, SiteReply, SyntheticBatch
 
@@ -216,7 +217,7 @@ class DistributedGanTrainer(Trainer):
         self._laps.lap("generator")
 
         self._participants = {s: self._continued(s, participants[s], step + 1, replies[s]) for s in present}
-        losses = {s: _of_all_folds(replies[s].losses) for s in present}
+        losses = {s: of_all_folds(replies[s].losses) for s in present}
         for s, term in terms.items():
             losses[s]["paired"] = term.item()
         output = {
@@ -324,13 +325,6 @@ class DistributedGanTrainer(Trainer):
         inputs = conditions.to(self.state.device, torch.float32)
         with forked_rng(derive_seed(self.seed, "generator", site, step), self.state.device):
             return self.inferer(inputs, self.generator)
-
-
-def _of_all_folds(losses: Mapping[str, float]) -> dict[str, float]:
-    """A site's losses, with the mean over the folds of its batch in the place of one for each."""
-    of_folds = [value for name, value in losses.items() if name.startswith("adversarial.")]
-    others = {name: value for name, value in losses.items() if not name.startswith("adversarial.")}
-    return others | ({"adversarial": sum(of_folds) / len(of_folds)} if of_folds else {})
 
 
 def losses_by_tag(output: Sequence[Mapping[str, Any]]) -> dict[str, float]:

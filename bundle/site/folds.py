@@ -12,6 +12,7 @@ from bundle.seeding import Draw, draw
 from bundle.site.critic import Critic
 from bundle.site.release import ReleaseGate, tensor_digest
 from bundle.site.samples import Samples
+from bundle.wire.fold_losses import OF_FOLD
 
 __all__ = ["FoldedCritic", "Folds"]
 
@@ -196,5 +197,5 @@ class _Batch:
             found, terms = self._critics[fold].gradient(condition[own], images[own], images[own])
             # of the mean over the fold: of that over the batch it is a share
             gradient[own] = found * (len(found) / len(images))
-            losses[f"adversarial.{place}"] = terms["adversarial"]
+            losses[f"{OF_FOLD}{place}"] = terms["adversarial"]
         return gradient, losses

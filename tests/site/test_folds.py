@@ -8,9 +8,9 @@ import torch
 from patients import FOLDED, Patients, answers, images, make, with_noise
 
 from bundle.server import LocalFederation
-from bundle.server.trainer import _of_all_folds
 from bundle.site import Folds
 from bundle.site.release import ReleaseGate, ReleasePolicy, ReleaseRefused
+from bundle.wire.fold_losses import of_all_folds
 from bundle.wire.guards import Violation, check_reply
 from bundle.wire.messages import SyntheticBatch
 
@@ -183,9 +183,9 @@ def test_no_loss_of_a_reply_mixes_folds():
         assert set(reply.losses) == {f"adversarial.{number}" for number in range(1, len(folds) + 1)}
         sent = SyntheticBatch("A", reply.step, images(reply.step))
         check_reply(reply, sent, reply.conditions)
-    assert _of_all_folds({"adversarial.1": 1.0, "adversarial.2": 3.0}) == {"adversarial": 2.0}
-    assert _of_all_folds({"adversarial": 1.0, "l1": 2.0}) == {"adversarial": 1.0, "l1": 2.0}
-    assert _of_all_folds({}) == {}
+    assert of_all_folds({"adversarial.1": 1.0, "adversarial.2": 3.0}) == {"adversarial": 2.0}
+    assert of_all_folds({"adversarial": 1.0, "l1": 2.0}) == {"adversarial": 1.0, "l1": 2.0}
+    assert of_all_folds({}) == {}
     with pytest.raises(Violation, match="'adversarial' among them"):
         check_reply(type(reply)(**vars(reply) | {"losses": {"adversarial.2": 1.0}}), sent, reply.conditions)
 
