@@ -64,6 +64,10 @@ class PairedTerm:
         self._pairs: dict[str, list[_Pair]] | None = None
         self._warned: set[str] = set()
 
+    def describe(self) -> str:
+        """What is added to the losses of sites, in words; empty where no site has a teacher."""
+        return f" + {self.weight:g}·L1 to a teacher" if self.weight and self._files[1].is_file() else ""
+
     def loss(self, site: str, step: int, conditions: torch.Tensor, images: torch.Tensor) -> torch.Tensor | None:
         """
         Args:

@@ -84,6 +84,7 @@ def test_a_step_adds_the_weighted_term_of_each_site_by_its_share(tmp_path):
     assert paired.state.output[0]["losses"]["A"]["paired"] == pytest.approx(loss.item())
     assert set(paired.state.output[0]["losses"]["B"]) == {"adversarial", "discriminator"}
     assert "paired" not in plain.state.output[0]["losses"]["A"]
+    assert (plain.paired.describe(), paired.paired.describe()) == ("", " + 3·L1 to a teacher")
 
 
 def test_the_generator_comes_near_the_teacher(tmp_path):

@@ -74,6 +74,7 @@ def test_nobody_answers_for_whom_it_has_seen(phantom_dir, tiny_sizes, tmp_path):
         assert "a teacher's images: yes" in told
     record = json.loads((tmp_path / "seed_0/asyndgan/gan/record.json").read_text(encoding="utf-8"))
     assert record["steps"] == 4
+    assert record["losses"] == results["losses"] == "hinge adversarial + 10·L1 to a teacher"
     files = [np.load(tmp_path / f"seed_0/asyndgan/gan/{name}.npz").files for name in ("conditions", "teacher")]
     assert files[0] == files[1]
 
