@@ -72,6 +72,8 @@ def tiny_sizes() -> dict:
         "segmenter_batch_size": 2,
         "segmenter_steps": 4,
         "segmenter_epoch_length": 2,
+        "teacher_channels": 4,
+        "teacher_steps": 3,
         "feature_steps": 4,
         "feature_epoch_length": 2,
         "device": "cpu",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bundle.site import Site
+from bundle.site.folds import FoldedCritic
 from bundle.site.release import ReleaseGate
 
 __all__ = ["renew_gate"]
@@ -22,8 +23,9 @@ def renew_gate(site: Site, num_steps: int | None, step: int = 1) -> None:
     Raises:
         ReleaseRefused: when the policy forbids the loss, or such a training.
     """
-    # samples stay as they are deformed
-    secret = site.gate.secret if site.policy.conditions == "deformed" else None
+    # samples stay as they are deformed, and patients in their folds: asked for while the ledger is there
+    folded = isinstance(site.critic, FoldedCritic) and bool(site.critic.folds.digest)
+    secret = site.gate.secret if folded or site.policy.conditions == "deformed" else None
     private = num_steps is not None and site.policy.private
     # the gate divides its budget among the steps that are left
     steps = num_steps + step - 1 if private else num_steps

@@ -10,6 +10,7 @@ import torch
 from bundle.audit.candidates import Candidates
 from bundle.audit.fresh_sites import renew_gate
 from bundle.site.site import Site
+from bundle.wire.fold_losses import of_all_folds
 from bundle.wire.messages import SiteReply, SyntheticBatch
 
 __all__ = ["ADVERSARIAL", "GRADIENT", "ask", "wall_scores"]
@@ -72,7 +73,8 @@ def wall_scores(candidates: Candidates, sites: dict[str, Site], num_steps: int |
             reply = ask(site, image, condition)
         finally:
             site.load_state_dict(deepcopy(before[holder]))
-        if "adversarial" in reply.losses:
-            found[ADVERSARIAL].append(-reply.losses["adversarial"])
+        losses = of_all_folds(reply.losses)
+        if "adversarial" in losses:
+            found[ADVERSARIAL].append(-losses["adversarial"])
         found[GRADIENT].append(-torch.linalg.vector_norm(reply.image_gradient.double()).item())
     return {name: np.array(scores) for name, scores in found.items() if len(scores) == len(candidates)}

@@ -92,11 +92,16 @@ def run_readout(target: Audited, options: ReadoutOptions, output: Path, about: M
         The path of ``readout.json``.
 
     Raises:
-        ValueError: for a site that there is not.
+        ValueError: for a site that there is not, and for one whose release policy has folds.
     """
     if options.site not in target.sites:
         raise ValueError(f"--site {options.site}: expected one of {', '.join(target.sites)}")
     site = target.sites[options.site]
+    if site.policy.folds is not None:
+        raise ValueError(
+            f"--site {options.site}: its release policy has folds: what answers for an image has not seen it, and this "
+            "attack reads from an answer what the image was that it was made with"
+        )
     with tempfile.TemporaryDirectory(prefix="readout-") as folder, _quiet_sites():
         if target.trained:
             _keep_state(site, Path(folder))

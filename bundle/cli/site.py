@@ -1,8 +1,9 @@
-"""At a hospital: its startup kit, whether it is ready, and what has left the site.
+"""At a hospital: its startup kit, whether it is ready, what would leave the site, and what has left it.
 
 Examples:
   asyndgan site init --dataset_dir /data/tcga --checkpoint_dir /data/checkpoints
   asyndgan site check --deep
+  asyndgan site preview --task brats --profile small --output preview.png
   asyndgan site ledger
   asyndgan site ledger runs/brats-small/seed_0/asyndgan/gan/releases/CS.jsonl --head 120 HASH
 """
@@ -16,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from bundle.cli.federate import add_deep, begin_process, require_flare, say_own_file
-from bundle.cli.options import make_parser
+from bundle.cli.options import add_training, make_parser, overrides
 
 __all__ = ["declare", "summary"]
 
 
 def summary(command: str) -> str:
-    return "At a hospital: make its startup kit ready, check it, read its ledger"
+    return "At a hospital: make its startup kit ready, check it, see what would leave, read its ledger"
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +48,18 @@ def declare(parser: argparse.ArgumentParser) -> None:
     checked = part("check", "whether the startup kit is ready to be started", run_check)
     checked.set_defaults(begin_process=begin_process)
     add_deep(checked)
+    shown = part(
+        "preview",
+        "what would leave the site in a training, as a picture",
+        run_preview,
+        "\n\nThe conditions as they would leave and, where the release policy has a teacher, the images that it\n"
+        "predicts for them, beside the real images, which stay: the picture belongs at the hospital. Nothing\n"
+        "leaves by it.",
+    )
+    shown.set_defaults(begin_process=begin_process)
+    add_training(shown)
+    shown.add_argument("--output", type=Path, required=True, metavar="FILE.png", help="picture to write")
+    shown.add_argument("--images", type=int, default=8, metavar="N", help="samples to show (default 8)")
     ledger = part(
         "ledger",
         "what the site has let out so far, and whether its ledger was changed",
@@ -105,6 +118,20 @@ def run_check(options: argparse.Namespace) -> int:
     from bundle.flare.preflight import check_kit
 
     return 0 if check_kit(options.startup_kit, options.deep) else 2
+
+
+def run_preview(options: argparse.Namespace) -> int:
+    """
+    Raises:
+        ValueError, OSError, RuntimeError: see :func:`bundle.flare.preview.preview`.
+    """
+    require_flare()
+    from bundle.cli.jobs import make_job
+    from bundle.flare.preview import preview
+
+    job = make_job(options, overrides(options.set))
+    print(preview(options.startup_kit, job, options.output, options.images))
+    return 0
 
 
 NO_LEDGER = "nothing has left the site yet, or its release_dir is another folder"

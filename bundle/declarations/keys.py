@@ -62,7 +62,9 @@ _SECONDS = Number(0.001, 10**7)
 _BATCH = Whole(1, 4096)
 _LAYERS = Whole(1, 64)
 _PIXELS = Whole(0, 10**6)
-_NORM = Matching(r"[A-Za-z_]+", "MONAI's name of a normalisation, such as INSTANCE or BATCH")
+_NORM_NAME = Matching(r"[A-Za-z_]+", "MONAI's name of a normalisation, such as INSTANCE or BATCH")
+# a name with arguments: [GROUP, {num_groups: 8}]
+_NORM = optional(Either(_NORM_NAME, ListOf(Either(_NORM_NAME, ByName(Scalar(), 8)), 2, 2)))
 _SUFFIX = Matching(r"(\.[A-Za-z0-9]+){1,3}", "the ending of a file's name, such as .nii.gz")
 _MAYBE_PATH = optional(Path())
 _SITES = 10_000
@@ -141,12 +143,19 @@ GROUPS: dict[str, dict[str, Key]] = {
         "batch_size": Key(Either(_BATCH, ByName(_BATCH, _SITES)), "of every site, or by name of the site", "1"),
         "num_steps": Key(_STEPS, "steps of the training of G", "about 200,000"),
         "epoch_length": Key(_STEPS, "steps between two checkpoints"),
+        "teacher_channels": Key(_CHANNELS, "filters of the first layer of a teacher, R"),
+        "teacher_blocks": Key(Whole(0, 64), "residual blocks of R"),
+        "teacher_batch_size": Key(_BATCH, "of the training of R"),
+        "teacher_steps": Key(_STEPS, "of the training of R, of every fold; before the first step"),
         "segmenter_channels": Key(ListOf(_CHANNELS, 2, 10), "filters of the segmenter by level"),
         "segmenter_batch_size": Key(_BATCH, "of the segmenter's training"),
         "segmenter_steps": Key(_STEPS, "of the segmenter's training"),
     },
     "Networks": {
-        "generator_norm": Key(_NORM, "normalisation in G", "BATCH in 2020, then INSTANCE"),
+        "generator_norm": Key(_NORM, "normalisation in G; null for none", "BATCH in 2020, then INSTANCE"),
+        "generator_demodulation": Key(
+            Flag(), "weight demodulation in G (StyleGAN2), in the place of a normalisation", "false"
+        ),
         "generator_dropout": Key(Number(0, 0.999), "probability in G", "0.5 in 2020, then 0"),
         "generator_upsampling": Key(
             OneOf("resize", "transposed"),
@@ -156,7 +165,8 @@ GROUPS: dict[str, dict[str, Key]] = {
         "generator_noise": Key(Whole(0, 512), "channels of noise that G sees beside the condition", "0"),
         "generator_coordinates": Key(Flag(), "whether G sees the position of every pixel", "false"),
         "generator_ema": Key(Number(0, 0.999999), "decay per step of an average of G's weights; 0 for none", "0"),
-        "discriminator_norm": Key(_NORM, "normalisation in D", "BATCH in 2020, then INSTANCE"),
+        "discriminator_norm": Key(_NORM, "normalisation in D; null for none", "BATCH in 2020, then INSTANCE"),
+        "discriminator_spectral": Key(Flag(), "spectral normalisation of D's weights", "false"),
         "discriminator": Key(
             Name(),
             "patch judges patches of label map and image; segmentation, a U-Net, says of every pixel its class",
@@ -175,6 +185,10 @@ GROUPS: dict[str, dict[str, Key]] = {
         "mixture": Key(OneOf("proportional", "sum"), "weights of the sites", "proportional; sum in the code of 2020"),
         "lr": Key(_RATE, "learning rate of G", "2e-4"),
         "discriminator_lr": Key(_RATE, "learning rate of every D", "2e-4"),
+        "teacher_lr": Key(_RATE, "learning rate of R"),
+        "paired_weight": Key(
+            _WEIGHT, "of |G(x) - R(x)| at the server, for sites whose release policy has a teacher", "100 (to y)"
+        ),
         "betas": Key(ListOf(Number(0, 0.999999), 2, 2), "of Adam", "[0.5, 0.999]"),
         "constant_lr": Key(_SHARE, "share of the steps before the linear decay to 0 begins", "0.5"),
         "discriminator_augmentation": Key(
@@ -186,6 +200,10 @@ GROUPS: dict[str, dict[str, Key]] = {
             ),
             "of all that a D sees, real and synthetic (Zhao et al. 2020), for sites with few images; {} for none",
             "{}",
+        ),
+        "discriminator_updates": Key(
+            optional(Whole(1, 1000)),
+            "a step, of the critics of a site whose release policy has folds, in turn; null: one of each",
         ),
         "checkpoint_epochs": Key(_STEPS, "epochs between two checkpoints"),
         "crop_margin": Key(Whole(0, 4096), "pixels that an image is padded by before a random crop", "0"),
@@ -255,6 +273,8 @@ GROUPS: dict[str, dict[str, Key]] = {
         "allow_averaging": Key(Flag(), "whether weights trained on the site's images leave it (federate average)"),
         "min_cases": Key(Whole(1, 10**6), "held-out cases that a sum of scores is over at least (federate evaluate)"),
         "per_case": Key(Flag(), "whether scores of single held-out cases leave as well, without their names"),
+        "released_conditions": Key(Path(), ".npz of the conditions that sites released"),
+        "teacher_images": Key(Path(), ".npz of the images that sites' teachers predicted for them"),
         "public_conditions": Key(_MAYBE_PATH, ".npz of the server's own conditions"),
         "condition_deformation": Key(Nothing(), "random transforms of image and condition, for conditions: deformed"),
         "condition_augmentation": Key(Nothing(), "random transforms of public conditions"),

@@ -1,6 +1,7 @@
 """How good synthetic images are themselves: against real ones, and whether they are copies."""
 
 from bundle.evaluation.copies import KINDS, SIDES, read_examples
+from bundle.evaluation.fixed_pattern import FixedPattern
 from bundle.evaluation.images import ImageQuality
 from bundle.evaluation.mixture import MixtureDistance, read_draws
 from bundle.evaluation.record import OVERALL, QualityRecord
@@ -10,6 +11,7 @@ __all__ = [
     "KINDS",
     "OVERALL",
     "SIDES",
+    "FixedPattern",
     "ImageQuality",
     "MixtureDistance",
     "QualityRecord",

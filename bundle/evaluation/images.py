@@ -16,6 +16,7 @@ from bundle.evaluation.agreement import Agreement
 from bundle.evaluation.copies import KINDS, Search, write_examples
 from bundle.evaluation.crops import Crops, batches, grid_crops
 from bundle.evaluation.fid import compare_sets
+from bundle.evaluation.fixed_pattern import FixedPattern
 from bundle.evaluation.record import OVERALL, Items
 from bundle.metrics import structural_similarity
 from bundle.seeding import derive_seed
@@ -74,6 +75,8 @@ class ImageQuality:
         together (:class:`bundle.evaluation.agreement.Agreement`);
     ``false_foreground``, ``false_foreground/training images``
         share of the pixels that it marks where the label map is empty;
+    ``fixed_pattern``, ``fixed_pattern_rate``, each also ``/training images``
+        whether all images have a speck in the same place (:class:`bundle.evaluation.fixed_pattern.FixedPattern`);
     ``images``, ``images/real``
         numbers of synthetic and real crops.
 
@@ -134,6 +137,7 @@ class ImageQuality:
             crops.features = ((crops.features - mean) / std)[:, varying]
         similar = self._similarities(data, made, items), self._held_out_similarities(set(real_crops.site))
         agreements = self._agreements(data, made, items)
+        patterns = self._patterns(data, made, items)
         search = Search(synthetic_crops, real_crops)
         examples = [example for kind in KINDS for example in search.examples(kind, self.num_examples)]
         write_examples(self.folder, examples, lambda source: self._look_up(source, data, made))
@@ -147,6 +151,8 @@ class ImageQuality:
             for suffix, agreement in agreements.items():
                 found[f"gan_test{suffix}"] = agreement.dice(group)
                 found[f"false_foreground{suffix}"] = agreement.false_share(group)
+            for suffix, pattern in patterns.items():
+                found |= {f"{metric}{suffix}": value for metric, value in pattern.scores(group).items()}
             found["images"] = sum(site in group for site in synthetic_crops.site)
             found["images/real"] = sum(site in group for site in real_crops.site)
             for metric, value in found.items():
@@ -209,20 +215,34 @@ class ImageQuality:
         """By suffix of the metric: of the synthetic images, and of the real ones; none without a segmenter."""
         if self.segmenter is None:
             return {}
+        of_labels = slice(self.num_classes)
+        return {
+            suffix: Agreement(self.segmenter, found, self.crop_size, self.batch_size, self.device)
+            for suffix, found in self._with_channels(of_labels, data, made, items)
+        }
+
+    def _patterns(self, data: Mapping, made: Mapping, items: Mapping) -> dict[str, FixedPattern]:
+        of_outline = slice(self.num_classes, None)
+        return {
+            suffix: FixedPattern(found, self.crop_size)
+            for suffix, found in self._with_channels(of_outline, data, made, items)
+        }
+
+    @staticmethod
+    def _with_channels(
+        channels: slice, data: Mapping, made: Mapping, items: Mapping
+    ) -> Iterator[tuple[str, Iterator[tuple[str, torch.Tensor, torch.Tensor]]]]:
+        """Suffixes of metrics with the synthetic and the real images: site, image, and these of the condition."""
 
         def images(of: Mapping, case_of: Callable) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
             for key, samples in of.items():
                 for place in range(len(samples)):
                     sample = samples[place]
                     site = items[case_of(key, sample)]["site"]
-                    yield site, sample["image"], sample["condition"][: self.num_classes]
+                    yield site, sample["image"], sample["condition"][channels]
 
-        synthetic = images(made, lambda key, sample: data[key][_index_and_copy(sample["case"])[0]]["case"])
-        real = images(data, lambda _, sample: sample["case"])
-        return {
-            suffix: Agreement(self.segmenter, found, self.crop_size, self.batch_size, self.device)
-            for suffix, found in (("", synthetic), ("/training images", real))
-        }
+        yield "", images(made, lambda key, sample: data[key][_index_and_copy(sample["case"])[0]]["case"])
+        yield "/training images", images(data, lambda _, sample: sample["case"])
 
     def _similarities(self, data: Mapping, made: Mapping, items: Mapping) -> dict[str, list[float]]:
         """SSIM of pairs by site."""

@@ -42,7 +42,7 @@ SITE_LINES = (
     _Line("batch_size", "of this site. Without it: the profile's", "2"),
     _Line(
         "release_policy",
-        "what leaves this site: guarded, private, published, or a policy and its fields. Without it: guarded",
+        "what leaves this site: guarded, out_of_fold, private, published, or a policy with fields. Without it: guarded",
         "guarded",
     ),
     _Line("release_dir", "folder of this site's ledger of releases. Without it: releases/ in checkpoint_dir", "DIR"),

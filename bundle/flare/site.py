@@ -71,6 +71,10 @@ class FlareSite:
         except Exception:
             # FLARE would end the job for everybody
             logger.exception("site %s cannot take part yet; it tries again when the server asks", self._name)
+            return
+        if isinstance(self._site, Site) and self._site.teacher is not None:
+            # not waited for: FLARE gives a start less time than teachers may take. What the server asks comes after it
+            self._computing.submit(self._site.teacher.prepare)
 
     def _prepare(self) -> None:
         name = self._name

@@ -9,6 +9,7 @@ from bundle.networks.resnet_generator import ResnetGenerator
 from bundle.networks.segmentation_discriminator import SegmentationDiscriminator
 from bundle.networks.spade_generator import SpadeGenerator
 from bundle.networks.vgg import VGGFeatures
+from bundle.networks.weight_norms import demodulate, spectrally_normalized
 from bundle.networks.weights import load_weights, read_weights
 
 __all__ = [
@@ -21,7 +22,9 @@ __all__ = [
     "SegmentationDiscriminator",
     "SpadeGenerator",
     "VGGFeatures",
+    "demodulate",
     "init_weights",
     "load_weights",
     "read_weights",
+    "spectrally_normalized",
 ]

@@ -6,10 +6,19 @@ import torch
 from monai.networks.layers.factories import Conv, split_args
 from monai.networks.layers.utils import get_norm_layer
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
 
 from bundle.networks.init import init_weights
+from bundle.networks.weight_norms import demodulate
 
 __all__ = ["ResnetGenerator"]
+
+Norm = str | tuple | list | None
+"""MONAI's name of a normalisation, alone or with arguments; None for none."""
+
+
+def _norm_layer(norm: Norm, spatial_dims: int, channels: int) -> nn.Module:
+    return nn.Identity() if norm is None else get_norm_layer(norm, spatial_dims, channels)
 
 
 class _ReflectionPad(nn.Module):
@@ -43,13 +52,13 @@ class _ReflectionPad(nn.Module):
 class _ResidualBlock(nn.Module):
     """x + conv(relu(conv(x))), each convolution 3 wide, reflection-padded and normalised."""
 
-    def __init__(self, channels: int, norm: str | tuple, dropout: float, bias: bool, spatial_dims: int) -> None:
+    def __init__(self, channels: int, norm: Norm, dropout: float, bias: bool, spatial_dims: int) -> None:
         super().__init__()
         conv = Conv[Conv.CONV, spatial_dims]
         layers: list[nn.Module] = [
             _ReflectionPad(1, spatial_dims),
             conv(channels, channels, kernel_size=3, bias=bias),
-            get_norm_layer(norm, spatial_dims, channels),
+            _norm_layer(norm, spatial_dims, channels),
             nn.ReLU(inplace=True),
         ]
         if dropout > 0:
@@ -57,7 +66,7 @@ class _ResidualBlock(nn.Module):
         layers += [
             _ReflectionPad(1, spatial_dims),
             conv(channels, channels, kernel_size=3, bias=bias),
-            get_norm_layer(norm, spatial_dims, channels),
+            _norm_layer(norm, spatial_dims, channels),
         ]
         self.layers = nn.Sequential(*layers)
 
@@ -88,8 +97,9 @@ class ResnetGenerator(nn.Module):
         channels: filters of the first convolution (published: 64).
         num_blocks: residual blocks (published: 9; 6 for images of 128² in the CycleGAN paper).
         norm: MONAI's name of a normalisation: "INSTANCE" (no affine parameters, the follow-up paper's and the
-            default: batch statistics would mix sites), ("INSTANCE", {"affine": True}), "BATCH" (the 2020 code), ...
-            Convolutions have biases unless the norm is "BATCH", as in the published code.
+            default: batch statistics would mix sites), ("INSTANCE", {"affine": True}), "BATCH" (the 2020 code),
+            ("GROUP", {"num_groups": 8}), ... or None for none. Convolutions have biases unless the norm is "BATCH", as
+            in the published code.
         dropout: probability inside the blocks (the 2020 code: 0.5).
         num_downsampling: how often the resolution is halved.
         upsampling: how it is doubled again: "transposed" for transposed convolutions, as published, or "resize" for
@@ -97,6 +107,8 @@ class ResnetGenerator(nn.Module):
             https://doi.org/10.23915/distill.00003). The weights are of the same number.
         noise_channels: channels of z; published: 0.
         coordinates: whether the position is an input, for images that all lie alike; published: false.
+        demodulation: whether the weights of all convolutions but the last are demodulated
+            (:func:`bundle.networks.demodulate`), in the place of a norm; published: false.
         spatial_dims: 2 or 3.
 
     Shapes: B×in_channels×H×W[×D] float → B×out_channels×H×W[×D] in (-1, 1), of the input's dtype or autocast's.
@@ -113,13 +125,14 @@ class ResnetGenerator(nn.Module):
         out_channels: int,
         channels: int = 64,
         num_blocks: int = 9,
-        norm: str | tuple = "INSTANCE",
+        norm: Norm = "INSTANCE",
         dropout: float = 0.0,
         num_downsampling: int = 2,
         upsampling: str = "transposed",
         noise_channels: int = 0,
         coordinates: bool = False,
         spatial_dims: int = 2,
+        demodulation: bool = False,
     ) -> None:
         super().__init__()
         if spatial_dims not in (2, 3):
@@ -140,20 +153,19 @@ class ResnetGenerator(nn.Module):
         self.divisor = 2**num_downsampling
         # 2 pixels must be left where the blocks pad by 1, and 4 where the ends pad by 3.
         self.smallest = max(2 * self.divisor, 4)
-        norm_name = split_args(norm)[0]
-        bias = str(norm_name).lower() != "batch"
+        bias = norm is None or str(split_args(norm)[0]).lower() != "batch"
         conv, transposed = Conv[Conv.CONV, spatial_dims], Conv[Conv.CONVTRANS, spatial_dims]
         layers: list[nn.Module] = [
             _ReflectionPad(3, spatial_dims),
             conv(in_channels + noise_channels + spatial_dims * coordinates, channels, kernel_size=7, bias=bias),
-            get_norm_layer(norm, spatial_dims, channels),
+            _norm_layer(norm, spatial_dims, channels),
             nn.ReLU(inplace=True),
         ]
         width = channels
         for _ in range(num_downsampling):
             layers += [
                 conv(width, 2 * width, kernel_size=3, stride=2, padding=1, bias=bias),
-                get_norm_layer(norm, spatial_dims, 2 * width),
+                _norm_layer(norm, spatial_dims, 2 * width),
                 nn.ReLU(inplace=True),
             ]
             width *= 2
@@ -170,11 +182,15 @@ class ResnetGenerator(nn.Module):
                     _ReflectionPad(1, spatial_dims),
                     conv(width, width // 2, kernel_size=3, bias=bias),
                 ]
-            layers += [get_norm_layer(norm, spatial_dims, width // 2), nn.ReLU(inplace=True)]
+            layers += [_norm_layer(norm, spatial_dims, width // 2), nn.ReLU(inplace=True)]
             width //= 2
         layers += [_ReflectionPad(3, spatial_dims), conv(width, out_channels, kernel_size=7), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
         init_weights(self)
+        if demodulation:
+            # as in StyleGAN2, not the last: its scale is the image's
+            for layer in [layer for layer in self.modules() if isinstance(layer, _ConvNd)][:-1]:
+                demodulate(layer)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for size in x.shape[2:]:

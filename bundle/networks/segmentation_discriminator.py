@@ -29,7 +29,7 @@ class SegmentationDiscriminator(nn.Module):
         condition_channels: channels of x. Classes are the first channel that is 1, and the background where none is.
         image_channels: channels of y.
         channels: of the U-Net, from the finest resolution on; each further one halves the resolution.
-        norm: normalisation layers, as MONAI's UNet takes them.
+        norm: normalisation layers, as MONAI's UNet takes them; None for none.
 
     Shapes: B×(condition_channels + image_channels)×H×W float, x of 0 and 1 before y, to B×1×H×W float32.
 
@@ -43,7 +43,7 @@ class SegmentationDiscriminator(nn.Module):
         condition_channels: int,
         image_channels: int,
         channels: Sequence[int] = (32, 64, 128),
-        norm: str = "INSTANCE",
+        norm: str | tuple | list | None = "INSTANCE",
     ) -> None:
         super().__init__()
         if min(condition_channels, image_channels) < 1 or len(channels) < 2:

@@ -60,6 +60,8 @@ METRICS: dict[str, Metric] = {
     "ssim": Metric("SSIM"),
     "gan_test": Metric("GAN-test (Dice)"),
     "false_foreground": Metric("False foreground", better="lower", spec=".4f"),
+    "fixed_pattern": Metric("Fixed pattern", unit="×", better="lower", spec=".1f"),
+    "fixed_pattern_rate": Metric("Most at one position", unit="share", better="lower"),
     # 1 and 0.05 are where real patients are from each other: neither direction is the better one
     "neighbour_ratio": Metric("Distance to nearest, synthetic / real", better="", spec=".2f"),
     "neighbour_share": Metric("Share nearer to another patient than 95 % of real", better=""),

@@ -15,6 +15,7 @@ from .table import Row, Table
 
 COLUMNS = ("fid", "fid/other patients", "mmd", "mmd/other patients", "ssim", "ssim/held-out conditions")
 READINGS = ("gan_test", "false_foreground")
+PATTERNS = ("fixed_pattern", "fixed_pattern_rate")
 NEIGHBOURS = ("neighbour_ratio/any patient", "neighbour_ratio/other patients", "neighbour_share", "own_pair_share")
 # What real images have in a column: name of the row -> column -> metric of the cell.
 REFERENCES = {
@@ -26,6 +27,8 @@ REFERENCES = {
     "Real training images": {
         "gan_test": "gan_test/training images",
         "false_foreground": "false_foreground/training images",
+        "fixed_pattern": "fixed_pattern/training images",
+        "fixed_pattern_rate": "fixed_pattern_rate/training images",
     },
 }
 # What the images would score that are as far from each other as real patients are.
@@ -40,9 +43,10 @@ def image_quality(results: Mapping[str, Any]) -> dict[str, Any]:
         results: contents of results.json. Metrics that this module does not know are columns of their own.
 
     Returns:
-        Tables ``scores``, ``readings`` and ``neighbours``, None without their metrics, and ``by_site``, a list of the
-        same with the rows of every site; ``has_fid``; ``counts``, how many images, synthetic and real, FID rests on,
-        None where it is not known; ``copies``, numbers on nearness for each setting that has them; ``made_with``.
+        Tables ``scores``, ``readings``, ``patterns`` and ``neighbours``, None without their metrics, and ``by_site``, a
+        list of the same with the rows of every site; ``has_fid``; ``counts``, how many images, synthetic and real, FID
+        rests on, None where it is not known; ``copies``, numbers on nearness for each setting that has them;
+        ``made_with``.
     """
     quality = results.get("quality")
     if not isinstance(quality, Mapping) or not quality:
@@ -53,6 +57,7 @@ def image_quality(results: Mapping[str, Any]) -> dict[str, Any]:
     shown = {
         *COLUMNS,
         *READINGS,
+        *PATTERNS,
         *NEIGHBOURS,
         "images",
         "images/real",
@@ -62,9 +67,10 @@ def image_quality(results: Mapping[str, Any]) -> dict[str, Any]:
     groups = {
         "scores": [name for name in (*COLUMNS, *others) if name in named],
         "readings": [name for name in READINGS if name in named],
+        "patterns": [name for name in PATTERNS if name in named],
         "neighbours": [name for name in NEIGHBOURS if name in named],
     }
-    references = {"scores": REFERENCES, "readings": REFERENCES, "neighbours": {}}
+    references = {"scores": REFERENCES, "readings": REFERENCES, "patterns": REFERENCES, "neighbours": {}}
     found: dict[str, Any] = {
         group: _table(scores, settings, names, references[group]) if names else None for group, names in groups.items()
     }

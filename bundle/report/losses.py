@@ -14,7 +14,7 @@ from .drawing import INK, MUTED, PALETTE, RULE, literal, placeholder, save_figur
 from .scalars import Curve
 
 # Terms of a loss whose tag is not how one writes them.
-TERMS = {"l1": "L1"}
+TERMS = {"l1": "L1", "paired": "L1 to a teacher"}
 
 
 def _split_tag(tag: str) -> tuple[str, str]:

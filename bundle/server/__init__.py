@@ -10,7 +10,9 @@ from bundle.server.conditions import (
 from bundle.server.evaluation import FederatedEvaluation
 from bundle.server.federation import Federation, Outcome, SiteUnreachable
 from bundle.server.local_federation import LocalFederation, LocalScoring
+from bundle.server.paired_term import PairedTerm
 from bundle.server.roster import TooFewSites
+from bundle.server.teacher_images import read_teacher_images, write_teacher_images
 from bundle.server.trainer import (
     DistributedGanTrainer,
     first_images,
@@ -28,6 +30,7 @@ __all__ = [
     "LocalFederation",
     "LocalScoring",
     "Outcome",
+    "PairedTerm",
     "PublicConditions",
     "SiteUnreachable",
     "TooFewSites",
@@ -36,5 +39,7 @@ __all__ = [
     "mean_losses",
     "mixture_weights",
     "read_conditions",
+    "read_teacher_images",
     "write_conditions",
+    "write_teacher_images",
 ]

@@ -21,9 +21,10 @@ from torch.utils.data import Dataset
 from bundle.files import atomic_path
 from bundle.seeding import derive_seed, draw
 from bundle.server.federation import Federation, SiteUnreachable
+from bundle.server.teacher_images import write_teacher_images
 from bundle.settings import OWN, RELEASED
 from bundle.wire.guards import Violation, check_released
-from bundle.wire.messages import ConditionRequest
+from bundle.wire.messages import ConditionRequest, TaughtBatch
 
 __all__ = ["ConditionBank", "ConditionCollector", "PublicConditions", "read_conditions", "write_conditions"]
 
@@ -55,12 +56,26 @@ class ConditionCollector:
         federation: the sites.
         path: file to write, see :func:`write_conditions`. Nothing is asked for when it is there.
         chunk: conditions per request.
-        max_bytes: what the conditions of one site may take in memory, a byte a pixel; None for no bound.
+        max_bytes: what the conditions of one site may take in memory, a byte a pixel, and two a pixel of its teacher's
+            images; None for no bound.
+        images_path: file for the images of sites that have a teacher, see :func:`bundle.server.write_teacher_images`;
+            written before ``path``, and only where there are some. None to leave them.
+        image_channels: C of those images; None for any.
     """
 
-    def __init__(self, federation: Federation, path: str, chunk: int = 64, max_bytes: int | None = 2**28) -> None:
+    def __init__(
+        self,
+        federation: Federation,
+        path: str,
+        chunk: int = 64,
+        max_bytes: int | None = 2**28,
+        images_path: str | None = None,
+        image_channels: int | None = None,
+    ) -> None:
         self.federation = federation
         self.path = Path(path)
+        self.images_path = None if images_path is None else Path(images_path)
+        self.image_channels = image_channels
         self.chunk = chunk
         self.max_bytes = math.inf if max_bytes is None else max_bytes
 
@@ -70,10 +85,10 @@ class ConditionCollector:
     def __call__(self, engine: Engine) -> None:
         if self.path.exists():
             return
-        conditions = {}
+        conditions, images = {}, {}
         for site in self.federation.sites:
             try:
-                conditions[site] = self._collect(site)
+                conditions[site], images[site] = self._collect(site)
             except SiteUnreachable as error:
                 # the training can do without, and so can the others' conditions
                 logger.warning("no conditions for generation from site %s: %s", site, error)
@@ -82,19 +97,29 @@ class ConditionCollector:
         if not any(conditions.values()):
             logger.warning("no site released conditions for generation: it will need a bank of the server's own")
             return
+        if self.images_path is not None and any(images.values()):
+            write_teacher_images(self.images_path, images)
+            logger.info("%d images of teachers in %s", sum(map(len, images.values())), self.images_path)
         write_conditions(self.path, conditions)
         logger.info("%d conditions for generation in %s", sum(map(len, conditions.values())), self.path)
 
-    def _collect(self, site: str) -> list[np.ndarray]:
+    def _collect(self, site: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Conditions of a site, and as many images of its teacher, or none."""
         found: list[np.ndarray] = []
+        taught: list[np.ndarray] = []
         size = 0
         while True:
             request = ConditionRequest(site, len(found), len(found) + self.chunk)
             batch = self.federation.conditions(request)
-            check_released(batch, request)
+            check_released(batch, request, self.image_channels)
             if not len(batch.conditions):
-                return found
+                if taught and len(taught) != len(found):
+                    raise Violation(f"{len(taught)} teacher's images for {len(found)} conditions")
+                return found, taught
             size += batch.conditions.numel()
+            if isinstance(batch, TaughtBatch):
+                taught += list(batch.images.numpy().astype(np.float16))
+                size += 2 * batch.images.numel()
             if size > self.max_bytes:
                 raise Violation(f"they take more than {self.max_bytes} bytes (max_kept_bytes)")
             found += list(batch.conditions.numpy())

@@ -16,8 +16,10 @@ from monai.inferers import Inferer, SimpleInferer
 from bundle.seeding import derive_seed, forked_rng
 from bundle.server.conditions import PublicConditions
 from bundle.server.federation import Federation, Outcome
+from bundle.server.paired_term import PairedTerm
 from bundle.server.roster import ReleasesEnded, Roster, TooFewSites
 from bundle.timing import Laps
+from bundle.wire.fold_losses import of_all_folds
 from bundle.wire.guards import MAX_BATCH, TOLERANCE, LateReply, Violation, check_info, check_reply
 from bundle.wire.messages import SiteInfo, SiteReply, SyntheticBatch
 
@@ -64,8 +66,9 @@ class DistributedGanTrainer(Trainer):
     Trains a generator against the discriminators of a federation (Chang et al., *Synthetic Learning*, CVPR 2020).
 
     One iteration is one step, and one round trip: ŷ_j = G(x_j) to every site j, ∂L_j/∂ŷ_j and the next conditions back,
-    Σ_j π_j ∂L_j/∂ŷ_j through G, one update of G. The trainer knows a :class:`bundle.server.Federation` and not
-    where its sites are. Handlers do everything else.
+    Σ_j π_j ∂L_j/∂ŷ_j through G, one update of G. Where a site has a teacher, π_j times the
+    paired term of :class:`bundle.server.PairedTerm` is added here. The trainer knows a
+    :class:`bundle.server.Federation` and not where its sites are. Handlers do everything else.
 
     A site that fails costs its share of a step and no more: the others go on with weights π renormalised over those
     present, and it is asked to open again later. Whatever a site says is checked before anything is computed with it
@@ -89,6 +92,7 @@ class DistributedGanTrainer(Trainer):
         condition_channels: X of all sites' conditions; None for that of most.
         condition_size: H×W of them, likewise.
         max_batch_size: largest B of a site.
+        paired: the paired term of sites whose teacher's images are at the server; None for none.
         public_conditions: the server's own, for sites that issue none; without them such a site cannot take part.
         train_data_loader: nothing by default: the server holds no data. MONAI's bundle properties require the key.
         train_handlers: MONAI or Ignite handlers.
@@ -132,6 +136,7 @@ class DistributedGanTrainer(Trainer):
         public_conditions: PublicConditions | None = None,
         train_data_loader: Iterable | None = None,
         train_handlers: Sequence | None = None,
+        paired: PairedTerm | None = None,
     ) -> None:
         self.federation = federation
         self.generator = generator
@@ -148,6 +153,7 @@ class DistributedGanTrainer(Trainer):
         self.condition_size = condition_size
         self.max_batch_size = max_batch_size
         self.public_conditions = public_conditions
+        self.paired = paired
         self._participants: dict[str, _Participant] = {}  # by site; empty until the run has begun
         self._laps = Laps()
         super().__init__(
@@ -203,20 +209,32 @@ class DistributedGanTrainer(Trainer):
         present = sorted(replies)
         weights = mixture_weights({site: participants[site].num_samples for site in present}, self.mixture)
         gradients = [weights[s] * replies[s].image_gradient.to(self.state.device) for s in present]
-        torch.autograd.backward([images[s] for s in present], gradients)
+        terms = self._paired(step, {s: images[s] for s in present})
+        weighted = [weights[s] * self.paired.weight * term for s, term in terms.items()] if self.paired else []
+        torch.autograd.backward([*(images[s] for s in present), *weighted], [*gradients, *([None] * len(weighted))])
         self.optimizer.step()
         self._laps.lap("generator")
 
         self._participants = {s: self._continued(s, participants[s], step + 1, replies[s]) for s in present}
+        losses = {s: of_all_folds(replies[s].losses) for s in present}
+        for s, term in terms.items():
+            losses[s]["paired"] = term.item()
         output = {
             # not a number where a site withholds its losses
-            "loss": sum(weights[s] * replies[s].losses.get("adversarial", math.nan) for s in present),
-            "losses": {s: replies[s].losses for s in present},
+            "loss": sum(weights[s] * losses[s].get("adversarial", math.nan) for s in present),
+            "losses": losses,
             "images": {s: images[s].detach() for s in present},
             "conditions": {s: participants[s].conditions for s in present},
             "seconds": self._laps.take(),
         }
         return [output]
+
+    def _paired(self, step: int, images: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The paired term by site, of sites that have one."""
+        if self.paired is None:
+            return {}
+        found = {s: self.paired.loss(s, step, self._participants[s].conditions, own) for s, own in images.items()}
+        return {s: term for s, term in found.items() if term is not None}
 
     def _message(self, site: str, step: int, images: torch.Tensor) -> SyntheticBatch:
         about = self._participants[site]

@@ -5,16 +5,29 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-__all__ = ["Critic", "DeformedSamples", "ScoringSite", "Site", "SiteStore", "make_sites"]
+__all__ = [
+    "Critic",
+    "DeformedSamples",
+    "FoldedCritic",
+    "Folds",
+    "ScoringSite",
+    "Site",
+    "SiteStore",
+    "Teacher",
+    "make_sites",
+]
 
 # imported when asked for: to read a ledger, bundle.site.release, does not take torch
 _LATER = {
     "Critic": "critic",
     "DeformedSamples": "samples",
+    "FoldedCritic": "folds",
+    "Folds": "folds",
     "ScoringSite": "scoring",
     "Site": "site",
     "SiteStore": "store",
-    "make_sites": "site",
+    "Teacher": "teacher",
+    "make_sites": "sites",
 }
 
 

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import logging
-import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 
-from bundle.by_site import by_site
-from bundle.seeding import derive_seed, drawn_indices, forked_rng, seeded
+from bundle.seeding import derive_seed, drawn_indices, forked_rng
 from bundle.site.critic import Critic
-from bundle.site.release import ReleaseGate, ReleasePolicy, make_gates, tensor_digest
-from bundle.site.samples import DeformedSamples, PlainSamples, Samples
+from bundle.site.folds import FoldedCritic
+from bundle.site.release import ReleaseGate, ReleasePolicy, tensor_digest
+from bundle.site.samples import DeformedSamples, Samples
 from bundle.site.store import SiteStore
+from bundle.site.teacher import Teacher
 from bundle.wire import guards
-from bundle.wire.messages import ConditionBatch, ConditionRequest, SiteInfo, SiteReply, SyntheticBatch
+from bundle.wire.messages import ConditionBatch, ConditionRequest, SiteInfo, SiteReply, SyntheticBatch, TaughtBatch
 
-__all__ = ["Answer", "Site", "make_sites"]
+__all__ = ["Answer", "Site"]
 
 logger = logging.getLogger(__name__)
+
+MAX_TAUGHT_BYTES = 2**26
+"""Of a teacher's images in one message, decoded; further ones are in the next."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,13 @@ class Site:
     Args:
         name: name of the site.
         samples: the site's data; deformed ones where the policy says so.
-        critic: what learns here, and what the server's images are judged by.
+        critic: what learns here, and what the server's images are judged by: one for every fold, where the policy has
+            the patients cut into such.
         gate: the site's release policy and ledger.
         store: where the site keeps checkpoints of its own; None where somebody else keeps its ``state_dict``.
         seed: seed of the run.
         batch_size: B of this site.
+        teacher: whose images leave beside the conditions, where the policy has one.
 
     Raises:
         ValueError: when the batch size is below 1, the site has fewer samples, or they are not deformed and the policy
@@ -75,11 +79,12 @@ class Site:
         self,
         name: str,
         samples: Samples,
-        critic: Critic,
+        critic: Critic | FoldedCritic,
         gate: ReleaseGate,
         store: SiteStore | None = None,
         seed: int = 0,
         batch_size: int = 1,
+        teacher: Teacher | None = None,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"site {name}: expected a batch_size of at least 1, got {batch_size}")
@@ -92,6 +97,10 @@ class Site:
             raise ValueError(
                 f"site {name}: its release policy deforms conditions, and the task has no condition_deformation"
             )
+        if (gate.policy.folds is not None) != isinstance(critic, FoldedCritic):
+            raise ValueError(f"site {name}: its release policy has folds {gate.policy.folds}, its critic is another's")
+        if gate.policy.teacher and teacher is None:
+            raise ValueError(f"site {name}: its release policy has a teacher, and the training defines none (teacher)")
         self.name = name
         self.samples = samples
         self.critic = critic
@@ -99,6 +108,7 @@ class Site:
         self.store = store
         self.seed = seed
         self.batch_size = batch_size
+        self.teacher = teacher if gate.policy.teacher else None
         gate.plan(critic.loss.terms, batch_size, len(samples))
         self.trained = self.run = 0
         self._drawn: tuple[int, dict[str, torch.Tensor]] | None = None
@@ -178,7 +188,8 @@ class Site:
         Conditions of the site's samples in their order, for generation.
 
         A message holds conditions of one shape: where the samples' differ, fewer than asked for are returned, up to the
-        first of another shape.
+        first of another shape. Where the policy has a teacher, they are a :class:`bundle.wire.messages.TaughtBatch`,
+        with the images that it predicts for them; it is trained before the first leave.
 
         Raises:
             ReleaseRefused: when they may not be kept, or the release policy lets none out.
@@ -190,15 +201,25 @@ class Site:
     def _conditions(self, request: ConditionRequest) -> ConditionBatch:
         available = self.gate.keepable(len(self.samples))
         chosen: list[torch.Tensor] = []
+        taught: list[torch.Tensor] = []
         for index in range(request.start, min(request.stop, available)):
             condition = self.samples[index]["condition"]
             if chosen and condition.shape != chosen[0].shape:
                 break
+            if self.teacher is not None:
+                image = self.teacher.predict(index, condition)
+                if taught and 4 * image.numel() * (1 + len(taught)) > MAX_TAUGHT_BYTES:
+                    break
+                taught.append(image)
             chosen.append(condition)
         conditions = torch.stack(chosen) if chosen else torch.empty(0, dtype=torch.uint8)
         self.gate.deliver([self._named(request.start + place) for place in range(len(chosen))])
-        self.gate.record("conditions", {"conditions": conditions})
-        return ConditionBatch(self.name, request.start, conditions)
+        if not taught:
+            self.gate.record("conditions", {"conditions": conditions})
+            return ConditionBatch(self.name, request.start, conditions)
+        images = torch.stack(taught)
+        self.gate.record("conditions", {"conditions": conditions, "teacher images": images.half()})
+        return TaughtBatch(self.name, request.start, conditions, images)
 
     def draw(self, step: int) -> dict[str, torch.Tensor]:
         """
@@ -211,15 +232,30 @@ class Site:
         return self._drawn[1]
 
     def state_dict(self) -> dict:
-        about = {"trained": self.trained, "run": self.run, "policy": self.policy.to_dict()}
+        about = {"trained": self.trained, "run": self.run, "policy": self.policy.to_dict()} | self._folds_of_state()
         return self.critic.state_dict() | about | {"answer": self._answer and dict(vars(self._answer))}
 
     def load_state_dict(self, state: dict) -> None:
+        """
+        Raises:
+            ValueError: when it is of other folds: its critics have seen whom they would answer for.
+        """
+        if state["trained"] and state.get("folds") != self._folds_of_state(state["trained"]).get("folds"):
+            raise ValueError(
+                f"site {self.name}: its checkpoint was made with other folds of its patients than its ledger's: bring "
+                "back the ledger that it was made with, or remove the checkpoints"
+            )
         self.critic.load_state_dict(state)
         self.trained, self.run = state["trained"], state["run"]
         # an answer that another policy let out is not given again under this one
         answer = state["answer"] if state.get("policy") == self.policy.to_dict() else None
         self._answer = answer and Answer(**answer)
+
+    def _folds_of_state(self, trained: int | None = None) -> dict[str, str]:
+        """What tells the folds of a state from others; before the first step nobody has asked for them."""
+        if not isinstance(self.critic, FoldedCritic):
+            return {}
+        return {"folds": self.critic.folds.digest if (self.trained if trained is None else trained) else ""}
 
     def _learn(self, synthetic: SyntheticBatch, drawn: dict[str, torch.Tensor]) -> Answer:
         """Update D_j; the answer, as far as the policy lets it out."""
@@ -229,12 +265,15 @@ class Site:
         condition = drawn["condition"].to(device, real.dtype)
         public = self.policy.conditions == "public"
         source = synthetic.conditions.to(device, real.dtype) if public else condition
+        critic = self.critic.of(self._indices(step)) if isinstance(self.critic, FoldedCritic) else self.critic
         with forked_rng(derive_seed(self.seed, "site", self.name, step), device):
-            losses = {"discriminator": self.critic.update((condition, real), (source, images), step)}
+            loss = critic.update((condition, real), (source, images), step)
             # from here on the step is done, whatever becomes of its answer
             self.run = self.run + 1 if step == self.trained + 1 else 1
             self.trained, self._answer = step, None
-            gradient, terms = self.critic.gradient(source, images, real)
+            gradient, terms = critic.gradient(source, images, real)
+        # of several critics it would mix what is known of all their patients
+        losses = {} if loss is None else {"discriminator": loss}
         # noise is drawn once: the answer that is given again is the very same
         gradient, noise = self.gate.gradient(gradient)
         return Answer(gradient, self.gate.losses(losses | terms), noise)
@@ -272,9 +311,12 @@ class Site:
         leaving = self._leaving(step)
         if self.policy.conditions == "public":
             return leaving, self.gate.issue(step, [])
+        return leaving, self.gate.issue(step, [self._named(index) for index in self._indices(step)])
+
+    def _indices(self, step: int) -> list[int]:
+        """The samples of a step."""
         first = (step - 1) * self.batch_size
-        drawn = drawn_indices(self.seed, self.name, first, self.batch_size, len(self.samples))
-        return leaving, self.gate.issue(step, [self._named(int(index)) for index in drawn])
+        return drawn_indices(self.seed, self.name, first, self.batch_size, len(self.samples)).tolist()
 
     def _leaving(self, step: int) -> torch.Tensor:
         if self.policy.conditions == "public":
@@ -320,46 +362,3 @@ class Site:
 
     def _which(self) -> str:
         return f"checkpoint of step {self.trained}" if self.trained else "initial weights: it has no such checkpoint"
-
-
-def make_sites(
-    samples: Mapping[str, PlainSamples],
-    *,
-    critic: Callable[[], Critic],
-    gates: Mapping[str, ReleaseGate] | None = None,
-    deform: Callable[[dict], dict] | None = None,
-    store: Callable[[str], SiteStore] | None = None,
-    seed: int = 0,
-    batch_size: int | Mapping[str, int] = 1,
-) -> list[Site]:
-    """
-    One :class:`Site` per entry of ``samples``, each with a critic of its own.
-
-    Args:
-        samples: data by name of the site.
-        critic: makes a critic; the weights of its discriminator are drawn from (seed, name of the site), or from a
-            secret where the policy says so. In a config a :class:`Critic` with ``_mode_: callable``.
-        gates: release policy and ledger by name of the site; None for the default policy, without a ledger.
-        deform: random MONAI transforms of ``condition`` and ``image``, for policies that deform conditions; None where
-            there are none.
-        store: makes the store of a site from its name; None for none.
-        seed: seed of the run.
-        batch_size: of every site, or by name of the site.
-
-    Raises:
-        ValueError: when ``gates`` or ``batch_size`` lacks a site or names one that there is not; see also
-            :class:`Site`, as for ``ReleaseRefused``.
-    """
-    sizes = by_site("batch_size", batch_size, samples)
-    gates = make_gates(samples) if gates is None else by_site("gates", gates, samples)
-    sites = []
-    for name in sorted(samples):
-        gate = gates[name]
-        data: Samples = samples[name]
-        if deform is not None and gate.policy.conditions == "deformed":
-            # asked for when a sample is: a gate that has no ledger has no secret before
-            data = DeformedSamples(samples[name], deform, partial(getattr, gate, "secret"))
-        weights_seed = secrets.randbits(32) if gate.policy.secret_weights else seed
-        own = seeded(critic, weights_seed, "discriminator", name)
-        sites.append(Site(name, data, own, gate, None if store is None else store(name), seed, sizes[name]))
-    return sites

@@ -106,6 +106,31 @@ class SiteStore:
                     continue
                 yield state
 
+    def save_part(self, name: str, state: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+        """
+        Write something that is made once in a training, under a name of its own.
+
+        Raises:
+            OSError: when the file cannot be written.
+        """
+        save_checkpoint(self.folder / f"{name}.pt", state, self._identity(identity))
+
+    def load_part(self, name: str, identity: Mapping[str, Any]) -> dict[str, Any] | None:
+        """
+        What :meth:`save_part` wrote, on the CPU; None where there is none, or it is damaged, which is logged.
+
+        Raises:
+            CheckpointError: when it is of something else.
+        """
+        path = self.folder / f"{name}.pt"
+        if not path.exists():
+            return None
+        try:
+            return load_checkpoint(path, self._identity(identity))
+        except DamagedCheckpoint as error:
+            logger.error("%s; it is made anew", error)
+            return None
+
     def _identity(self, identity: Mapping[str, Any]) -> dict[str, Any]:
         return {"role": "site", "training": self.training, **identity}
 

@@ -163,6 +163,8 @@ class Codec:
         kind = type(message).__name__
         place = getattr(message, "step", getattr(message, "start", 0))
         precision = self.to_sites if kind in _TO_SITES else self.from_sites
+        # they are images of float16 already, and stay what the site's ledger says
+        precision = "float16" if kind == "TaughtBatch" else precision
         return quantize(array, precision, lambda: derive_seed(self.seed, "codec", kind, message.site, place, field))
 
 

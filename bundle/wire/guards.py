@@ -25,6 +25,7 @@ from bundle.wire.messages import (
     SiteInfo,
     SiteReply,
     SyntheticBatch,
+    TaughtBatch,
 )
 
 __all__ = [
@@ -116,8 +117,8 @@ def check_reply(
         LateReply: when it answers an earlier step.
         Violation: when it is not a :class:`SiteReply` of this site and step; when its gradient has another shape or
             dtype than the images, is not finite or too large; when its losses are not up to 32 finite numbers by name
-            with ``adversarial`` among them, or none; when its conditions are not uint8 of 0 and 1 in the shape of those
-            before, or none where the conditions were the server's own.
+            with ``adversarial`` among them, or ``adversarial.1`` of folds, or none; when its conditions are not
+            uint8 of 0 and 1 in the shape of those before, or none where the conditions were the server's own.
     """
     reply = _checked(reply, SiteReply, synthetic.site)
     _check_whole(reply.step, "step", 1)
@@ -138,19 +139,21 @@ def check_reply(
         _check_conditions(reply.conditions, conditions.shape)
 
 
-def check_released(batch: Message, request: ConditionRequest) -> None:
+def check_released(batch: Message, request: ConditionRequest, image_channels: int | None = None) -> None:
     """
     Check what a site released for generation.
 
     Args:
         batch: the message.
         request: what the site was asked for.
+        image_channels: C of a teacher's images; None for any.
 
     Raises:
         Violation: when it is not a :class:`ConditionBatch` of this site from the same number on, with conditions
-            B×X×H×W uint8 of 0 and 1, no more than were asked for, or with none.
+            B×X×H×W uint8 of 0 and 1, no more than were asked for, or with none; when, as a :class:`TaughtBatch`, it has
+            not as many images B×C×H×W float32 of the same height and width, finite and in [-1, 1].
     """
-    batch = _checked(batch, ConditionBatch, request.site)
+    batch = _checked(batch, TaughtBatch if isinstance(batch, TaughtBatch) else ConditionBatch, request.site)
     _check_whole(batch.start, "start", 0)
     if batch.start != request.start:
         raise Violation(f"conditions from {batch.start} on, not {request.start}")
@@ -158,12 +161,16 @@ def check_released(batch: Message, request: ConditionRequest) -> None:
     if not isinstance(conditions, torch.Tensor) or conditions.dtype != torch.uint8:
         raise Violation("conditions: expected uint8")
     if not conditions.numel():
+        if isinstance(batch, TaughtBatch):
+            raise Violation("teacher's images without conditions")
         return
     if conditions.ndim != 4:
         raise Violation(f"conditions: expected B×X×H×W, got {tuple(conditions.shape)}")
     if len(conditions) > request.stop - request.start:
         raise Violation(f"{len(conditions)} conditions, asked for {request.stop - request.start}")
     _check_conditions(conditions)
+    if isinstance(batch, TaughtBatch):
+        _check_taught(batch.images, conditions, image_channels)
 
 
 def check_request(request: Message, site: str) -> None:
@@ -327,6 +334,17 @@ def _check_conditions(value: Any, shape: Sequence[int] | None = None) -> None:
         raise Violation(f"conditions: expected 0 and 1, got {value.max().item()}")
 
 
+def _check_taught(images: Any, conditions: torch.Tensor, channels: int | None) -> None:
+    if channels is None and isinstance(images, torch.Tensor) and images.ndim == 4 and images.numel():
+        channels = images.shape[1]
+    shape = (len(conditions), channels or 1, *conditions.shape[2:])
+    _check_tensor(images, "teacher's images", torch.float32, shape)
+    # a NaN is within no bounds; the site has rounded them itself: no tolerance
+    if not (images.min() >= -1 and images.max() <= 1):
+        low, high = images.min().item(), images.max().item()
+        raise Violation(f"teacher's images from {low:.4g} to {high:.4g}, expected [-1, 1]")
+
+
 def _is_empty(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.dtype == torch.uint8 and not value.numel()
 
@@ -339,7 +357,8 @@ def _check_word(value: Any, what: str) -> None:
 def _check_losses(losses: Any) -> None:
     if losses == {}:
         return
-    if not isinstance(losses, dict) or "adversarial" not in losses or len(losses) > MAX_LOSSES:
+    adversarial = isinstance(losses, dict) and losses.keys() & {"adversarial", "adversarial.1"}
+    if not adversarial or len(losses) > MAX_LOSSES:
         raise Violation(f"losses: expected up to {MAX_LOSSES} numbers by name, 'adversarial' among them")
     for name, value in losses.items():
         if not isinstance(name, str) or not LOSS_NAME.fullmatch(name):

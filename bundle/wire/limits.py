@@ -20,6 +20,7 @@ from bundle.wire.messages import (
     SiteInfo,
     SiteReply,
     SyntheticBatch,
+    TaughtBatch,
 )
 
 __all__ = ["Limits"]
@@ -119,8 +120,12 @@ class Limits:
             return self._limited({SiteReply: parts, Refusal: [0]})
         if not isinstance(request, ConditionRequest):
             raise TypeError(f"expected a request of the server, got a {type(request).__name__}")
-        size = self._bytes(1, request.stop - request.start, self._largest())
-        return self._limited({ConditionBatch: [size], Refusal: [0]})
+        count, largest = request.stop - request.start, self._largest()
+        size = self._bytes(1, count, largest)
+        images = None
+        if self.image_shape is not None and largest is not None:
+            images = self._bytes(4, count, (self.image_shape[0], *largest[1:]))
+        return self._limited({ConditionBatch: [size], TaughtBatch: [size, images], Refusal: [0]})
 
     def check_size(self, batch: ConditionBatch) -> None:
         """

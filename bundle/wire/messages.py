@@ -1,9 +1,9 @@
 """The only types that cross the wall between the server and a site.
 
 Everything that leaves a site, a *release*, is a field of :class:`SiteInfo`, :class:`SiteReply`,
-:class:`ConditionBatch`, :class:`Scores`, :class:`RoundReply` or :class:`Refusal`; everything that enters one is a
-field of :class:`OpenRequest`, :class:`SyntheticBatch`, :class:`ConditionRequest`, :class:`ScoreRequest` or
-:class:`RoundRequest`.
+:class:`ConditionBatch`, :class:`TaughtBatch`, :class:`Scores`, :class:`RoundReply` or :class:`Refusal`; everything that
+enters one is a field of :class:`OpenRequest`, :class:`SyntheticBatch`, :class:`ConditionRequest`,
+:class:`ScoreRequest` or :class:`RoundRequest`.
 A field is a tensor, a string, an integer or a dictionary of numbers by name: nothing that could carry more. One rule
 holds for every string, whoever sends it: :func:`bundle.text.is_text`.
 """
@@ -34,6 +34,7 @@ __all__ = [
     "SiteInfo",
     "SiteReply",
     "SyntheticBatch",
+    "TaughtBatch",
     "check_fields",
 ]
 
@@ -105,7 +106,9 @@ class SiteReply(Message):
     Args:
         step: the step that is answered.
         image_gradient: B×C×H×W float32, ∂L_j/∂ŷ.
-        losses: scalar losses of this step by name, ``adversarial`` among them; none where the site withholds them.
+        losses: scalar losses of this step by name, ``adversarial`` among them; none where the site withholds them. Of a
+            site with folds ``adversarial.1``, ``adversarial.2``, … alone: the mean over the images of each fold in the
+            batch, by the order in which the folds appear in it, and nothing that mixes them.
         conditions: B×X×H×W uint8, 0 or 1, the conditions of step + 1, after the last step those of that step again;
             empty where the site issues none.
         nonce: what the synthetic batch of step + 1 has to carry; empty after the last step.
@@ -139,6 +142,19 @@ class ConditionBatch(Message):
 
     start: int
     conditions: torch.Tensor
+
+
+@dataclass(frozen=True)
+class TaughtBatch(ConditionBatch):
+    """
+    Site → server, in the place of a :class:`ConditionBatch`, where the site's release policy has a teacher.
+
+    Args:
+        images: B×C×H×W float32 in [-1, 1], what networks that have not seen the patients of the conditions predict for
+            them; float16 on its way, whatever the codec, and the site has rounded them to it.
+    """
+
+    images: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -236,7 +252,7 @@ class Refusal(Message):
 MESSAGES: dict[str, type[Message]] = {
     cls.__name__: cls
     for cls in (
-        *(OpenRequest, SiteInfo, SyntheticBatch, SiteReply, ConditionRequest, ConditionBatch),
+        *(OpenRequest, SiteInfo, SyntheticBatch, SiteReply, ConditionRequest, ConditionBatch, TaughtBatch),
         *(ScoreRequest, Scores, RoundRequest, RoundReply, Refusal),
     )
 }

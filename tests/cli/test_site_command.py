@@ -76,7 +76,7 @@ def test_what_is_no_kit_of_a_site(kits, tmp_path, capsys):
         assert main(["site", "init", "--startup_kit", folder]) == 2
         assert f"{folder}: expected the startup kit of a site" in capsys.readouterr().err
     assert main(["site", "init", "--startup_kit", kits["A"], "--release_policy", "open"]) == 2
-    assert "release_policy: expected published, guarded, private" in capsys.readouterr().err
+    assert "release_policy: expected published, guarded, out_of_fold, private" in capsys.readouterr().err
     assert not (kits["A"] / "local" / "site.yaml").exists()
     assert main(["site", "check", "--startup_kit", tmp_path]) == 2
     assert "expected the startup kit of a site or the server" in capsys.readouterr().out

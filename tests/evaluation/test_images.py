@@ -266,3 +266,16 @@ def test_what_does_not_belong_together(tmp_path):
     swapped = {"A": real["A"][::-1], "B": real["B"]}
     with pytest.raises(ValueError, match=r"A_00000_0 and sample 0 of site A \(case a3\) have different label maps"):
         quality(swapped, synthetic)
+
+
+def test_a_speck_in_the_same_place_of_every_image(tmp_path):
+    def speckled(image, seed):
+        spoilt = torch.zeros_like(image)
+        spoilt[0, 5, 6] = 1
+        return spoilt
+
+    scores = measure(tmp_path, speckled)
+    assert scores["fixed_pattern_rate"] == {"overall": 1, "A": 1, "B": 1}
+    assert scores["fixed_pattern"] == {"overall": 17, "A": 9, "B": 9}
+    # of the real ones: noise
+    assert scores["fixed_pattern/training images"]["overall"] < 2.5

@@ -35,6 +35,10 @@ def make_results(**settings):
         "gan_test/training images": (0.734, {"A": 0.7, "B": 0.8}),
         "false_foreground": (0.01, {"A": 0.02, "B": None}),
         "false_foreground/training images": (0.002, {"A": 0.003, "B": None}),
+        "fixed_pattern": (30.4, {"A": 30.0, "B": 31.0}),
+        "fixed_pattern/training images": (3.2, {"A": 3.0, "B": 3.5}),
+        "fixed_pattern_rate": (0.604, {"A": 0.6, "B": 0.61}),
+        "fixed_pattern_rate/training images": (0.041, {"A": 0.04, "B": 0.05}),
         "neighbour_ratio/other patients": (0.93, {"A": 0.9, "B": 0.95}),
         "neighbour_ratio/any patient": (0.81, {"A": 0.8, "B": 0.82}),
         "neighbour_share": (0.072, {"A": 0.07, "B": 0.08}),
@@ -77,7 +81,9 @@ class Tables(HTMLParser):
 
 def test_figures_stand_beside_those_of_real_images():
     page = Tables(quality_section(make_results()))
-    overall, readings, neighbours, by_site, readings_by_site, neighbours_by_site = page.tables
+    overall, readings, patterns, neighbours, by_site, readings_by_site, patterns_by_site, neighbours_by_site = (
+        page.tables
+    )
     assert overall[0][:3] == ["Setting", "FID ↓", "FID, other patients ↓"]
     assert [row[:3] for row in overall[1:]] == [
         ["AsynDGAN", "24.0", "55.4"],
@@ -87,6 +93,11 @@ def test_figures_stand_beside_those_of_real_images():
         ["Setting", "GAN-test (Dice) ↑", "False foreground ↓"],
         ["AsynDGAN", "0.512", "0.0100"],
         ["Real training images", "0.734", "0.0020"],
+    ]
+    assert patterns == [
+        ["Setting", "Fixed pattern (×) ↓", "Most at one position (share) ↓"],
+        ["AsynDGAN", "30.4", "0.604"],
+        ["Real training images", "3.2", "0.041"],
     ]
     assert neighbours[1:] == [
         ["AsynDGAN", "0.81", "0.93", "0.072", "0.150"],
@@ -100,6 +111,7 @@ def test_figures_stand_beside_those_of_real_images():
         ["B: Real images of the other sites", "64.2", "–"],
     ]
     assert [row[0] for row in readings_by_site[1:]] == [f"{site}: {row[0]}" for site in "AB" for row in readings[1:]]
+    assert len(patterns_by_site) == 5
     assert len(neighbours_by_site) == 3
     text = " ".join(" ".join(page.paragraphs).split())
     assert "GAN-test is the Dice" in text

@@ -23,6 +23,7 @@ from bundle.wire.messages import (
     SiteInfo,
     SiteReply,
     SyntheticBatch,
+    TaughtBatch,
 )
 
 
@@ -49,6 +50,7 @@ EXAMPLES = [
     ConditionRequest("FG", 0, 64),
     ConditionBatch("FG", 64, torch.empty(0, dtype=torch.uint8)),
     ConditionBatch("FG", 0, torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)),
+    TaughtBatch("FG", 3, masks(2, 8), (uniform(2, 3, 8, 8) * 2 - 1).half().float()),
     Refusal("Ü", "no step 3"),
     RoundRequest("CS", 3, torch.arange(256, dtype=torch.uint8)),
     RoundReply("CS", 3, torch.arange(256, dtype=torch.uint8), 65, {"loss": 0.1}),

@@ -32,7 +32,11 @@ def test_bytes_are_those_of_what_was_asked_for():
     assert limits.answers(OpenRequest("A", 1)) == {"SiteInfo": 4 * 2 * 64, "Refusal": 0}
     batch = SyntheticBatch("A", 1, torch.zeros(3, 1, 8, 8))
     assert limits.answers(batch) == {"SiteReply": 3 * (4 * 64 + 2 * 64), "Refusal": 0}
-    assert limits.answers(ConditionRequest("A", 8, 13)) == {"ConditionBatch": 5 * 2 * 64, "Refusal": 0}
+    assert limits.answers(ConditionRequest("A", 8, 13)) == {
+        "ConditionBatch": 5 * 2 * 64,
+        "TaughtBatch": 5 * (2 + 4) * 64,
+        "Refusal": 0,
+    }
     larger = Limits(**KNOWN, max_condition_size=16)
     assert larger.answers(ConditionRequest("A", 8, 13))["ConditionBatch"] == 5 * 2 * 256
     assert limits.requests(3) == {"OpenRequest": 0, "SyntheticBatch": 3 * (4 * 64 + 2 * 64), "ConditionRequest": 0}

@@ -40,6 +40,7 @@ from bundle.wire.messages import (
     SiteInfo,
     SiteReply,
     SyntheticBatch,
+    TaughtBatch,
 )
 from bundle.wire.quantization import pack_mask
 from bundle.workflows import DistributedGANWorkflow
@@ -192,6 +193,7 @@ EXAMPLES = [
     SiteReply("A", 1, torch.zeros(2, 1, 8, 8), {"adversarial": 0.1}, MASK),
     ConditionRequest("A", 0, 2),
     ConditionBatch("A", 0, MASK),
+    TaughtBatch("A", 0, MASK, torch.zeros(2, 1, 8, 8)),
     Refusal("A", "no"),
 ]
 
@@ -213,7 +215,7 @@ def test_what_is_not_declared_does_not_cross(message, name, monkeypatch):
         Codec().decode(whole)
     with pytest.raises(TypeError, match="only messages cross"):
         Codec().encode(message)
-    if kind not in (OpenRequest, Refusal):  # which a federation in one process does without
+    if kind not in (OpenRequest, Refusal, TaughtBatch):  # which this federation in one process does without
         with pytest.raises(TypeError, match=f"only messages cross .* not {kind.__name__}"):
             everything(local)
 

@@ -4,6 +4,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bundle.cli.main import main
@@ -59,6 +60,23 @@ def test_with_public_conditions_everything_is_made_of_the_servers(phantom_dir, t
     assert {item["condition_source"] for item in items["training"]} == {"bank of the server"}
     for path in releases(tmp_path / "run"):
         assert "Conditions (label maps): none" in summarize(path)
+
+
+def test_nobody_answers_for_whom_it_has_seen(phantom_dir, tiny_sizes, tmp_path):
+    results = run(phantom_dir, tmp_path, tiny_sizes, release_policy="out_of_fold", discriminator_updates=4)
+    assert results["policy"] == "out_of_fold"
+    for path in releases(tmp_path):
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        (folds,) = (line for line in lines if line["kind"] == "folds")
+        assert (folds["count"], sorted(folds["patients"].values())) == (2, [0, 1])
+        told = " ".join(summarize(path).split())
+        assert "folds of patients: 3" in told
+        assert "a teacher's images: yes" in told
+    record = json.loads((tmp_path / "seed_0/asyndgan/gan/record.json").read_text(encoding="utf-8"))
+    assert record["steps"] == 4
+    assert record["losses"] == results["losses"] == "hinge adversarial + 10·L1 to a teacher"
+    files = [np.load(tmp_path / f"seed_0/asyndgan/gan/{name}.npz").files for name in ("conditions", "teacher")]
+    assert files[0] == files[1]
 
 
 def test_a_loss_beyond_the_policy_is_refused_before_anything_is_trained(phantom_dir, tiny_sizes, tmp_path):

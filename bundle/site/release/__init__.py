@@ -46,7 +46,7 @@ _LATER = {
     "ScoreGate": "score_gate",
     "WeightsGate": "weights_gate",
     "clip_per_example": "noise",
-    "make_gates": "gate",
+    "make_gates": "gates",
     "privatize": "noise",
     "release_sensitivity": "noise",
     "tensor_digest": "digests",

@@ -6,21 +6,20 @@ import logging
 import os
 import secrets
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import torch
 
-from bundle.by_site import by_site
 from bundle.site.release.chain import LedgerError
 from bundle.site.release.digests import tensor_digest
 from bundle.site.release.noise import privatize
-from bundle.site.release.policy import DEFAULT, POLICIES, ReleasePolicy
+from bundle.site.release.policy import ReleasePolicy
 from bundle.site.release.records import ReleaseRecords
 from bundle.site.release.refusal import ReleaseRefused
 from bundle.site.release.released import parts
 
-__all__ = ["ReleaseGate", "make_gates"]
+__all__ = ["ReleaseGate"]
 
 logger = logging.getLogger(__name__)
 
@@ -180,6 +179,26 @@ class ReleaseGate:
                     )
         self._records.issue(samples)
 
+    def folds(self, patients: Sequence[str], count: int) -> dict[str, int]:
+        """
+        The fold, from 0, of each of the site's patients, the same in all trainings of its ledger.
+
+        Args:
+            patients: names of patients.
+            count: of folds.
+
+        Raises:
+            ReleaseRefused: when the ledger holds folds of another number.
+        """
+        try:
+            return self._records.folds(patients, count)
+        except ValueError as error:
+            self.refuse(
+                "other folds than the ledger's",
+                f"{error}. Have the site's owner set folds back, or begin a new ledger",
+                final=True,
+            )
+
     def redeem(self, step: int, nonce: str) -> None:
         """
         Take the nonce of a synthetic batch.
@@ -261,7 +280,7 @@ class ReleaseGate:
 
         Args:
             kind: ``open``, ``reply`` or ``conditions``.
-            tensors: by what they are: ``image gradient``, ``conditions``.
+            tensors: by what they are: ``image gradient``, ``conditions``, ``teacher images``.
             losses: scalar losses, if any.
             noise: noise multiplier of the image gradient.
             about: what else is in it, plain values.
@@ -357,37 +376,6 @@ class ReleaseGate:
                 final=True,
             )
         self._noise_multiplier = self._records.released.budget.noise(max(self.num_steps - step + 1, 1))
-
-
-def make_gates(
-    sites: Collection[str],
-    *,
-    policy: ReleasePolicy | Mapping[str, ReleasePolicy] = POLICIES[DEFAULT],
-    keep_conditions: bool | Mapping[str, bool] = True,
-    ledger: Callable[[str], str | os.PathLike] | None = None,
-    training: str = "",
-    num_steps: int | None = None,
-) -> dict[str, ReleaseGate]:
-    """
-    The gates of sites in one process, by name of the site.
-
-    Args:
-        sites: names of the sites.
-        policy: release policy of every site, or by name of the site.
-        keep_conditions: of every site, or by name of the site.
-        ledger: names the file of a site's release ledger from its name; None for none.
-
-    Other arguments as for :class:`ReleaseGate`.
-
-    Raises:
-        ValueError: when ``policy`` or ``keep_conditions`` lacks a site or names one that there is not.
-    """
-    policies = by_site("policy", policy, sites)
-    keep = by_site("keep_conditions", keep_conditions, sites)
-    return {
-        name: ReleaseGate(policies[name], name, ledger and ledger(name), training, num_steps, keep[name])
-        for name in sites
-    }
 
 
 def _round_down(count: int) -> int:

@@ -16,6 +16,8 @@ PAIRED_TERMS = ("l1", "perceptual")
 TERMS = ("adversarial", *PAIRED_TERMS)
 CONDITIONS = ("real", "deformed", "public")
 DEFAULT = "guarded"
+MAX_FOLDS = 16
+"""Each has networks of its own to be trained."""
 BASE = "policy"
 """The key that names, in a mapping, the policy whose fields the others change."""
 
@@ -30,7 +32,7 @@ class ReleasePolicy:
     What may leave a site.
 
     Args:
-        name: of the policy that the others started from: ``published``, ``guarded`` or ``private``.
+        name: of the policy that the others started from: ``published``, ``guarded``, ``out_of_fold`` or ``private``.
         terms: loss terms whose gradient with respect to the synthetic image may be returned, of ``adversarial``,
             ``l1`` and ``perceptual``.
         scalar_losses: whether the values of the losses are returned. They are releases too: the value of an L1 answers
@@ -51,6 +53,10 @@ class ReleasePolicy:
         secret_weights: whether the discriminator's initial weights are drawn from a secret of the site. Those that are
             drawn from the seed of the run the server knows, and one answer that follows from known weights says whether
             a guess at the real images of the step is right. With secret ones no two runs are the same.
+        folds: K, into how many folds the site's patients are cut, so that a condition is answered only by what was made
+            without its fold; None for none. Sites with fewer than 2·K patients take fewer, at least two.
+        teacher: whether for each of its conditions, as it is, an image leaves once: what a network of the site predicts
+            that was trained on the other folds; needs folds.
         clip_norm: C, what the L2 norm of one image's gradient is scaled down to; None for no differential privacy.
         epsilon: ε, the budget of all releases that the ledger knows of; ``inf`` for clipping without noise. With a
             finite one nothing may leave that the noise does not cover: no scalar losses, no conditions, no n_j but a
@@ -70,6 +76,8 @@ class ReleasePolicy:
     secret_weights: bool = False
     max_issues: int | None = None
     max_releases: int | None = None
+    folds: int | None = None
+    teacher: bool = False
     clip_norm: float | None = None
     epsilon: float | None = None
     delta: float = 1e-5
@@ -81,7 +89,7 @@ class ReleasePolicy:
 
         known = isinstance(self.terms, tuple) and set(self.terms) <= set(TERMS) and "adversarial" in self.terms
         require(known, "terms", f"'adversarial' and any of {', '.join(PAIRED_TERMS)}")
-        for field in ("scalar_losses", "nonces", "secret_weights"):
+        for field in ("scalar_losses", "nonces", "secret_weights", "teacher"):
             require(isinstance(getattr(self, field), bool), field, "true or false")
         said = self.num_samples in ("exact", "rounded") or _is_count(self.num_samples)
         require(said, "num_samples", "exact, rounded or a whole number of at least 1")
@@ -89,6 +97,7 @@ class ReleasePolicy:
         for field in ("max_issues", "max_releases"):
             value = getattr(self, field)
             require(value is None or _is_count(value), field, "a whole number of at least 1, or null")
+        require(self.folds is None or _is_folds(self.folds), "folds", f"a whole number from 2 to {MAX_FOLDS}, or null")
         require(self.clip_norm is None or _is_positive(self.clip_norm, finite=True), "clip_norm", "a number above 0")
         require(self.epsilon is None or _is_positive(self.epsilon), "epsilon", "a number above 0, .inf among them")
         require((self.epsilon is None) == (self.clip_norm is None), "epsilon", "one together with clip_norm")
@@ -98,6 +107,14 @@ class ReleasePolicy:
             require(not self.scalar_losses, "scalar_losses", f"false {covered}")
             require(self.conditions == "public", "conditions", f"public {covered}")
             require(_is_count(self.num_samples), "num_samples", f"a fixed number {covered}")
+        if self.folds is not None:
+            of_folds = "where there are folds: a patient's image would answer for its own condition otherwise"
+            require(not self.paired, "terms", f"adversarial alone {of_folds}")
+            require(self.conditions != "public", "conditions", f"real or deformed {of_folds}")
+        if self.teacher:
+            require(self.folds is not None, "folds", "a number where there is a teacher: it has seen other folds")
+            # the server counts on the order in which samples are drawn
+            require(self.num_samples == "exact", "num_samples", "exact where there is a teacher")
         if self.conditions == "public" and self.paired:
             raise PolicyError(
                 f"release policy: with public conditions there is no real image to compare a synthetic one with, so "
@@ -226,6 +243,10 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
+def _is_folds(value: Any) -> bool:
+    return _is_count(value) and 2 <= value <= MAX_FOLDS
+
+
 def _is_positive(value: Any, finite: bool = False) -> bool:
     # a NaN is above nothing
     number = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
@@ -244,6 +265,8 @@ POLICIES: dict[str, ReleasePolicy] = {
         # what the paper has the sites return; an active server reads real images out of it
         ReleasePolicy("published", terms=TERMS, nonces=False),
         ReleasePolicy("guarded", max_issues=1000, max_releases=500_000),
+        # no answer for a patient's condition knows that patient's images
+        ReleasePolicy("out_of_fold", max_issues=1000, max_releases=500_000, folds=3, teacher=True),
         ReleasePolicy(
             "private",
             scalar_losses=False,

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import atexit
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
+from bundle.seeding import derive_seed
 from bundle.site.release.budget import Budget
 from bundle.site.release.chain import LedgerError
+from bundle.site.release.digests import tensor_digest
 from bundle.site.release.ledger import ReleaseLedger
 from bundle.site.release.policy import ReleasePolicy
 from bundle.site.release.refusal_count import Refusals
@@ -88,6 +91,39 @@ class ReleaseRecords:
         self.released.issued.update(self._unwritten)
         self._ledger = ledger
         self.write("start", **about)
+
+    def folds(self, patients: Sequence[str], count: int) -> dict[str, int]:
+        """
+        The fold, from 0, of each of some patients: as the ledger holds it, and for those that it does not know one of
+        the smallest, in an order that the secret makes; that is written down.
+
+        Args:
+            patients: names of patients; the ledger has their digests.
+            count: of folds.
+
+        Raises:
+            ValueError: when the ledger holds folds of another number.
+            LedgerError, OSError: see :meth:`open`.
+        """
+        self.open()
+        known = self.released.folds
+        if known and self.released.fold_count != count:
+            raise ValueError(
+                f"its ledger holds {self.released.fold_count} folds of its patients, and they would be {count} now: "
+                "they stay for the life of a ledger"
+            )
+        digests = {patient: tensor_digest([patient])[:16] for patient in patients}
+        sizes = Counter(known.values())
+        new: dict[str, int] = {}
+        for digest in sorted(set(digests.values()) - set(known), key=lambda one: derive_seed(self.secret, "fold", one)):
+            fold = min(range(count), key=lambda one: (sizes[one], one))
+            sizes[fold] += 1
+            new[digest] = fold
+        if new:
+            self.write("folds", count=count, patients=new)
+            self.released.folds = known | new
+            self.released.fold_count = count
+        return {patient: self.released.folds[digest] for patient, digest in digests.items()}
 
     def issue(self, samples: Sequence[str]) -> None:
         """Count that conditions of these samples leave; the next release writes it down."""

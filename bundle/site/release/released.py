@@ -24,6 +24,8 @@ class Released:
         releases: image gradients of a batch.
         answers: digests of the answers that left: the same bytes again are no new release.
         secrets: commitments to secrets by which label maps were deformed.
+        folds: of every patient that was ever cut into one, by the patient's digest.
+        fold_count: how many folds there are; 0 where no patient was cut into one.
     """
 
     budget: Budget
@@ -31,6 +33,8 @@ class Released:
     releases: int = 0
     answers: set[str] = field(default_factory=set)
     secrets: set[str] = field(default_factory=set)
+    folds: dict[str, int] = field(default_factory=dict)
+    fold_count: int = 0
 
     @classmethod
     def of(cls, entries: Iterable[Mapping[str, Any]], policy: ReleasePolicy) -> Released:
@@ -45,6 +49,9 @@ class Released:
                 found.answers.add(entry.get("answer", ""))
             elif noise:  # a step that failed
                 found.budget.take(noise)
+            if entry["kind"] == "folds":
+                found.fold_count = entry["count"]
+                found.folds |= entry["patients"]
             if "secret" in entry:
                 found.secrets.add(entry["secret"])
         return found

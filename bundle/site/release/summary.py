@@ -43,6 +43,8 @@ RULES = {
     "num_samples": "sample count",
     "nonces": "one answer per issue",
     "secret_weights": "secret weights",
+    "folds": "folds of patients",
+    "teacher": "a teacher's images",
     "max_issues": "issues of a sample, at most",
     "max_releases": "answers, at most",
     "clip_norm": "gradients clipped to",
@@ -154,6 +156,8 @@ def _releases(found: Tally) -> Iterator[str]:
     yield f"Image gradients: {_total(gradients)}"
     yield f"Losses (numbers of each step): {_few(found.losses) or 'none'}"
     yield f"Conditions (label maps): {_total(found.conditions)}"
+    if found.taught:
+        yield f"Teacher's images (predicted by networks that have not seen the patient): {found.taught:,}"
     if found.scored:
         said = f" over {_span(found.scored)} cases" if any(found.scored) else ""
         yield f"Scores: sums{said} of {_count(found.scored.total(), 'segmenter')}"

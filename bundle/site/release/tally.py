@@ -10,7 +10,7 @@ from typing import Any
 
 __all__ = ["NO_RELEASE", "Policy", "Tally", "tally"]
 
-NO_RELEASE = frozenset({"start", "refusal", "end"})
+NO_RELEASE = frozenset({"start", "refusal", "folds", "end"})
 """Kinds of entries with which no data leave; every other kind is a release."""
 
 
@@ -35,6 +35,7 @@ class Tally:
         gradients: number of image gradients by ``(shape of one, dtype)``.
         losses: names of losses, with the number of releases that held them.
         conditions: number of label maps by origin.
+        taught: number of images that a teacher predicted.
         scored: number of scored segmenters by how many held-out cases they were scored on.
         others: number of parts of other kinds by their ``what``.
         size: bytes of all parts; of ``unsized`` parts none are stated.
@@ -52,6 +53,7 @@ class Tally:
     gradients: Counter = field(default_factory=Counter)
     losses: Counter = field(default_factory=Counter)
     conditions: Counter = field(default_factory=Counter)
+    taught: int = 0
     scored: Counter = field(default_factory=Counter)
     others: Counter = field(default_factory=Counter)
     size: int = 0
@@ -76,6 +78,7 @@ def tally(entries: Iterable[dict]) -> Tally:
 
     - ``image gradient``: ``shape`` B×C×H×W and ``dtype``;
     - ``losses``: ``names``;
+    - ``teacher images``: ``shape`` B×C×H×W;
     - ``conditions``: ``shape`` B×X×H×W and ``origin``, such as ``real`` or ``deformed``;
 
     and of ``scores`` ``cases``, how many they are of.
@@ -137,6 +140,8 @@ def _part(found: Tally, part: dict) -> None:
     elif what == "conditions":
         # a batch without elements holds no label map, whatever its shape says
         found.conditions[_text(part.get("origin"))] += count if prod(shape) else 0
+    elif what == "teacher images":
+        found.taught += count
     else:
         found.others[what] += 1
     if isinstance(part.get("bytes"), int):

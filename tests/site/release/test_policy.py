@@ -31,8 +31,8 @@ def test_an_infinite_budget_can_be_written_down():
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ("open", "expected published, guarded, private"),
-        ({"policy": "open"}, "expected published, guarded, private"),
+        ("open", "expected published, guarded, out_of_fold, private"),
+        ({"policy": "open"}, "expected published, guarded, out_of_fold, private"),
         ({"policy": "guarded", "losses": []}, "no field losses"),
         ({"terms": ["l1"]}, "terms"),
         ({"terms": "adversarial"}, "terms"),
@@ -50,6 +50,10 @@ def test_an_infinite_budget_can_be_written_down():
         ({"policy": "private", "conditions": "deformed"}, "conditions: expected public while epsilon is finite"),
         ({"policy": "private", "num_samples": "rounded"}, "num_samples: expected a fixed number while epsilon"),
         ({"policy": "private", "terms": ["adversarial", "l1"]}, "no real image"),
+        ({"policy": "guarded", "folds": 1}, "folds: expected a whole number from 2 to 16, or null"),
+        ({"policy": "out_of_fold", "folds": True}, "folds"),
+        ({"policy": "published", "folds": 3}, "terms: expected adversarial alone where there are folds"),
+        ({"policy": "private", "folds": 3}, "conditions: expected real or deformed where there are folds"),
         (None, "expected published"),
     ],
 )

@@ -1,0 +1,129 @@
+"""The paired term of sites whose teachers' images are at the server: no gradient of it crosses."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from monai.transforms import Compose
+
+from bundle.seeding import draw
+from bundle.server.conditions import read_conditions
+from bundle.server.teacher_images import read_teacher_images
+
+__all__ = ["PairedTerm"]
+
+logger = logging.getLogger(__name__)
+
+_Pair = tuple[np.ndarray, np.ndarray]
+"""A condition as it left its site, and the teacher's image of it."""
+
+
+class PairedTerm:
+    """
+    weight · mean |G(x) − R(x)|, for the steps' conditions x of sites whose teacher's images R(x) are at the server.
+
+    Those images left their site once, with the conditions as they are. A step's conditions are such, randomly
+    transformed: by (seed, site, step) alone, which the server knows, so it transforms a condition and its image alike,
+    and compares what becomes of the condition with what the site issued. Where they differ, as in a training whose
+    sites vary their samples otherwise, there is no such term, and the log says so.
+
+    Args:
+        conditions: file of the conditions that sites released (:func:`bundle.server.write_conditions`).
+        images: file of their teachers' images (:func:`bundle.server.write_teacher_images`); there is none where no site
+            has a teacher. Both are read when they are needed first.
+        weight: λ, at least 0; 0 switches the term off.
+        augmentation: random MONAI transforms of ``image`` and ``condition``: those of the sites' samples; None for
+            none.
+        seed: seed of the run.
+
+    Raises:
+        ValueError: for a weight below 0; when a file holds something else, or images that are not those of the
+            conditions.
+    """
+
+    def __init__(
+        self,
+        conditions: str | PathLike,
+        images: str | PathLike,
+        weight: float = 10.0,
+        augmentation: Compose | None = None,
+        seed: int = 0,
+    ) -> None:
+        if not weight >= 0:
+            raise ValueError(f"paired_weight: expected a number of at least 0, got {weight!r}")
+        self.weight = weight
+        self.augmentation = augmentation
+        self.seed = seed
+        self._files = Path(conditions), Path(images)
+        self._pairs: dict[str, list[_Pair]] | None = None
+        self._warned: set[str] = set()
+
+    def describe(self) -> str:
+        """What is added to the losses of sites, in words; empty where no site has a teacher."""
+        return f" + {self.weight:g}·L1 to a teacher" if self.weight and self._files[1].is_file() else ""
+
+    def loss(self, site: str, step: int, conditions: torch.Tensor, images: torch.Tensor) -> torch.Tensor | None:
+        """
+        Args:
+            site: whose conditions they are.
+            step: from 1.
+            conditions: B×X×H×W uint8, as the site issued them.
+            images: B×C×H×W, what the generator made of them.
+
+        Returns:
+            mean |G(x) − R(x)|, a float32 scalar without its weight; None where the site has no teacher.
+        """
+        pairs = self._of(site)
+        if not pairs or not self.weight:
+            return None
+        first = (step - 1) * len(conditions)
+        drawn = [self._drawn(pairs, site, first + place) for place in range(len(conditions))]
+        expected = [sample["condition"] for sample in drawn]
+        if not all(torch.equal(one, other) for one, other in zip(expected, conditions.cpu(), strict=True)):
+            if site not in self._warned:
+                logger.warning(
+                    "step %d: the conditions of site %s are not those that its teacher's images are of, randomly "
+                    "transformed: no paired term for them",
+                    step,
+                    site,
+                )
+            self._warned.add(site)
+            return None
+        taught = torch.stack([sample["image"] for sample in drawn]).to(images.device)
+        return F.l1_loss(images.float(), taught)
+
+    def _of(self, site: str) -> list[_Pair]:
+        if self._pairs is None:
+            self._pairs = self._read()
+        return self._pairs.get(site, [])
+
+    def _read(self) -> dict[str, list[_Pair]]:
+        of_conditions, of_images = self._files
+        if not of_images.is_file() or not self.weight:
+            return {}
+        conditions, images = read_conditions(of_conditions), read_teacher_images(of_images)
+        pairs = {}
+        for site, taught in images.items():
+            known = conditions.get(site, [])
+            if [one.shape[1:] for one in known] != [one.shape[1:] for one in taught]:
+                raise ValueError(
+                    f"{of_images}: the images of site {site} are not those of the conditions in {of_conditions}"
+                )
+            pairs[site] = list(zip(known, taught, strict=True))
+        return pairs
+
+    def _drawn(
+        self, pairs: Sequence[tuple[np.ndarray, np.ndarray]], site: str, position: int
+    ) -> dict[str, torch.Tensor]:
+        index, seed = draw(self.seed, site, position, len(pairs))
+        condition, image = pairs[index]
+        sample = {"condition": torch.from_numpy(condition), "image": torch.from_numpy(image.astype(np.float32))}
+        if self.augmentation is not None:
+            sample = self.augmentation.set_random_state(seed=seed)(sample)
+        return {key: torch.as_tensor(value).as_subclass(torch.Tensor) for key, value in sample.items()}

@@ -1,0 +1,78 @@
+"""The sites of a training, of its configs."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from bundle.by_site import by_site
+from bundle.seeding import seeded
+from bundle.site.critic import Critic
+from bundle.site.folds import FoldedCritic, Folds
+from bundle.site.release import ReleaseGate, make_gates
+from bundle.site.samples import DeformedSamples, PlainSamples, Samples
+from bundle.site.site import Site
+from bundle.site.store import SiteStore
+from bundle.site.teacher import Teacher
+
+__all__ = ["make_sites"]
+
+
+def make_sites(
+    samples: Mapping[str, PlainSamples],
+    *,
+    critic: Callable[[], Critic],
+    gates: Mapping[str, ReleaseGate] | None = None,
+    deform: Callable[[dict], dict] | None = None,
+    store: Callable[[str], SiteStore] | None = None,
+    seed: int = 0,
+    batch_size: int | Mapping[str, int] = 1,
+    updates: int | None = None,
+    teacher: Callable[..., Teacher] | None = None,
+) -> list[Site]:
+    """
+    One :class:`Site` per entry of ``samples``, each with a critic of its own.
+
+    Args:
+        samples: data by name of the site.
+        critic: makes a critic; the weights of its discriminator are drawn from (seed, name of the site), or from a
+            secret where the policy says so. In a config a :class:`Critic` with ``_mode_: callable``.
+        gates: release policy and ledger by name of the site; None for the default policy, without a ledger.
+        deform: random MONAI transforms of ``condition`` and ``image``, for policies that deform conditions; None where
+            there are none.
+        store: makes the store of a site from its name; None for none.
+        seed: seed of the run.
+        batch_size: of every site, or by name of the site.
+        updates: of the critics of a site that has folds, a step (:class:`bundle.site.FoldedCritic`).
+        teacher: makes the teacher of a site from its folds, ``name`` and ``store``, where the policy has one. In a
+            config a :class:`bundle.site.Teacher` with ``_mode_: callable``.
+
+    Raises:
+        ValueError: when ``gates`` or ``batch_size`` lacks a site or names one that there is not; see also
+            :class:`Site`, as for ``ReleaseRefused``.
+    """
+    sizes = by_site("batch_size", batch_size, samples)
+    gates = make_gates(samples) if gates is None else by_site("gates", gates, samples)
+    sites = []
+    for name in sorted(samples):
+        gate = gates[name]
+        data: Samples = samples[name]
+        if deform is not None and gate.policy.conditions == "deformed":
+            # asked for when a sample is: a gate that has no ledger has no secret before
+            data = DeformedSamples(samples[name], deform, partial(getattr, gate, "secret"))
+        weights_seed = secrets.randbits(32) if gate.policy.secret_weights else seed
+        kept = None if store is None else store(name)
+        own: Critic | FoldedCritic
+        if gate.policy.folds is None:
+            own, taught = seeded(critic, weights_seed, "discriminator", name), None
+        else:
+            folds = Folds(data, gate)
+            own = FoldedCritic(folds, partial(_critic_of_fold, critic, weights_seed, name), updates)
+            taught = teacher(folds, name=name, store=kept) if teacher is not None and gate.policy.teacher else None
+        sites.append(Site(name, data, own, gate, kept, seed, sizes[name], taught))
+    return sites
+
+
+def _critic_of_fold(critic: Callable[[], Critic], seed: int, name: str, fold: int) -> Critic:
+    return seeded(critic, seed, "discriminator", name, f"fold {fold}")

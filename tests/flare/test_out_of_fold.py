@@ -1,0 +1,137 @@
+"""Folds and teachers behind FLARE: the bits of one process, from the same secrets."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from one_process import train_in_one_process
+
+pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
+
+from wired_sites import Collab, Proxy, at, see, write_local
+
+from bundle import __version__
+from bundle.data import load_datalist, write_site_lists
+from bundle.declarations.job import Job
+from bundle.flare.participant import LOCAL_FILES
+from bundle.flare.site import FlareSite
+from bundle.installation import config_dir
+from bundle.site.release import verify
+from bundle.workflows import DistributedGANWorkflow
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = ("train.yaml", "brats.yaml", "demo.yaml")
+SECRETS = {"A": "0" * 31 + "1", "B": "2" * 32}
+SIZES = {
+    "image_size": 32,
+    "generator_channels": 8,
+    "generator_blocks": 1,
+    "discriminator_channels": 8,
+    "teacher_channels": 4,
+    "teacher_steps": 5,
+    "num_steps": 6,
+    "epoch_length": 2,
+    "bend_prob": 0.5,
+    "amp": False,
+}
+
+
+def write_secret(folder, site):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{site}.secret").write_text(SECRETS[site] + "\n", encoding="ascii")
+
+
+def outputs(run_dir):
+    return run_dir / "seed_0" / "asyndgan" / "gan"
+
+
+def weights(run_dir):
+    return torch.load(outputs(run_dir) / "generator.pt", weights_only=True)
+
+
+@pytest.fixture(scope="module")
+def local(phantom_dir, tmp_path_factory):
+    """The training with all sites in this process: its folder, and the output of its last step."""
+    run_dir = tmp_path_factory.mktemp("local")
+    for site in SECRETS:
+        write_secret(outputs(run_dir) / "releases", site)
+    sizes = SIZES | {"release_policy": "out_of_fold"}
+    workflow = train_in_one_process(FILES, phantom_dir, run_dir, sizes)
+    return SimpleNamespace(run_dir=run_dir, output=workflow.make("train::trainer").state.output[0])
+
+
+def assert_same(run_dir, local):
+    for name in ("generator.pt", "conditions.npz", "teacher.npz"):
+        assert (outputs(run_dir) / name).read_bytes() == (outputs(local.run_dir) / name).read_bytes(), name
+
+
+def test_every_step_has_its_paired_term(local):
+    """The server makes the steps' conditions again, bends and flips among it, and finds them the same."""
+    for losses in local.output["losses"].values():
+        assert set(losses) == {"adversarial", "paired"}
+
+
+def test_two_ends_of_flare_have_the_bits_of_one_process(phantom_dir, local, tmp_path, monkeypatch):
+    files = [*FILES, "flare.yaml"]
+    job = Job.make(files, SIZES, config_dir(), __version__).to_dict()
+    collab = Collab()
+    see(monkeypatch, collab)
+    monkeypatch.setenv(LOCAL_FILES, str(tmp_path))
+    ends, proxies = {}, {}
+
+    def answer(site):
+        def receive(data):
+            with at(site):
+                return ends[site].receive(data)
+
+        return receive
+
+    for site, path in write_site_lists(load_datalist(phantom_dir), tmp_path / "lists").items():
+        write_secret(tmp_path / "kept" / site / "releases", site)
+        own = {"dataset_dir": str(path.parent), "checkpoint_dir": str(tmp_path / "kept" / site), "device": "cpu"}
+        write_local(tmp_path, site, "site.yaml", release_policy="out_of_fold", **own)
+        ends[site], proxies[site] = FlareSite(job), Proxy(site, answer(site))
+        with at(site):
+            ends[site].start()
+        # in one process they would draw from one stream of torch's at the same time
+        ends[site]._computing.submit(lambda: None).result()
+    collab.clients = tuple(proxies.values())
+    run_dir = tmp_path / "outputs"
+    workflow = DistributedGANWorkflow(
+        config_file=[str(config_dir() / name) for name in files],
+        bundle_root=str(tmp_path),
+        run_dir=str(run_dir),
+        device="cpu",
+        **SIZES,
+    )
+    workflow.initialize()
+    workflow.run()
+    assert_same(run_dir, local)
+    for site, end in ends.items():
+        end.stop()
+        kept = sorted(path.name for path in (tmp_path / "kept" / site).rglob("teacher_*.pt"))
+        assert kept == ["teacher_0.pt", "teacher_1.pt"]
+        assert verify(tmp_path / "kept" / site / "releases" / f"{site}.jsonl").whole
+
+
+@pytest.mark.federation
+def test_the_simulator_has_the_bits_of_one_process(phantom_dir, local, tmp_path):
+    for site in SECRETS:
+        write_secret(tmp_path / "participants" / site / "checkpoints" / "releases", site)
+    words = [sys.executable, "-m", "bundle.cli", "federate", "simulate", "--task", "brats", "--profile", "demo"]
+    words += ["--dataset_dir", str(phantom_dir), "--run_dir", str(tmp_path), "--num_threads", "1", "--device", "cpu"]
+    words += ["--release_policy", "out_of_fold", "--set", *(f"{key}={value}".lower() for key, value in SIZES.items())]
+    done = subprocess.run(
+        words,
+        cwd=tmp_path,
+        env={key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"} | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout.decode(errors="replace") + done.stderr.decode(errors="replace")
+    assert_same(tmp_path, local)
