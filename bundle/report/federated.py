@@ -32,10 +32,10 @@ def federated_table(results: Mapping[str, Any], metric: str) -> Table:
         pooled = block(block(about, "pooled"), metric)
         cells = [_mean(block(block(scored, site), metric)) for site in sites]
         rows.append(Row(display_name(str(name)), (*cells, _shown(pooled.get("mean"), pooled.get("count")))))
-    title = f"Trained at, scored at: {get_metric(metric, results).label}"
+    title = f"Scored inside the hospitals: {get_metric(metric, results).label}"
     headings = ("Segmenter of", *(f"Scored at {site}" for site in sites), "All cases")
-    lead = "Scored inside the hospitals: sums and counts left them, and no image. In brackets the number of cases."
-    return Table(title, headings, tuple(rows), (lead, *refusals(found.get("segmenters") or {})))
+    lead = "Sums and counts left the hospitals, and no image. In brackets the number of cases."
+    return Table(title, headings, tuple(rows), (lead, *(f"{said}." for said in refusals(block(found, "segmenters")))))
 
 
 def _mean(sums: Mapping[str, Any]) -> str:

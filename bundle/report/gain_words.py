@@ -22,7 +22,7 @@ GIVES = (
 
 
 def headline(gains: Gains) -> str:
-    """The result in one sentence, as far as there is one."""
+    """The result in a sentence, as far as there is one, and in another what a hospital has without the others."""
     metric, compared = get_metric(gains.metric, gains.results), gains.compared
     if not compared:
         return OPEN
@@ -32,18 +32,25 @@ def headline(gains: Gains) -> str:
         return (
             f"Own images and the federation's synthetic ones together are {_word(metric, 1)} than own images alone at "
             f"{above} of {len(compared)} hospitals. Mean {metric.label} over hospitals: "
-            f"{_verdict(metric, last.found, whole=True)}."
+            f"{_verdict(metric, last.found, whole=True)}.{_over_augmented(gains, last)}"
         )
     (line,) = compared
     return (
         f"At {line.site} own images and the federation's synthetic ones together reach a {metric.label} of "
         f"{metric.format(line.sides[PLUS].mean)}, own images alone {metric.format(line.sides[OWN].mean)}: "
-        f"{_verdict(metric, line.found, whole=True)}."
+        f"{_verdict(metric, line.found, whole=True)}.{_over_augmented(gains, line)}"
     )
 
 
+def _over_augmented(gains: Gains, line: Line) -> str:
+    """A gain that plain augmentation gives as well is none of the federation's."""
+    found = against(gains.results, line.sides[PLUS], line.sides["real_subset_augmented"])
+    metric = get_metric(gains.metric, gains.results)
+    return f" Against own images under strong augmentation: {_verdict(metric, found)}." if found else ""
+
+
 def gain_words(gains: Gains) -> list[str]:
-    """Which hospitals gain and which do not, what is left to Real-All, and what plain augmentation gives."""
+    """Which hospitals gain and which do not, and what is left to Real-All."""
     metric = get_metric(gains.metric, gains.results)
     said = [_who(metric, gains.compared)] if len(gains.compared) > 1 else []
     said += _not_compared(gains)
@@ -56,8 +63,6 @@ def gain_words(gains: Gains) -> list[str]:
         interval = f" ({ends[0]:.3f} to {ends[1]:.3f})" if ends else ""
         lower = "; lower is better" if metric.better == "lower" else ""
         said.append(f"Own and synthetic together reach {to_all['ratio']:.3f}{interval} of Real-All{lower}.")
-    if plain := against(gains.results, sides[PLUS], sides["real_subset_augmented"]):
-        said.append(f"Against own images under the strongest augmentation: {_verdict(metric, plain)}.")
     return said
 
 

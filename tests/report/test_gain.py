@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from gain_results import gain_results
+from gain_results import MEANS, SITES, gain_results
 
 from bundle.report import compute_statistics
 from bundle.report.gain import PLUS, read_gains
@@ -240,3 +240,12 @@ def test_what_is_compared_case_by_case_leaves_hospitals_gains_out():
 
 def test_a_patient_without_a_site_belongs_to_none():
     assert case_sites({"test_patients": {"a": "A/x/y", "b": "/x", "c": "x"}}) == {"a": "A", "b": "", "c": ""}
+
+
+def test_the_headline_says_what_a_hospital_has_without_the_others():
+    """A gain over plain training that augmentation gives as well is no gain of the federation's."""
+    means = {name: mean for name, mean in MEANS.items() if not name.startswith("real_subset_augmented")}
+    assert "strong augmentation" not in headline(read_gains(gain_results(means)))
+    means |= {f"real_subset_augmented/{site}": 0.9 for site in SITES}
+    assert "Against own images under strong augmentation: 0." in headline(read_gains(gain_results(means)))
+    assert "worse" in headline(read_gains(gain_results(means))).rpartition("strong augmentation")[2]
