@@ -50,18 +50,22 @@ def demodulate(conv: nn.Module, gain: float = 2**0.5) -> nn.Module:
     return conv
 
 
-def spectrally_normalized(network: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
+def spectrally_normalized(network: Callable[[], nn.Module], active: bool = True) -> Callable[[], nn.Module]:
     """
     Spectral normalisation (Miyato et al. 2018, https://arxiv.org/abs/1802.05957) of every convolution and linear layer.
 
     Args:
         network: makes a network; in a config a component with ``_mode_: callable``.
+        active: false for ``network`` as it is.
 
     Returns:
         Makes the same network, normalised by :func:`torch.nn.utils.parametrizations.spectral_norm`: the largest
         singular value of every weight is 1, as far as a power iteration at every call in training knows it. Its state
         is in buffers.
     """
+
+    if not active:
+        return network
 
     def make() -> nn.Module:
         made = network()

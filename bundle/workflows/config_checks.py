@@ -208,19 +208,18 @@ def check_numbers(config: Any, path: str = "") -> None:
         raise ConfigError(f"{path} is the text {config!r}, expected a number: YAML reads one as in {float(config):.1e}")
 
 
-_SELECTION = re.compile(r"\$@(\w+)\[@(\w+)\]")
+_SELECTION = re.compile(r"@(\w+)\[@(\w+)\]")
 
 
 def check_selections(config: Mapping) -> None:
     """
-    Refuse a name that stands for nothing, where a top-level key selects one of several: ``$@table[@name]``.
+    Refuse a name that stands for nothing, where a top-level key selects one of several: ``@table[@name]``.
 
     Raises:
         ConfigError: naming the key and what it can be.
     """
-    for value in config.values():
-        found = _SELECTION.fullmatch(value) if isinstance(value, str) else None
-        if found and isinstance(config.get(found[1]), Mapping) and config.get(found[2]) not in config[found[1]]:
+    for found in (found for value in config.values() if isinstance(value, str) for found in _SELECTION.finditer(value)):
+        if isinstance(config.get(found[1]), Mapping) and config.get(found[2]) not in config[found[1]]:
             choices = ", ".join(config[found[1]])
             raise ConfigError(f"{found[2]}: expected one of {choices}, got {config.get(found[2])!r}")
 

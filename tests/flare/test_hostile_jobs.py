@@ -50,7 +50,7 @@ VALUES = {
     "min_sites": [0, -1, True, 1.0],
     "max_strikes": [0, math.inf],
     "rejoin_interval": [0, -1],
-    "generator_norm": ["x" * 10**6, ["GROUP", {"num_groups": 1}]],
+    "generator_norm": ["x" * 10**6, ["GROUP", {"num_groups": [1]}]],
     "display_size": [0, -1, "256"],
     "amp": ["false", 0, 1, None],
     "discriminator_augmentation": [{"evil": 1}, {"contrast": 2}, {"contrast": math.nan}, []],

@@ -181,7 +181,7 @@ def test_no_more_code_than_needed(packed):
     }
     assert modules("brats") == {"grid_writer.py"} | transforms | every
     assert modules("generator_multi_organ") == {
-        *("resnet_generator.py", "init.py", "condition.py", "ternary_label.py"),
+        *("resnet_generator.py", "weight_norms.py", "init.py", "condition.py", "ternary_label.py"),
         *every,
     }
     for path in packed["brats"].rglob("*.py"):

@@ -329,7 +329,7 @@ def test_what_any_stage_refuses_is_refused_before_the_first_is_run(change, messa
 
 
 def test_a_damaged_held_out_case_and_an_unknown_setting(phantom_dir, tiny_sizes, tmp_path):
-    with pytest.raises(DataError, match="unknown setting 'real_subset/Z': expected one of real_all, real_subset/A"):
+    with pytest.raises(DataError, match="'real_subset/Z': there is no such site, expected one of A, B"):
         make_experiment(phantom_dir, tmp_path / "run", tiny_sizes, settings=["real_subset/Z"])
     asked = ["real_subset", "asyndgan", "real_subset/A"]
     found = make_experiment(phantom_dir, tmp_path / "run", tiny_sizes, settings=asked).settings
