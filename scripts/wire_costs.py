@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from bundle.composition import task_files
+from bundle.installation import config_dir
 
 if TYPE_CHECKING:
     import torch
@@ -93,7 +94,8 @@ def configs(training: Training) -> ConfigParser:
     from monai.bundle import ConfigParser
 
     parser = ConfigParser()
-    parser.read_config(task_files(training.task, [training.profile]))
+    # the first imports what expressions name
+    parser.read_config([str(config_dir() / "run.yaml"), *task_files(training.task, [training.profile])])
     return parser
 
 
