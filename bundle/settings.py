@@ -19,6 +19,7 @@ __all__ = [
     "generator_setting",
     "image_sources",
     "kind_of",
+    "names",
     "needed_before",
     "own_shares",
     "paints",
@@ -44,7 +45,9 @@ class Kind:
         synthetic: kinds whose synthetic images it sees as well; those of every site where they are per site. A kind
             with a generator of its own sees that one's.
         averaged: whether a segmenter is trained at every site, and their weights are averaged.
+        proximal: whether FedProx holds those segmenters near their average.
         augmented: whether ``strong_segmenter_augmentation`` changes the images.
+        fine_tuned: whether synthetic images come first and real ones last, and not both in every batch.
         paints: whether its synthetic images are painted on the label maps that AsynDGAN's sites released.
     """
 
@@ -53,6 +56,8 @@ class Kind:
     real: str | None = None
     synthetic: tuple[str, ...] = ()
     averaged: bool = False
+    proximal: bool = False
+    fine_tuned: bool = False
     augmented: bool = False
     paints: bool = False
 
@@ -62,9 +67,9 @@ KINDS: dict[str, Kind] = {
     "real_subset": Kind(per_site=True, real="own"),
     "real_subset_augmented": Kind(per_site=True, real="own", augmented=True),
     "real_subset_plus_asyndgan": Kind(per_site=True, real="own", synthetic=("asyndgan",)),
-    "asyndgan_then_real_subset": Kind(per_site=True, real="own", synthetic=("asyndgan",)),
+    "asyndgan_then_real_subset": Kind(per_site=True, real="own", synthetic=("asyndgan",), fine_tuned=True),
     "fedavg": Kind(real="all", averaged=True),
-    "fedprox": Kind(real="all", averaged=True),
+    "fedprox": Kind(real="all", averaged=True, proximal=True),
     "syn_all": Kind(generator="pooled"),
     "syn_subset": Kind(per_site=True, generator="own"),
     "syn_subset_pooled": Kind(synthetic=("syn_subset",)),
@@ -108,8 +113,15 @@ def kind_of(setting: str) -> Kind:
     """
     name = setting.partition("/")[0]
     if name not in KINDS:
-        raise ValueError(f"unknown setting {setting!r}: expected one of {', '.join(KINDS)}")
+        raise ValueError(f"unknown setting {setting!r}: expected one of {names()}")
     return KINDS[name]
+
+
+def names(kinds: Iterable[str] | None = None) -> str:
+    """How settings of some kinds are called, in words; None for all kinds."""
+    return ", ".join(
+        f"{name}/SITE" if KINDS[name].per_site else name for name in KINDS if kinds is None or name in kinds
+    )
 
 
 def trains_generator(setting: str) -> bool:
@@ -147,18 +159,14 @@ def needed_before(setting: str, sites: Iterable[str]) -> list[str]:
 
 def real_sites(setting: str, sites: Iterable[str]) -> list[str]:
     """The sites whose real images the segmenter of a setting sees."""
-    return _of_its_site(kind_of(setting).real, setting, sites)
+    whose, its_site = kind_of(setting).real, setting.partition("/")[2]
+    sees = {"all": lambda site: True, "own": lambda site: site == its_site, "others": lambda site: site != its_site}
+    return [site for site in sorted(sites) if whose and sees[whose](site)]
 
 
 def averaged_sites(setting: str, sites: Iterable[str]) -> list[str]:
     """The sites whose segmenters are averaged in a setting; none where nothing is averaged."""
     return real_sites(setting, sites) if kind_of(setting).averaged else []
-
-
-def _of_its_site(whose: str | None, setting: str, sites: Iterable[str]) -> list[str]:
-    own = setting.partition("/")[2]
-    belongs = {None: False, "all": True, "own": None, "others": None}[whose]
-    return [site for site in sorted(sites) if (belongs if belongs is not None else (site == own) == (whose == "own"))]
 
 
 def own_shares(setting: str, own_share: float, fine_tuning_from: int) -> list[tuple[int, float]] | None:
@@ -167,16 +175,16 @@ def own_shares(setting: str, own_share: float, fine_tuning_from: int) -> list[tu
 
     Args:
         setting: any.
-        own_share: of a batch in ``real_subset_plus_asyndgan/SITE``, in [0, 1].
-        fine_tuning_from: step, from 0, from which ``asyndgan_then_real_subset/SITE`` sees its own images alone.
+        own_share: of a batch where it is mixed, in [0, 1].
+        fine_tuning_from: step, from 0, from which a setting that is fine-tuned sees its own images alone.
 
     Returns:
         (first step, share) in the order of steps; None for settings that see one kind of images.
     """
-    kind = setting.partition("/")[0]
-    if kind == "real_subset_plus_asyndgan":
-        return [(0, own_share)]
-    return [(0, 0.0), (fine_tuning_from, 1.0)] if kind == "asyndgan_then_real_subset" else None
+    kind = kind_of(setting)
+    if not (kind.real and kind.synthetic):
+        return None
+    return [(0, 0.0), (fine_tuning_from, 1.0)] if kind.fine_tuned else [(0, own_share)]
 
 
 def check_gan_setting(setting: str) -> str:
@@ -203,6 +211,5 @@ def check_generates(setting: str) -> str:
 
 def _check(has: Callable[[str], bool], setting: str, lacks: str) -> str:
     if not has(setting):
-        having = [f"{name}/SITE" if kind.per_site else name for name, kind in KINDS.items() if has(name)]
-        raise ValueError(f"setting {setting!r} {lacks}: expected {', '.join(having)}")
+        raise ValueError(f"setting {setting!r} {lacks}: expected {names([name for name in KINDS if has(name)])}")
     return setting

@@ -177,7 +177,7 @@ def in_one_process(options: argparse.Namespace, overrides: dict[str, Any], segme
     from bundle.data import load_datalist
     from bundle.plain_errors import name_errors_once
     from bundle.server import LocalScoring
-    from bundle.workflows.scoring import make_evaluation, make_scoring_site, scoring_workflow
+    from bundle.workflows.scoring import make_evaluation, make_scoring_site, participant_workflow
 
     if options.num_threads is not None:
         import torch
@@ -192,7 +192,7 @@ def in_one_process(options: argparse.Namespace, overrides: dict[str, Any], segme
     own |= {"release_policy": yaml.safe_load(options.release_policy)} if options.release_policy else {}
     names = load_datalist(options.dataset_dir).sites
     ends = {site: make_scoring_site(files, site, own)[0] for site in names}
-    server = scoring_workflow(files, "", given)
+    server = participant_workflow(files, "", given)
     federation = LocalScoring({site: end.score for site, end in ends.items()})
     try:
         make_evaluation(server, federation, options.run_dir, options.metric).run(segmenters)

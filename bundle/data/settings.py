@@ -17,6 +17,7 @@ from bundle.settings import (
     generates,
     image_sources,
     kind_of,
+    names,
     real_sites,
 )
 
@@ -51,8 +52,7 @@ def check_setting(setting: str, sites: Iterable[str]) -> str:
     """
     kind, slash, site = setting.partition("/")
     if kind not in KINDS or bool(slash) != KINDS[kind].per_site:
-        expected = ", ".join(f"{name}/SITE" if kind.per_site else name for name, kind in KINDS.items())
-        raise DataError(f"unknown setting {setting!r}: expected one of {expected}")
+        raise DataError(f"unknown setting {setting!r}: expected one of {names()}")
     if slash and site not in sites:
         raise DataError(f"setting {setting!r}: there is no such site, expected one of {', '.join(sorted(sites))}")
     return setting
@@ -111,7 +111,7 @@ def held_out_items(datalist: DataList) -> list[dict]:
 def batch_sizes(batch_size: int | Mapping[str, int], datalist: DataList, setting: str) -> dict[str, int]:
     """
     Batch size by site. Where one site stands for all, in ``syn_all`` and ``syn_subset/SITE``, it is the sum over the
-    sites, so that a step sees as many images in every setting.
+    sites, so that a step sees as many images as AsynDGAN's. Without a site a step sees as many fewer.
 
     Args:
         batch_size: of every site, or by name of the site.
@@ -121,9 +121,9 @@ def batch_sizes(batch_size: int | Mapping[str, int], datalist: DataList, setting
     """
     sizes = by_site("batch_size", batch_size, datalist.sites)
     members = members_by_site(datalist, setting)
-    if len(members) > 1:
-        return {name: sizes[name] for name in members}
-    return dict.fromkeys(members, sum(sizes.values()))
+    if kind_of(setting).generator in ("pooled", "own"):
+        return dict.fromkeys(members, sum(sizes.values()))
+    return {name: sizes[name] for name in members}
 
 
 def keep_conditions_by_site(

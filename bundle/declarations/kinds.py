@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from bundle.settings import KINDS
+from bundle.settings import KINDS, names
 
 __all__ = [
     "ByName",
@@ -208,7 +208,7 @@ class Setting:
         return bool(slash) and Name().accepts(site) if KINDS[kind].per_site else not slash
 
     def __str__(self) -> str:
-        return ", ".join(f"{name}/SITE" if kind.per_site else name for name, kind in KINDS.items())
+        return names()
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from bundle.flare.watch import TrainingWatch, Watch
 from bundle.installation import config_dir
 from bundle.server.evaluation import RESULTS_FILE
 from bundle.workflows.averaging import proximal_weight
-from bundle.workflows.averaging_rounds import Averaging, average_over, averaging_workflow
-from bundle.workflows.scoring import find_segmenters, make_evaluation, scoring_workflow
+from bundle.workflows.averaging_rounds import Averaging, average_over
+from bundle.workflows.scoring import find_segmenters, make_evaluation, participant_workflow
 
 __all__ = ["RESULTS", "FlareServer"]
 
@@ -77,7 +77,7 @@ def _train(job: Job, local: Mapping[str, Any]) -> tuple[Watch, list[Path]]:
 def _evaluate(job: Job, local: Mapping[str, Any]) -> tuple[Watch, list[Path]]:
     run_dir = Path(local["run_dir"])
     segmenters = local.get("segmenters") or find_segmenters(run_dir, job.value("seed", config_dir()))
-    workflow = scoring_workflow(job.files(config_dir()), "", settings(job, local, SCORE))
+    workflow = participant_workflow(job.files(config_dir()), "", settings(job, local, SCORE))
     federation = _federation(workflow, workflow.make("score_timeout"))
     evaluation = make_evaluation(workflow, federation, run_dir)
     watch = Watch(lambda: _progress(federation, evaluation.done, len(segmenters)))
@@ -89,7 +89,7 @@ def _evaluate(job: Job, local: Mapping[str, Any]) -> tuple[Watch, list[Path]]:
 
 
 def _average(job: Job, local: Mapping[str, Any]) -> tuple[Watch, list[Path]]:
-    workflow = averaging_workflow(job.files(config_dir()), "", settings(job, local, AVERAGE))
+    workflow = participant_workflow(job.files(config_dir()), "", settings(job, local, AVERAGE))
     federation = _federation(workflow, workflow.make("round_timeout"))
     averaging = Averaging(federation, workflow.make("network").state_dict(), workflow.make("min_sites"))
     steps = workflow.make("averaging_steps")

@@ -22,9 +22,10 @@ from monai.fl.utils.constants import ExtraItems, WeightType
 from monai.fl.utils.exchange_object import ExchangeObject
 from torch.utils.tensorboard import SummaryWriter
 
-from bundle.engines import AtomicCheckpointSaver, Progress, Resume, TrainingRecord, WeightsSaver
+from bundle.engines import AtomicCheckpointSaver, Progress, Resume, TrainingRecord
+from bundle.files import save_torch
 from bundle.losses import ProximalLoss
-from bundle.settings import averaged_sites
+from bundle.settings import averaged_sites, kind_of
 
 __all__ = [
     "AveragedSites",
@@ -186,17 +187,6 @@ class AveragedSites:
             site.load_state_dict(state["sites"][name])
 
 
-class _Averaged(torch.nn.Module):
-    """What :class:`bundle.engines.WeightsSaver` writes: the weights that the sites agree on, by their own names."""
-
-    def __init__(self, sites: AveragedSites) -> None:
-        super().__init__()
-        self._sites = [sites]
-
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
-        return dict(self._sites[0].weights)
-
-
 def site_workflow(workflow: Training, site: str, number: int) -> Training:
     """
     The training of one site's segmenter, by the configs of the averaged one: its epochs are rounds, and of a step's
@@ -226,7 +216,7 @@ def averaging_site(workflow: Training, site: str, number: int) -> AveragingSite:
 
 def proximal_weight(workflow: Training) -> float:
     """μ of FedProx; 0 in settings that are not."""
-    return workflow.make("proximal_mu") if workflow.make("setting") == "fedprox" else 0.0
+    return workflow.make("proximal_mu") if kind_of(workflow.make("setting")).proximal else 0.0
 
 
 def average_segmenters(workflow: Training) -> None:
@@ -263,9 +253,12 @@ def average_segmenters(workflow: Training) -> None:
         Resume(os.path.join(workflow.make("checkpoint_dir"), "latest.pt"), kept, "cpu", identity),
         AtomicCheckpointSaver(workflow.make("checkpoint_dir"), kept, identity=identity),
         Progress(f"averaging {setting}", 1, lambda output: output),
-        WeightsSaver(os.path.join(folder, "segmenter.pt"), _Averaged(averaged)),
         TrainingRecord(workflow.make("finished"), record),
     ]
+    # the record comes last: it says that all is there
+    engine.add_event_handler(
+        Events.COMPLETED, lambda: save_torch(os.path.join(folder, "segmenter.pt"), dict(averaged.weights))
+    )
     for handler in handlers:
         handler.attach(engine)
     write = partial(_write_loss, events=events, steps=steps)

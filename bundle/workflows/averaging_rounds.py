@@ -24,14 +24,13 @@ from bundle.wire.guards import Violation, check_round
 from bundle.wire.messages import RoundReply, RoundRequest
 from bundle.wire.weights import largest_packed, pack_weights, unpack_weights
 from bundle.workflows.averaging import AveragingSite, averaging_site, weighted_average
-from bundle.workflows.workflow import SegmentationWorkflow
+from bundle.workflows.scoring import participant_workflow
 
 __all__ = [
     "Averaging",
     "AveragingFederation",
     "ReleasingSite",
     "average_over",
-    "averaging_workflow",
     "make_releasing_site",
 ]
 
@@ -170,18 +169,10 @@ def make_releasing_site(
     Raises:
         ValueError, OSError: what the configs, the data list or the release policy refuse.
     """
-    workflow = averaging_workflow(files, site, given)
+    workflow = participant_workflow(files, site, given)
     trained = averaging_site(workflow, site, len(workflow.make("site_names") or [site]))
     made = ReleasingSite(trained, site, workflow.make("gate"), workflow.make("allow_averaging"))
     return made, made.requests(workflow.make("limits"))
-
-
-def averaging_workflow(files: Iterable[str], site: str, given: Mapping[str, Any]) -> SegmentationWorkflow:
-    """The workflow of ``average.yaml`` at a participant, initialized; ``site`` is empty at the server without data."""
-    nowhere = {} if site else {"dataset_dir": ""}
-    workflow = SegmentationWorkflow(config_file=list(files), **nowhere, **given, site_name=site)
-    workflow.initialize()
-    return workflow
 
 
 def average_over(averaging: Averaging, rounds: int, folder: Path, about: Mapping[str, Any]) -> list[Path]:

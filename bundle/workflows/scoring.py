@@ -12,12 +12,12 @@ from bundle.server.evaluation import RESULTS_FILE, ScoringFederation
 from bundle.site import ScoringSite
 from bundle.workflows.workflow import CheckedWorkflow, SegmentationWorkflow
 
-__all__ = ["find_segmenters", "make_evaluation", "make_scoring_site", "scoring_workflow"]
+__all__ = ["find_segmenters", "make_evaluation", "make_scoring_site", "participant_workflow"]
 
 
-def scoring_workflow(files: Iterable[str], site: str, given: Mapping[str, Any]) -> CheckedWorkflow:
+def participant_workflow(files: Iterable[str], site: str, given: Mapping[str, Any]) -> CheckedWorkflow:
     """
-    The workflow of ``score.yaml`` at one participant, initialized.
+    The workflow of ``score.yaml`` or ``average.yaml`` at one participant, initialized.
 
     Args:
         files: paths of its configs.
@@ -33,7 +33,7 @@ def scoring_workflow(files: Iterable[str], site: str, given: Mapping[str, Any]) 
 def make_scoring_site(files: Iterable[str], site: str, given: Mapping[str, Any]) -> tuple[ScoringSite, dict[str, int]]:
     """
     Args:
-        files, given: see :func:`scoring_workflow`.
+        files, given: see :func:`participant_workflow`.
         site: name of the site.
 
     Returns:
@@ -47,9 +47,9 @@ def make_scoring_site(files: Iterable[str], site: str, given: Mapping[str, Any])
     own = {**given, "prediction_dir": predictions.name}
 
     def evaluator(kept: Any = predictions) -> Any:
-        return scoring_workflow(files, site, own).make("evaluator")
+        return participant_workflow(files, site, own).make("evaluator")
 
-    workflow = scoring_workflow(files, site, own)
+    workflow = participant_workflow(files, site, own)
     made = workflow.make("scoring_site")(evaluator, workflow.make("network").state_dict())
     return made, made.requests(workflow.make("limits"))
 
@@ -61,7 +61,7 @@ def make_evaluation(
     The server's part.
 
     Args:
-        workflow: :func:`scoring_workflow` of the server.
+        workflow: :func:`participant_workflow` of the server.
         federation: the sites.
         run_dir: folder that ``federated_evaluation.json`` is written to.
         names: metrics that somebody wants to see.

@@ -24,7 +24,8 @@ from bundle.wire import Codec
 from bundle.wire.guards import Violation, check_round
 from bundle.wire.messages import Refusal, RoundReply, RoundRequest, ScoreRequest
 from bundle.wire.weights import pack_weights, packed_digest, unpack_weights
-from bundle.workflows.averaging_rounds import Averaging, average_over, averaging_workflow, make_releasing_site
+from bundle.workflows.averaging_rounds import Averaging, average_over, make_releasing_site
+from bundle.workflows.scoring import participant_workflow
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = {
@@ -57,7 +58,7 @@ def site(data, folder, name, **own):
 
 
 def server(federation, folder, **own):
-    workflow = averaging_workflow(FILES, "", {**SIZES, "device": "cpu", "run_dir": str(folder), **own})
+    workflow = participant_workflow(FILES, "", {**SIZES, "device": "cpu", "run_dir": str(folder), **own})
     return Averaging(federation, workflow.make("network").state_dict(), workflow.make("min_sites"))
 
 
@@ -194,7 +195,7 @@ def test_a_sites_end_of_flare_says_no_unless_its_file_says_yes(monkeypatch, loca
     job = Job.make(
         ["average.yaml", "brats.yaml", "demo.yaml"], {**SIZES, "site_names": ["A", "B"]}, config_dir(), __version__
     )
-    begin = averaging_workflow(FILES, "", {**SIZES, "device": "cpu"}).make("network").state_dict()
+    begin = participant_workflow(FILES, "", {**SIZES, "device": "cpu"}).make("network").state_dict()
     for allowed in (None, True):
         own = {} if allowed is None else {"allow_averaging": allowed}
         own |= {"dataset_dir": str(lists["A"].parent), "checkpoint_dir": str(tmp_path / "kept"), "device": "cpu"}
