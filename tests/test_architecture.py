@@ -50,7 +50,7 @@ FLOORS = [
     ["declarations", "metrics", "transforms"],
     ["networks"],
     ["losses"],
-    ["engines", "evaluation"],
+    ["engines", "evaluation", "shapes"],
     ["data"],
     ["phantoms"],
     ["prepare"],

@@ -1,4 +1,4 @@
-"""Whose the released conditions are: released as they are, deformed, or replaced by public masks."""
+"""Whose the released conditions are: released as they are, deformed, drawn anew, or replaced by public masks."""
 
 from __future__ import annotations
 
@@ -14,11 +14,17 @@ from bundle.audit.reidentification import Search, identification_rates, nearest_
 from bundle.audit.roc import discrimination
 from bundle.audit.scores import dice_matrix
 from bundle.seeding import derive_seed
+from bundle.shapes import TooFewPatients
+from bundle.site.samples import ShapeModel
 
-__all__ = ["ATTACKS", "KINDS", "Release", "audit_conditions", "make_release"]
+__all__ = ["ATTACKS", "KINDS", "NotDrawn", "Release", "audit_conditions", "make_release"]
 
-KINDS = ("real", "deformed", "public")
+KINDS = ("real", "deformed", "drawn", "public")
 ATTACKS = ("as they are", "aligned")
+
+
+class NotDrawn(ValueError):
+    """Conditions that no site could draw: the task has no model of shapes, or a site too few patients for one."""
 
 
 class Release(NamedTuple):
@@ -36,19 +42,23 @@ def make_release(
     site: str,
     deform: Callable[[torch.Tensor, int], torch.Tensor],
     seed: int,
+    shapes: ShapeModel | None = None,
 ) -> Release:
     """
     Args:
         kind: one of :data:`KINDS`. ``real``: the site's conditions; ``deformed``: each transformed, from a seed of its
-            own; ``public``: masks of nobody at the site, drawn without replacement as long as they last: here those of
-            the other sites' members stand for a public data set.
+            own; ``drawn``: drawn by statistics of shapes over the site's members; ``public``: masks of nobody at the
+            site, drawn without replacement as long as they last: here those of the other sites' members stand for a
+            public data set.
         members: those of all sites.
         site: which site.
         deform: a condition X×H×W uint8 and a seed to another one of that shape.
         seed: of the draws.
+        shapes: what conditions are drawn by; for ``drawn``.
 
     Raises:
-        ValueError: for an unknown kind, a site without members, or ``public`` where there is no other site.
+        ValueError: for an unknown kind, a site without members, ``public`` where there is no other site, or ``drawn``
+            without a model or of too few patients (:class:`NotDrawn`).
     """
     if kind not in KINDS:
         raise ValueError(f"release {kind!r}: expected one of {', '.join(KINDS)}")
@@ -58,6 +68,8 @@ def make_release(
     conditions = own.conditions
     if kind == "deformed":
         conditions = torch.stack([deform(c, derive_seed(seed, "deform", site, i)) for i, c in enumerate(conditions)])
+    elif kind == "drawn":
+        conditions = _drawn(own, shapes, derive_seed(seed, "drawn", site))
     elif kind == "public":
         others = members.conditions[[i for i, name in enumerate(members.sites) if name != site]]
         if not len(others):
@@ -68,6 +80,22 @@ def make_release(
     return Release(conditions, own.patients)
 
 
+def _drawn(own: Candidates, shapes: ShapeModel | None, seed: int) -> torch.Tensor:
+    if shapes is None:
+        raise NotDrawn("drawn: expected a shape_model, and the task has none")
+    by_patient: dict[str, list[np.ndarray]] = {}
+    for condition, patient in zip(own.conditions, own.patients, strict=True):
+        by_patient.setdefault(patient, []).append(condition.numpy())
+    try:
+        statistics = shapes.fit(by_patient)
+    except TooFewPatients as error:
+        raise NotDrawn(f"drawn: {error}") from error
+    height, width = own.conditions.shape[-2:]
+    rngs = (np.random.default_rng(derive_seed(seed, index)) for index in range(len(own)))
+    drawn = [shapes.draw(statistics, rng, max(height, width))[:, :height, :width] for rng in rngs]
+    return torch.from_numpy(np.stack(drawn))
+
+
 def audit_conditions(
     candidates: Candidates,
     deform: Callable[[torch.Tensor, int], torch.Tensor],
@@ -76,6 +104,7 @@ def audit_conditions(
     side: int | None = 64,
     per_patient: int | None = 8,
     seed: int = 0,
+    shapes: ShapeModel | None = None,
 ) -> dict[str, Any]:
     """
     Somebody has masks of a patient from elsewhere (:func:`bundle.audit.other_reading`) and everything that
@@ -89,11 +118,13 @@ def audit_conditions(
         side: masks are compared at side×side pixels, averaged and thresholded at 1/2; None for their own size.
         per_patient: masks that are known of a patient, at most, evenly spaced over his slices; None: all.
         seed: of all draws.
+        shapes: what conditions are drawn by; None: those that are drawn are not looked at.
 
     Returns:
         For JSON: ``dice`` of known masks and deformed conditions with the real ones, means over masks; ``releases``: by
         kind and attack, ``membership`` (:func:`discrimination` of a patient's mean best Dice; one score a patient) and
-        ``identification`` (:func:`identification_rates` of members); numbers and settings.
+        ``identification`` (:func:`identification_rates` of members); ``not_drawn``: why none are drawn; numbers and
+        settings.
 
     Raises:
         ValueError: where members or non-members have no slice with a label.
@@ -118,7 +149,11 @@ def audit_conditions(
     }
     known = _small(known, side)
     for kind in KINDS:
-        releases = {site: make_release(kind, members, site, deform, seed) for site in sites}
+        try:
+            releases = {site: make_release(kind, members, site, deform, seed, shapes) for site in sites}
+        except NotDrawn as error:
+            found["not_drawn"] = str(error)
+            continue
         if kind == "deformed":
             changed = torch.cat([releases[site].conditions for site in sites])
             own = torch.cat([make_release("real", members, site, deform, seed).conditions for site in sites])

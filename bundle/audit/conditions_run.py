@@ -40,7 +40,8 @@ def run_conditions(target: Audited, output: Path, about: Mapping[str, Any], mask
     workflow, candidates = target.workflow, target.candidates()
     classes = workflow.make("num_classes")
     deform = make_deform(workflow.make("condition_deformation"))
-    found = audit_conditions(candidates, deform, classes, per_patient=masks, seed=seed)
+    shapes = workflow.make("shape_model")
+    found = audit_conditions(candidates, deform, classes, per_patient=masks, seed=seed, shapes=shapes)
     examples = make_examples(candidates, deform, classes, seed)
     has_outline = candidates.conditions.shape[1] > classes
     up = workflow.make("display_y_up")

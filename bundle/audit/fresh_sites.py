@@ -23,9 +23,9 @@ def renew_gate(site: Site, num_steps: int | None, step: int = 1) -> None:
     Raises:
         ReleaseRefused: when the policy forbids the loss, or such a training.
     """
-    # samples stay as they are deformed, and patients in their folds: asked for while the ledger is there
+    # samples stay as they are deformed or drawn, and patients in their folds: asked for while the ledger is there
     folded = isinstance(site.critic, FoldedCritic) and bool(site.critic.folds.digest)
-    secret = site.gate.secret if folded or site.policy.conditions == "deformed" else None
+    secret = site.gate.secret if folded or site.policy.conditions in ("deformed", "drawn") else None
     private = num_steps is not None and site.policy.private
     # the gate divides its budget among the steps that are left
     steps = num_steps + step - 1 if private else num_steps

@@ -278,6 +278,7 @@ GROUPS: dict[str, dict[str, Key]] = {
         "public_conditions": Key(_MAYBE_PATH, ".npz of the server's own conditions"),
         "condition_deformation": Key(Nothing(), "random transforms of image and condition, for conditions: deformed"),
         "condition_augmentation": Key(Nothing(), "random transforms of public conditions"),
+        "shape_model": Key(Nothing(), "what label maps are drawn by, for conditions: drawn"),
     },
     "The synthetic data set": {
         "condition_bank": Key(_MAYBE_PATH, ".npz to generate from"),

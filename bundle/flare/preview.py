@@ -11,6 +11,7 @@ import torch
 from bundle.declarations.job import Job
 from bundle.flare.participant import make_workflow, read_site
 from bundle.report.leaving import draw_leaving
+from bundle.site.samples import outgoing
 from bundle.site.site import Site
 
 __all__ = ["preview"]
@@ -59,7 +60,7 @@ def preview(kit: Path, job: Job, output: Path, count: int = 8) -> str:
 
 def _row(site: Site, index: int) -> dict[str, np.ndarray]:
     sample = site.samples[index]
-    condition = torch.as_tensor(sample["condition"])
+    condition = torch.as_tensor(outgoing(sample))
     leaving = {} if site.policy.conditions == "public" else {"condition": condition.numpy()}
     if site.teacher is not None:
         leaving["teacher"] = site.teacher.predict(index, condition).numpy()

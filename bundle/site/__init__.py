@@ -8,6 +8,7 @@ from typing import Any
 __all__ = [
     "Critic",
     "DeformedSamples",
+    "DrawnSamples",
     "FoldedCritic",
     "Folds",
     "ScoringSite",
@@ -21,6 +22,7 @@ __all__ = [
 _LATER = {
     "Critic": "critic",
     "DeformedSamples": "samples",
+    "DrawnSamples": "samples",
     "FoldedCritic": "folds",
     "Folds": "folds",
     "ScoringSite": "scoring",

@@ -1,15 +1,30 @@
-"""What a site needs of its data, and how a policy has them deformed before anything leaves."""
+"""What a site needs of its data, and how a policy has them deformed, or others drawn, before anything leaves."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 
 from bundle.seeding import Draw, derive_seed
+from bundle.shapes import ShapeStatistics, TooFewPatients
 
-__all__ = ["DeformedSamples", "Samples"]
+__all__ = ["DeformedSamples", "DrawnSamples", "Samples", "outgoing"]
+
+
+def outgoing(sample: Mapping) -> torch.Tensor:
+    """The condition that leaves for a sample, or for a batch of them: its own, or the one drawn in its place."""
+    return sample["drawn"] if "drawn" in sample else sample["condition"]
+
+
+class ShapeModel(Protocol):
+    """Says what shapes conditions of some patients have, and draws others like them (:mod:`bundle.shapes`)."""
+
+    def fit(self, conditions: Mapping[str, Sequence[np.ndarray]]) -> ShapeStatistics: ...
+
+    def draw(self, statistics: ShapeStatistics, rng: np.random.Generator, size: int) -> np.ndarray: ...
 
 
 class Samples(Protocol):
@@ -69,3 +84,65 @@ class DeformedSamples:
         deformed = self._deform.set_random_state(seed=seed)(pair)
         plain = {key: torch.as_tensor(value).as_subclass(torch.Tensor) for key, value in deformed.items()}
         return sample | {key: value.to(pair[key].dtype) for key, value in plain.items()}
+
+
+class DrawnSamples:
+    """
+    The same samples, each with another condition beside its own, ``drawn``, which leaves in its place: drawn from the
+    statistics of shapes over all patients of the site. It is one for each sample, whatever the training, its seed and
+    its steps are, so what leaves tells no more of the statistics however often it is asked for.
+
+    Args:
+        samples: the samples as they are.
+        model: of shapes.
+        least: patients of which there have to be statistics.
+        secret: says the site's secret, from which, with the sample's origin, its condition is drawn; it is asked when a
+            sample is.
+
+    Raises:
+        ValueError: there are fewer patients; said before anything is drawn.
+    """
+
+    def __init__(self, samples: PlainSamples, model: ShapeModel, least: int, secret: Callable[[], int]) -> None:
+        patients = {str(samples.origin(index)[0]) for index in range(len(samples))}
+        if len(patients) < least:
+            raise TooFewPatients(
+                f"its release policy draws conditions from statistics over at least {least} patients (min_patients), "
+                f"and it has {len(patients)}"
+            )
+        self._model = model
+        self._secret = secret
+        self._samples = samples
+        self._statistics: ShapeStatistics | None = None
+        self._drawn: dict[int, torch.Tensor] = {}
+        self._others = samples.changed(self._replaced)
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, key: int | Draw) -> dict:
+        return self._samples[key] | {"drawn": self._others[key]["condition"]}
+
+    def batch(self, seed: int, name: str, first: int, count: int) -> dict[str, torch.Tensor]:
+        places = seed, name, first, count
+        return self._samples.batch(*places) | {"drawn": self._others.batch(*places)["condition"]}
+
+    def origin(self, index: int) -> tuple[str | int, ...]:
+        return self._samples.origin(index)
+
+    def _replaced(self, index: int, sample: dict) -> dict:
+        if index not in self._drawn:
+            height, width = sample["condition"].shape[-2:]
+            rng = np.random.default_rng(derive_seed(self._secret(), "drawn", *self.origin(index)))
+            drawn = self._model.draw(self._fitted(), rng, max(height, width))[:, :height, :width]
+            self._drawn[index] = torch.from_numpy(np.ascontiguousarray(drawn))
+        return sample | {"condition": self._drawn[index].clone()}
+
+    def _fitted(self) -> ShapeStatistics:
+        if self._statistics is None:
+            conditions: dict[str, list[np.ndarray]] = {}
+            for index in range(len(self._samples)):
+                own = conditions.setdefault(str(self.origin(index)[0]), [])
+                own.append(np.asarray(self._samples[index]["condition"]))
+            self._statistics = self._model.fit(conditions)
+        return self._statistics

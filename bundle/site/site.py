@@ -14,7 +14,7 @@ from bundle.seeding import derive_seed, drawn_indices, forked_rng
 from bundle.site.critic import Critic
 from bundle.site.folds import FoldedCritic
 from bundle.site.release import ReleaseGate, ReleasePolicy, tensor_digest
-from bundle.site.samples import DeformedSamples, Samples
+from bundle.site.samples import DeformedSamples, DrawnSamples, Samples, outgoing
 from bundle.site.store import SiteStore
 from bundle.site.teacher import Teacher
 from bundle.wire import guards
@@ -60,7 +60,7 @@ class Site:
 
     Args:
         name: name of the site.
-        samples: the site's data; deformed ones where the policy says so.
+        samples: the site's data; deformed or drawn ones where the policy says so.
         critic: what learns here, and what the server's images are judged by: one for every fold, where the policy has
             the patients cut into such.
         gate: the site's release policy and ledger.
@@ -70,8 +70,8 @@ class Site:
         teacher: whose images leave beside the conditions, where the policy has one.
 
     Raises:
-        ValueError: when the batch size is below 1, the site has fewer samples, or they are not deformed and the policy
-            needs them to be.
+        ValueError: when the batch size is below 1, the site has fewer samples, or they are not deformed or drawn and
+            the policy needs them to be.
         ReleaseRefused: when the policy forbids what the training asks for.
     """
 
@@ -97,6 +97,8 @@ class Site:
             raise ValueError(
                 f"site {name}: its release policy deforms conditions, and the task has no condition_deformation"
             )
+        if gate.policy.conditions == "drawn" and not isinstance(samples, DrawnSamples):
+            raise ValueError(f"site {name}: its release policy draws conditions, and the task has no shape_model_def")
         if (gate.policy.folds is not None) != isinstance(critic, FoldedCritic):
             raise ValueError(f"site {name}: its release policy has folds {gate.policy.folds}, its critic is another's")
         if gate.policy.teacher and teacher is None:
@@ -203,7 +205,7 @@ class Site:
         chosen: list[torch.Tensor] = []
         taught: list[torch.Tensor] = []
         for index in range(request.start, min(request.stop, available)):
-            condition = self.samples[index]["condition"]
+            condition = outgoing(self.samples[index])
             if chosen and condition.shape != chosen[0].shape:
                 break
             if self.teacher is not None:
@@ -264,7 +266,7 @@ class Site:
         images = synthetic.images.to(device)
         condition = drawn["condition"].to(device, real.dtype)
         public = self.policy.conditions == "public"
-        source = synthetic.conditions.to(device, real.dtype) if public else condition
+        source = (synthetic.conditions if public else outgoing(drawn)).to(device, real.dtype)
         critic = self.critic.of(self._indices(step)) if isinstance(self.critic, FoldedCritic) else self.critic
         with forked_rng(derive_seed(self.seed, "site", self.name, step), device):
             loss = critic.update((condition, real), (source, images), step)
@@ -321,7 +323,7 @@ class Site:
     def _leaving(self, step: int) -> torch.Tensor:
         if self.policy.conditions == "public":
             return torch.empty(0, dtype=torch.uint8)
-        return self.draw(step)["condition"]
+        return outgoing(self.draw(step))
 
     def _named(self, index: int) -> str:
         """A sample by what it is of, in the ledger: no name of a patient, and the same in every training."""

@@ -11,7 +11,7 @@ from bundle.seeding import seeded
 from bundle.site.critic import Critic
 from bundle.site.folds import FoldedCritic, Folds
 from bundle.site.release import ReleaseGate, make_gates
-from bundle.site.samples import DeformedSamples, PlainSamples, Samples
+from bundle.site.samples import DeformedSamples, DrawnSamples, PlainSamples, Samples, ShapeModel
 from bundle.site.site import Site
 from bundle.site.store import SiteStore
 from bundle.site.teacher import Teacher
@@ -30,6 +30,7 @@ def make_sites(
     batch_size: int | Mapping[str, int] = 1,
     updates: int | None = None,
     teacher: Callable[..., Teacher] | None = None,
+    shapes: ShapeModel | None = None,
 ) -> list[Site]:
     """
     One :class:`Site` per entry of ``samples``, each with a critic of its own.
@@ -47,6 +48,7 @@ def make_sites(
         updates: of the critics of a site that has folds, a step (:class:`bundle.site.FoldedCritic`).
         teacher: makes the teacher of a site from its folds, ``name`` and ``store``, where the policy has one. In a
             config a :class:`bundle.site.Teacher` with ``_mode_: callable``.
+        shapes: what conditions are drawn by, for policies that have them drawn; None where there is nothing.
 
     Raises:
         ValueError: when ``gates`` or ``batch_size`` lacks a site or names one that there is not; see also
@@ -61,6 +63,8 @@ def make_sites(
         if deform is not None and gate.policy.conditions == "deformed":
             # asked for when a sample is: a gate that has no ledger has no secret before
             data = DeformedSamples(samples[name], deform, partial(getattr, gate, "secret"))
+        elif shapes is not None and gate.policy.conditions == "drawn":
+            data = _drawn_samples(name, samples[name], shapes, gate)
         weights_seed = secrets.randbits(32) if gate.policy.secret_weights else seed
         kept = None if store is None else store(name)
         own: Critic | FoldedCritic
@@ -72,6 +76,17 @@ def make_sites(
             taught = teacher(folds, name=name, store=kept) if teacher is not None and gate.policy.teacher else None
         sites.append(Site(name, data, own, gate, kept, seed, sizes[name], taught))
     return sites
+
+
+def _drawn_samples(name: str, samples: PlainSamples, shapes: ShapeModel, gate: ReleaseGate) -> DrawnSamples:
+    """
+    Raises:
+        ValueError: naming the site, when it has too few patients.
+    """
+    try:
+        return DrawnSamples(samples, shapes, gate.policy.min_patients, partial(getattr, gate, "secret"))
+    except ValueError as error:
+        raise ValueError(f"site {name}: {error}") from error
 
 
 def _critic_of_fold(critic: Callable[[], Critic], seed: int, name: str, fold: int) -> Critic:

@@ -4,9 +4,10 @@ import torch
 from skimage.draw import ellipse
 
 from bundle.audit.candidates import Candidates
-from bundle.audit.condition_audit import KINDS, audit_conditions, make_release
+from bundle.audit.condition_audit import KINDS, NotDrawn, audit_conditions, make_release
 from bundle.audit.reidentification import Search, identification_rates, nearest_release, other_reading
 from bundle.audit.scores import dice_matrix
+from bundle.shapes import OrganWithRegions
 
 SIZE = 64
 
@@ -46,7 +47,7 @@ def turned(condition, seed):
 @pytest.fixture(scope="module")
 def found():
     search = Search(angles=(-40.0, -30.0, 0.0, 30.0, 40.0), scales=(1.0,), mirrored=False)
-    return audit_conditions(candidates(), turned, 1, search, side=None, per_patient=None)
+    return audit_conditions(candidates(), turned, 1, search, None, None, shapes=OrganWithRegions(1))
 
 
 def test_real_conditions_name_their_patients_and_public_ones_name_nobody(found):
@@ -127,22 +128,38 @@ def test_rates_of_masks_and_of_patients():
         identification_rates([], [], [])
 
 
+def test_drawn_conditions_name_nobody(found):
+    for attack in ("as they are", "aligned"):
+        drawn = found["releases"]["drawn"][attack]
+        low, high = drawn["membership"]["interval"]
+        assert low <= 0.5 <= high
+        low, high = drawn["identification"]["masks"]["interval"]
+        assert low <= drawn["identification"]["masks"]["chance"] <= high
+
+
 def test_what_a_site_releases():
     every = candidates()
     members = every.take(np.flatnonzero(every.member).tolist())
-    releases = {kind: make_release(kind, members, "A", turned, 0) for kind in KINDS}
+    releases = {kind: make_release(kind, members, "A", turned, 0, OrganWithRegions(1)) for kind in KINDS}
     own = members.take([i for i, site in enumerate(members.sites) if site == "A"])
     assert torch.equal(releases["real"].conditions, own.conditions)
     assert all(release.patients == own.patients for release in releases.values())
-    assert releases["deformed"].conditions.shape == own.conditions.shape
+    assert releases["deformed"].conditions.shape == releases["drawn"].conditions.shape == own.conditions.shape
+    known = {x.numpy().tobytes() for x in own.conditions}
+    assert not known & {x.numpy().tobytes() for x in releases["drawn"].conditions}
     others = {x.numpy().tobytes() for x, site in zip(members.conditions, members.sites, strict=True) if site == "B"}
     public = [x.numpy().tobytes() for x in releases["public"].conditions]
     assert set(public) <= others
     assert len(set(public)) == len(own)  # none twice while they last
-    with pytest.raises(ValueError, match="release 'none': expected one of real, deformed, public"):
+    with pytest.raises(ValueError, match="release 'none': expected one of real, deformed, drawn, public"):
         make_release("none", members, "A", turned, 0)
     with pytest.raises(ValueError, match="site C has no members"):
         make_release("real", members, "C", turned, 0)
+    with pytest.raises(NotDrawn, match="drawn: expected a shape_model"):
+        make_release("drawn", members, "A", turned, 0)
+    few = own.take([0, 1, 2])
+    with pytest.raises(NotDrawn, match="drawn: expected at least 5 patients"):
+        make_release("drawn", few, "A", turned, 0, OrganWithRegions(1))
     with pytest.raises(ValueError, match="public: expected members of a second site"):
         make_release("public", own, "A", turned, 0)
 

@@ -58,6 +58,7 @@ def test_conditions_are_audited_without_a_run(phantom_dir, tiny_sizes, tmp_path)
     assert run("audit conditions", tiny_sizes, *options, "--masks", 1) == 0
     found = json.loads((tmp_path / "conditions.json").read_text(encoding="utf-8"))
     assert set(found["releases"]) == {"real", "deformed", "public"}
+    assert "at least 5 patients" in found["not_drawn"]
     assert found["known_masks"] == {"member": 4, "nonmember": 2}
     assert found["releases"]["real"]["as they are"]["identification"]["masks"]["number"] == 4
     assert Image.open(tmp_path / "conditions.png").width > 800

@@ -66,7 +66,7 @@ def test_single_cases_leave_where_the_owner_says_so_and_have_no_names(tmp_path):
     assert torch.equal(values[1].nan_to_num(-1), torch.tensor([-1, 0.5, 1.0, 1.5, 2.0]))
     parts = entries(tmp_path / "A.jsonl")[-1]["parts"]
     assert [part["what"] for part in parts] == ["sums of scores", "scores of single cases"]
-    assert "patient" not in (tmp_path / "A.jsonl").read_text(encoding="utf-8")
+    assert "patient_" not in (tmp_path / "A.jsonl").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("rules", [{}, {"per_case": True}])

@@ -14,7 +14,7 @@ __all__ = ["DEFAULT", "PAIRED_TERMS", "POLICIES", "PolicyError", "ReleasePolicy"
 PAIRED_TERMS = ("l1", "perceptual")
 """Terms that compare ŷ with the real image of its condition: their gradient says where the real image lies."""
 TERMS = ("adversarial", *PAIRED_TERMS)
-CONDITIONS = ("real", "deformed", "public")
+CONDITIONS = ("real", "deformed", "drawn", "public")
 DEFAULT = "guarded"
 MAX_FOLDS = 16
 """Each has networks of its own to be trained."""
@@ -41,8 +41,10 @@ class ReleasePolicy:
         num_samples: what the site says of n_j: ``exact``, ``rounded`` down to one significant digit, or a whole number
             that it says in its place; 1 at all sites weighs them alike.
         conditions: ``real``: those of the site's samples; ``deformed``: the same after a random deformation, of the
-            real image as well, so that the discriminator sees pairs that fit; ``public``: none, the server brings its
-            own.
+            real image as well, so that the discriminator sees pairs that fit; ``drawn``: nobody's, drawn from
+            statistics of shapes over the site's patients (:mod:`bundle.shapes`), one in the place of each sample's;
+            ``public``: none, the server brings its own.
+        min_patients: of which there have to be statistics, for conditions that are drawn.
         nonces: whether a synthetic batch has to carry the nonce of the conditions that it was made for, and every nonce
             is answered once.
         max_issues: how often the condition of one sample (a slice or a tile of a patient's case) may be issued, in all
@@ -72,6 +74,7 @@ class ReleasePolicy:
     scalar_losses: bool = True
     num_samples: str | int = "exact"
     conditions: str = "real"
+    min_patients: int = 5
     nonces: bool = True
     secret_weights: bool = False
     max_issues: int | None = None
@@ -94,6 +97,8 @@ class ReleasePolicy:
         said = self.num_samples in ("exact", "rounded") or _is_count(self.num_samples)
         require(said, "num_samples", "exact, rounded or a whole number of at least 1")
         require(self.conditions in CONDITIONS, "conditions", f"one of {', '.join(CONDITIONS)}")
+        least = _is_count(self.min_patients) and self.min_patients >= 2
+        require(least, "min_patients", "a whole number of at least 2: the mean of one patient is the patient")
         for field in ("max_issues", "max_releases"):
             value = getattr(self, field)
             require(value is None or _is_count(value), field, "a whole number of at least 1, or null")
@@ -110,15 +115,15 @@ class ReleasePolicy:
         if self.folds is not None:
             of_folds = "where there are folds: a patient's image would answer for its own condition otherwise"
             require(not self.paired, "terms", f"adversarial alone {of_folds}")
-            require(self.conditions != "public", "conditions", f"real or deformed {of_folds}")
+            require(self.conditions in ("real", "deformed"), "conditions", f"real or deformed {of_folds}")
         if self.teacher:
             require(self.folds is not None, "folds", "a number where there is a teacher: it has seen other folds")
             # the server counts on the order in which samples are drawn
             require(self.num_samples == "exact", "num_samples", "exact where there is a teacher")
-        if self.conditions == "public" and self.paired:
+        if self.conditions in ("public", "drawn") and self.paired:
             raise PolicyError(
-                f"release policy: with public conditions there is no real image to compare a synthetic one with, so "
-                f"the terms {', '.join(self.paired)} cannot be returned"
+                f"release policy: with {self.conditions} conditions there is no real image to compare a synthetic one "
+                f"with, so the terms {', '.join(self.paired)} cannot be returned"
             )
 
     @classmethod

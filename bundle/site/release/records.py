@@ -162,15 +162,15 @@ class ReleaseRecords:
             self.close()
 
     def _commit(self) -> dict[str, str]:
-        """What tells this site's secret from others, where label maps are deformed by it."""
-        if self.policy.conditions != "deformed":
+        """What tells this site's secret from others, where label maps are deformed or drawn by it."""
+        if self.policy.conditions not in ("deformed", "drawn"):
             return {}
         own = commitment(self.secret)
         if self.released.secrets - {own}:
             file = self._path.with_suffix(".secret")
             raise LedgerError(
-                f"{file} is not the secret by which {self._path} says that label maps were deformed: with another one, "
-                "a second deformation of each would leave. Restore the file, or begin a new ledger"
+                f"{file} is not the secret by which {self._path} says that label maps were deformed or drawn: with "
+                "another one, a second of each would leave. Restore the file, or begin a new ledger"
             )
         return {"secret": own}
 

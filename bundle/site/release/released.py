@@ -23,7 +23,7 @@ class Released:
         issued: how often each sample was issued.
         releases: image gradients of a batch.
         answers: digests of the answers that left: the same bytes again are no new release.
-        secrets: commitments to secrets by which label maps were deformed.
+        secrets: commitments to secrets by which label maps were deformed or drawn.
         folds: of every patient that was ever cut into one, by the patient's digest.
         fold_count: how many folds there are; 0 where no patient was cut into one.
     """

@@ -54,6 +54,10 @@ def test_an_infinite_budget_can_be_written_down():
         ({"policy": "out_of_fold", "folds": True}, "folds"),
         ({"policy": "published", "folds": 3}, "terms: expected adversarial alone where there are folds"),
         ({"policy": "private", "folds": 3}, "conditions: expected real or deformed where there are folds"),
+        ({"min_patients": 1}, "min_patients: expected a whole number of at least 2"),
+        ({"policy": "published", "conditions": "drawn"}, "with drawn conditions there is no real image"),
+        ({"policy": "private", "conditions": "drawn"}, "conditions: expected public while epsilon is finite"),
+        ({"policy": "out_of_fold", "conditions": "drawn"}, "conditions: expected real or deformed where there are fol"),
         (None, "expected published"),
     ],
 )

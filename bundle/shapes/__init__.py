@@ -1,0 +1,19 @@
+"""Label maps that are nobody's: drawn from statistics of shapes over patients."""
+
+from bundle.shapes.cells import Cells
+from bundle.shapes.models import model_of
+from bundle.shapes.moments import MIN_PATIENTS, Moments, TooFewPatients
+from bundle.shapes.regions import OrganWithRegions
+from bundle.shapes.statistics import ShapeStatistics, read_statistics, write_statistics
+
+__all__ = [
+    "MIN_PATIENTS",
+    "Cells",
+    "Moments",
+    "OrganWithRegions",
+    "ShapeStatistics",
+    "TooFewPatients",
+    "model_of",
+    "read_statistics",
+    "write_statistics",
+]
