@@ -58,6 +58,7 @@ FLOORS = [
     ["site"],
     ["server"],
     ["report"],
+    ["generators"],
     ["workflows"],
     ["flare"],
     ["sharing"],

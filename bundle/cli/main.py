@@ -23,7 +23,7 @@ __all__ = ["COMMANDS", "build_parser", "main"]
 STARTED = time.monotonic()
 
 COMMANDS = {
-    **{name: name for name in ("prepare", "phantoms", "tuning_list", "bank", "run")},
+    **{name: name for name in ("prepare", "phantoms", "tuning_list", "bank", "shapes", "run")},
     **dict.fromkeys(STAGES, "stage"),
     **{name: name for name in ("files", "report", "federate", "site", "audit", "pack", "check")},
 }

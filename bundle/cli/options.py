@@ -10,12 +10,14 @@ from typing import Any
 from bundle.composition import locate, stage_files, task_files, task_names
 
 __all__ = [
+    "add_controls",
     "add_dataset_dir",
     "add_seed",
     "add_setting",
     "add_training",
     "add_training_files",
     "config_paths",
+    "controls",
     "make_parser",
     "overrides",
     "profile_of",
@@ -110,6 +112,26 @@ def add_dataset_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dataset_dir", required=True, metavar="DIR", help="folder of datalist.json (asyndgan prepare)"
     )
+
+
+def add_controls(parser: argparse._ActionsContainer) -> None:
+    """What may be asked of label maps that are drawn."""
+    parser.add_argument("--style", default="all", metavar="SITE", help="whose shapes they have (default: all sites')")
+    parser.add_argument(
+        "--tumor_volume",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="share of the organ's area that a region takes; each label map has one then",
+    )
+    parser.add_argument("--density", type=float, metavar="N", help="nuclei on 100×100 pixels")
+
+
+def controls(options: argparse.Namespace) -> dict[str, Any]:
+    """The words of :func:`add_controls` as :func:`bundle.workflows.shapes.draw_conditions` takes them."""
+    volume = None if options.tumor_volume is None else tuple(options.tumor_volume)
+    asked = {"region_size": volume, "density": options.density}
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 def add_seed(parser: argparse.ArgumentParser) -> None:

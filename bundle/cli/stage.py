@@ -5,6 +5,7 @@ A stage finds what those before it left in the same folder of a run. What is fin
 Examples:
   asyndgan train --task brats --profile small --dataset_dir data/lgg --run_dir runs/one
   asyndgan generate --task brats --profile small --dataset_dir data/lgg --run_dir runs/one
+  asyndgan generate --model brats --num 500 --output synthetic
   asyndgan segment --task brats --profile small --dataset_dir data/lgg --run_dir runs/one --setting real_all
   asyndgan evaluate --task brats --profile small --dataset_dir data/lgg --run_dir runs/one --setting real_all
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from bundle.cli.drawing import add_model, run_model
 from bundle.cli.options import add_dataset_dir, add_seed, add_setting, add_training, config_paths, overrides
 from bundle.cli.terminal import show_lines_with_time
 
@@ -40,6 +42,8 @@ def declare(parser: argparse.ArgumentParser) -> None:
     add_setting(parser, "what is trained on what, such as asyndgan, real_all or fedavg: docs/how-to/gain.md")
     add_seed(parser)
     parser.add_argument("--run_dir", metavar="DIR", help="folder of the run (default runs/TASK-PROFILE, or runs/TASK)")
+    if parser.prog.split()[-1] == "generate":
+        add_model(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -47,6 +51,8 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         ValueError, OSError: refused by the stage, before anything is computed, or by a component.
     """
+    if getattr(options, "model", None) is not None:
+        return run_model(options)
     show_lines_with_time()
     from bundle.plain_errors import name_errors_once
     from bundle.workflows.experiment import Stages

@@ -1,19 +1,23 @@
 """Label maps that are nobody's: drawn from statistics of shapes over patients."""
 
 from bundle.shapes.cells import Cells
+from bundle.shapes.drawing import ALL, draw_conditions, style_of
 from bundle.shapes.models import model_of
 from bundle.shapes.moments import MIN_PATIENTS, Moments, TooFewPatients
 from bundle.shapes.regions import OrganWithRegions
 from bundle.shapes.statistics import ShapeStatistics, read_statistics, write_statistics
 
 __all__ = [
+    "ALL",
     "MIN_PATIENTS",
     "Cells",
     "Moments",
     "OrganWithRegions",
     "ShapeStatistics",
     "TooFewPatients",
+    "draw_conditions",
     "model_of",
     "read_statistics",
+    "style_of",
     "write_statistics",
 ]

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bundle.installation import config_dir
 from bundle.server import write_conditions
 from bundle.workflows.workflow import DistributedGANWorkflow
 
-__all__ = ["make_bank"]
+__all__ = ["list_conditions", "make_bank"]
 
 
 def make_bank(files: Sequence[str], dataset_dir: str, output: Path, overrides: Mapping[str, Any]) -> dict[str, int]:
@@ -32,6 +34,24 @@ def make_bank(files: Sequence[str], dataset_dir: str, output: Path, overrides: M
     """
     if output.suffix != ".npz":
         raise ValueError(f"{output}: expected a name that ends with .npz")
+    _, conditions = list_conditions(files, dataset_dir, overrides)
+    found = {site: [one for own in of.values() for one in own] for site, of in conditions.items()}
+    write_conditions(output, found)
+    return {site: len(own) for site, own in found.items()}
+
+
+def list_conditions(
+    files: Sequence[str], dataset_dir: str, overrides: Mapping[str, Any]
+) -> tuple[Any, dict[str, dict[str, list[np.ndarray]]]]:
+    """
+    The conditions of all training cases of a data list.
+
+    Args:
+        files, dataset_dir, overrides: see :func:`make_bank`.
+
+    Returns:
+        The task's ``shape_model``, and conditions X×H×W uint8 by site and patient.
+    """
     workflow = DistributedGANWorkflow(
         list(files),
         bundle_root=str(config_dir().parent),
@@ -40,9 +60,9 @@ def make_bank(files: Sequence[str], dataset_dir: str, output: Path, overrides: M
         **({"setting": "asyndgan"} | dict(overrides)),
     )
     workflow.initialize()
-    found = {
-        site: [sample["condition"].numpy() for sample in map(samples.__getitem__, range(len(samples)))]
-        for site, samples in workflow.make("site_samples").items()
-    }
-    write_conditions(output, found)
-    return {site: len(conditions) for site, conditions in found.items()}
+    found: dict[str, dict[str, list[np.ndarray]]] = {}
+    for site, samples in workflow.make("site_samples").items():
+        own = found.setdefault(site, {})
+        for index in range(len(samples)):
+            own.setdefault(str(samples.origin(index)[0]), []).append(samples[index]["condition"].numpy())
+    return workflow.make("shape_model"), found

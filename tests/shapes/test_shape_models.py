@@ -181,7 +181,7 @@ def test_statistics_lie_in_a_file_that_says_by_what_they_were_made(fitted, tmp_p
     ("model", "arguments"), [("Anything", {}), ("OrganWithRegions", {"classes": 1}), ("Cells", {"boundary_width": 0})]
 )
 def test_statistics_of_no_model_are_refused(model, arguments):
-    with pytest.raises(ValueError, match="boundary_width|statistics of shapes"):
+    with pytest.raises(ValueError, match=r"boundary_width|statistics of shapes"):
         model_of(ShapeStatistics(model, arguments, {}))
 
 

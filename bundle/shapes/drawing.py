@@ -1,0 +1,57 @@
+"""Label maps by their numbers: which one a draw is depends on a seed and its number alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from bundle.seeding import derive_seed
+from bundle.shapes.models import model_of
+from bundle.shapes.statistics import ShapeStatistics
+
+__all__ = ["ALL", "draw_conditions", "style_of"]
+
+ALL = "all"
+"""In the place of a site's name, for statistics over the patients of all."""
+
+
+def draw_conditions(
+    statistics: ShapeStatistics, number: int, size: int, seed: int = 0, first: int = 0, **controls: Any
+) -> list[np.ndarray]:
+    """
+    Conditions of statistics; which one a draw is depends on (seed, its number) alone.
+
+    Args:
+        statistics: of one site, or of all.
+        number: of draws.
+        size: height and width in pixels.
+        seed: of the draws.
+        first: number of the first draw.
+        controls: of the model: ``region_size``, ``density``.
+
+    Returns:
+        X×N×N uint8 of 0 and 1 each.
+
+    Raises:
+        ValueError: for a control that the model does not have, or beyond its range.
+    """
+    if number < 1 or size < 8:
+        raise ValueError(f"expected at least one label map of at least 8 pixels, got {number} of {size}")
+    model = model_of(statistics)
+    rngs = (np.random.default_rng(derive_seed(seed, "shapes", first + place)) for place in range(number))
+    try:
+        return [model.draw(statistics, rng, size, **controls) for rng in rngs]
+    except TypeError as error:
+        raise ValueError(f"label maps of {type(model).__name__} have no control {', '.join(controls)}") from error
+
+
+def style_of(shapes: Mapping[str, ShapeStatistics], style: str) -> ShapeStatistics:
+    """
+    Raises:
+        ValueError: there are no statistics of that name; the message lists those that there are.
+    """
+    if style not in shapes:
+        raise ValueError(f"no shapes of {style!r}, expected one of {', '.join(sorted(shapes))}")
+    return shapes[style]
