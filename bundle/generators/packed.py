@@ -81,7 +81,7 @@ class PackedGenerator:
         if not path.is_file():
             raise ModelError(
                 f"{path}: this generator came without shapes of label maps, so nothing can be drawn from it but on "
-                "label maps of your own (its docs/README.md); asyndgan pack generator --shapes adds them"
+                "label maps of your own, as its page says; asyndgan pack generator --shapes adds them"
             )
         return read_statistics(path)
 
