@@ -58,6 +58,7 @@ FLOORS = [
     ["site"],
     ["server"],
     ["report"],
+    ["sheet"],
     ["workflows"],
     ["flare"],
     ["sharing"],

@@ -25,6 +25,7 @@ from bundle.declarations.job import CONDUCT_KEYS
 from bundle.declarations.keys import PATH_KEYS, problem
 from bundle.files import digest, write_text
 from bundle.plain_errors import plain_cause
+from bundle.sheet import write_data_set_sheet
 from bundle.text import escape_logs
 from bundle.workflows.averaging import average_segmenters
 from bundle.workflows.config_checks import (
@@ -196,7 +197,12 @@ class CheckedWorkflow(ConfigWorkflow):
             with exclusive(kept):
                 # what another process did in the meantime counts
                 self._refuse_another_config()
-                return [] if self._is_finished() else self._run_beside(kept)
+                if self._is_finished():
+                    return []
+                outcome = self._run_beside(kept)
+            if (setting := self._content("output_dir")) is not None:
+                write_data_set_sheet(setting)  # every stage knows more of it
+            return outcome
 
     def _run_beside(self, kept: Path) -> Any:
         """Run with the configuration kept; not when the run ends before anything else was written beside it."""
