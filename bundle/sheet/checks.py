@@ -72,9 +72,10 @@ def _reasons(sheet: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _digests(sheet: Mapping[str, Any]) -> Iterator[str]:
-    for name, value in (sheet["made"] or {}).items():
-        if name.endswith("_sha256") and value is not None and not _DIGEST.fullmatch(str(value)):
-            yield f"/made/{name} is {value!r:.80}, expected 64 hexadecimal digits"
+    for block in ("made", "network"):
+        for name, value in (sheet.get(block) or {}).items():
+            if name.endswith("sha256") and value is not None and not _DIGEST.fullmatch(str(value)):
+                yield f"/{block}/{name} is {value!r:.80}, expected 64 hexadecimal digits"
 
 
 def _policies(sheet: Mapping[str, Any]) -> Iterator[str]:

@@ -73,7 +73,7 @@ FIELDS: dict[str, Field] = {
     ),
     "/attacks/readout": Field(
         "table",
-        "by site and loss what an attack gains over what needs no attack, in dB, with 95 % intervals over cases",
+        "by site and loss what is gained over what needs no attack, in dB, with 95 % intervals over cases",
     ),
     "/attacks/label_maps": Field(
         "table", "by kind of release and attack, AUC of membership and share of patients re-identified, with intervals"
@@ -99,12 +99,12 @@ FIELDS: dict[str, Field] = {
 _HEAD = """<!-- written by `make reference` from bundle/sheet/fields.py: change that, not this -->
 # Data sheet reference
 
-For whoever reads a `data_sheet.json`, or has a program read it. Every packed generator has one (`docs/data_sheet.json`),
-and every synthetic data set (beside its `datalist.json`). `README.md` beside it is made from it.
+For whoever reads a `data_sheet.json`, or has a program read it. Every packed generator has one (in `docs/`), and every
+synthetic data set (beside its `datalist.json`). `README.md` beside it is made from it.
 
-All fields are always there. What is not known is null, and `/not_known` says why. Fields are named by JSON pointers. Numbers of
-a site with fewer than 5 patients are withheld, and so are totals from which they would follow. No patient, case, path or
-machine is named.
+All fields are always there. What is not known is null, and `/not_known` says why. Fields are named by JSON pointers.
+Numbers of a site with fewer than 5 patients are withheld, and so are totals from which they would follow. No patient,
+case, path or machine is named.
 
 | field | type | of | meaning |
 | --- | --- | --- | --- |

@@ -22,7 +22,7 @@ NOBODY = (
     "`asyndgan audit` does.**"
 )
 """On the page of whatever has no audit."""
-_MARKS = re.compile(r"([\\`*\[\]|])")
+_MARKS = re.compile(r"([\\`*|]|\](?=[(\[:]))")  # without its end, a link is none
 
 
 class Markdown(str):

@@ -35,7 +35,7 @@ _MADE_BY = {
     "metrics": "no segmenter was trained on its images and scored: the stages segment and evaluate do",
     "quality": "its images were not scored: the stage quality does",
     "datalist": "the data list of the real data is not at hand, as where hospitals keep theirs",
-    "results": "it is of no run of all stages",
+    "results": "the run has no results.json: its stages were run one by one",
 }
 
 
