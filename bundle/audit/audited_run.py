@@ -23,8 +23,8 @@ from bundle.files import digest, require_file
 from bundle.installation import config_dir
 from bundle.networks import read_weights
 from bundle.seeding import Draw, derive_seed
+from bundle.sheet.sources import INPUT_DIGESTS
 from bundle.workflows import DistributedGANWorkflow
-from bundle.workflows.workflow import INPUT_DIGESTS
 
 __all__ = ["Audited", "audited"]
 

@@ -149,27 +149,35 @@ def performance(run: RunFiles, fields: Mapping[str, Any]) -> tuple[dict[str, Any
     return {"data": what, "seed": scores.get("seed", run.config["seed"]), **means}, text
 
 
-def generator_figures(run: RunFiles, sheet: Mapping[str, Any]) -> dict[str, Any]:
+def generator_figures(run: RunFiles, sheet: Mapping[str, Any], data: str) -> dict[str, Any]:
     """
     Evaluation figures of a generator for ``metadata.json``, from its data sheet.
+
+    Args:
+        run: the files of the run.
+        sheet: its data sheet.
+        data: what the real data are called.
 
     Raises:
         PackError: neither a segmenter that learned from its images was scored, nor the images themselves.
     """
-    name, seed = sheet["training_data"]["name"], sheet["made"]["seed"]
     if scores := sheet["downstream"]:
         count = max(of["cases"] for of in scores.values())
         what = (
-            f"{count} held-out cases of '{name}' that no training has seen; the scores are those of a segmenter that "
+            f"{count} held-out cases of {data} that no training has seen; the scores are those of a segmenter that "
             "was trained on the generator's images alone"
         )
         means = {f"{m} ({of['unit']})" if of["unit"] else m: of["mean"] for m, of in scores.items()}
     elif scores := sheet["quality"]:
-        what = f"synthetic images beside the real ones of '{name}'"
+        what = f"synthetic images beside the real ones of {data}"
         means = {measure: of["value"] for measure, of in scores.items()}
     else:
         raise PackError(f"{run.path('metrics')}: expected scores under 'metrics', or a quality/metrics.json beside it")
-    return {"data": what, "seed": seed, **{m: round(value, 4) for m, value in means.items() if value is not None}}
+    return {
+        "data": what,
+        "seed": sheet["made"]["seed"],
+        **{m: round(value, 4) for m, value in means.items() if value is not None},
+    }
 
 
 def package_versions(names: list[str], modules: set[str]) -> dict[str, str]:

@@ -93,7 +93,7 @@ def pack_bundle(options: PackOptions) -> Path:
     sheet = None
     if kind.startswith("generator"):
         sheet = generator_sheet(run, fields, state, options)
-        figures, configs = generator_figures(run, sheet), generator_configs(run.config)
+        figures, configs = generator_figures(run, sheet, fields["data"]), generator_configs(run.config)
     else:
         figures, fields["performance"] = performance(run, fields)
         configs = segmenter_configs({**run.config, **run.evaluation_config})

@@ -83,10 +83,9 @@ class RunFiles:
     @property
     def sources(self) -> Sources:
         """The same files for a data sheet, which tells what is missing; those that a pack needs are there by then."""
-        names = ("training_config", "record", "datalist", "metrics")
-        return Sources(
-            self.weights.parent.parent, {"weights": self.weights} | {name: self.path(name) for name in names}
-        )
+        own = {name: self.path(name) for name in ("training_config", "record", "metrics")}
+        given = {"weights": self.weights, "datalist": self.overrides.get("datalist")}
+        return Sources(self.weights.parent.parent, own | given)
 
     @cached_property
     def datalist(self) -> dict[str, Any]:

@@ -16,13 +16,14 @@ CONFORMS_TO = "http://mlcommons.org/croissant/1.0"
 _TERMS = (
     *("column", "extract", "fileObject", "fileProperty", "fileSet", "field", "format", "includes", "isLiveDataset"),
     *("jsonPath", "key", "parentField", "path", "recordSet", "references", "regex", "repeated", "replace", "separator"),
-    *("source", "subField", "transform", "citeAs", "md5"),
+    *("source", "subField", "transform", "citeAs", "md5", "equivalentProperty", "samplingRate"),
 )
 _CONTEXT = {
     "@language": "en",
     "@vocab": "https://schema.org/",
     "cr": "http://mlcommons.org/croissant/",
     "dct": "http://purl.org/dc/terms/",
+    "rai": "http://mlcommons.org/croissant/RAI/",
     "sc": "https://schema.org/",
     "conformsTo": "dct:conformsTo",
     "data": {"@id": "cr:data", "@type": "@json"},
@@ -30,7 +31,7 @@ _CONTEXT = {
     "examples": {"@id": "cr:examples", "@type": "@json"},
     **{term: f"cr:{term}" for term in _TERMS},
 }
-"""The recommended one, of the specification's appendix 1."""
+"""The recommended one, of the specification's appendix 1, as MLCommons' own reader wants it."""
 _FORMATS = {".png": "image/png", ".gz": "application/gzip", ".nii": "application/octet-stream"}
 _ITEM = {"image": "file of the image", "label": "file of its label map", "case": "its name", "site": "whose label map"}
 _PAPER = "Chang, Q. et al. Synthetic Learning. CVPR 2020. https://arxiv.org/abs/2006.00080"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import bundle
+from bundle.declarations.keys import PATH_KEYS
 from bundle.files import digest
 from bundle.sheet.notes import Notes
 from bundle.sheet.sources import Sources
@@ -19,7 +20,6 @@ __all__ = ["made", "without_places"]
 _TOLD = ("--task", "--profile", "--seed", "--seeds", "--setting", "--settings", "--set")
 _MAY_HAVE_SLASHES = ("--setting", "--settings")
 _PLACE = re.compile(r"[/\\]")
-_FOLDER = re.compile(r"(?:.*_)?(?:dir|root|path|file|bank|conditions|weights)=")
 _HARDWARE = ("cpu", "cores", "memory_gib", "device")
 WITHHELD = "..."
 
@@ -84,8 +84,9 @@ def without_places(command: str) -> str:
 
 
 def _told(option: str, word: str) -> str:
-    hidden = option not in _TOLD or (_PLACE.search(word) and option not in _MAY_HAVE_SLASHES) or _FOLDER.match(word)
-    return WITHHELD if hidden or word.startswith(("/", "~", "\\", ".")) else word
+    hidden = option not in _TOLD or (_PLACE.search(word) and option not in _MAY_HAVE_SLASHES)
+    names_place = re.split("[=#:]", word)[0] in PATH_KEYS or word.startswith(("/", "~", "\\", "."))
+    return WITHHELD if hidden or names_place else word
 
 
 def _software() -> dict[str, str]:

@@ -12,10 +12,13 @@ from typing import Any
 
 import yaml
 
+from bundle.files import digest
 from bundle.settings import generator_setting
 
-__all__ = ["AUDIT_FILE", "Sources"]
+__all__ = ["AUDIT_FILE", "INPUT_DIGESTS", "Sources"]
 
+INPUT_DIGESTS = "sha256 of inputs"
+"""In a kept configuration: digests by name of the file."""
 AUDIT_FILE = "audit.json"
 """Beside the generator: what attacks on it have found."""
 _PLACES = {
@@ -114,4 +117,13 @@ class Sources:
         if not isinstance(content, dict):
             self._why[name] = f"the file with it ({path.name}) is damaged"
             return None
+        if name == "datalist" and not self.overrides.get(name) and self._is_another(path):
+            self._why[name] = "the data list has changed since the training"
+            return None
         return content
+
+    def _is_another(self, datalist: Path) -> bool:
+        """Whether a data list is not the one that the configuration was kept with."""
+        kept = self.config.get(INPUT_DIGESTS)
+        before = kept.get(datalist.name) if isinstance(kept, Mapping) else None
+        return before is not None and before != digest(datalist)

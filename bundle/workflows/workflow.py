@@ -26,6 +26,7 @@ from bundle.declarations.keys import PATH_KEYS, problem
 from bundle.files import digest, write_text
 from bundle.plain_errors import plain_cause
 from bundle.sheet import write_data_set_sheet
+from bundle.sheet.sources import INPUT_DIGESTS
 from bundle.text import escape_logs
 from bundle.workflows.averaging import average_segmenters
 from bundle.workflows.config_checks import (
@@ -55,7 +56,6 @@ MOVABLE_KEYS = {
     *CONDUCT_KEYS,
     "max_message_bytes",
 }
-INPUT_DIGESTS = "sha256 of inputs"
 # whose ids are those of handlers, which MONAI searches
 _OF_HANDLERS = ("evaluator", "val_interval")
 _YAML_WORDS = {"true": True, "false": False, "null": None}

@@ -16,6 +16,7 @@ from bundle.sheet.fields import fields_of, fields_page, value_at
 from bundle.sheet.made import without_places
 from bundle.sheet.notes import PLACE
 from bundle.sheet.releases import policy_fields
+from bundle.sheet.sources import INPUT_DIGESTS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -47,7 +48,8 @@ def with_data(setting, folder, patients):
     ]
     write_json(folder / "datalist.json", {"name": "hospital data", "layout": "brats", "training": items, "test": []})
     config = yaml.safe_load((setting / "gan" / "config.yaml").read_text(encoding="utf-8"))
-    (setting / "gan" / "config.yaml").write_text(yaml.safe_dump(config | {"dataset_dir": str(folder)}), "utf-8")
+    config |= {"dataset_dir": str(folder), INPUT_DIGESTS: {"datalist.json": digest(folder / "datalist.json")}}
+    (setting / "gan" / "config.yaml").write_text(yaml.safe_dump(config), "utf-8")
     assert write_data_set_sheet(setting)
     return read(setting)
 
@@ -165,6 +167,18 @@ def test_a_segmenter_that_saw_real_images_is_no_score_of_synthetic_ones(setting)
     assert "real images as well" in read(setting)["not_known"]["/downstream"]
 
 
+def test_a_data_list_that_has_changed_is_not_that_of_the_training(setting, tmp_path):
+    with_data(setting, tmp_path, {"A": 6, "B": 6})
+    content = json.loads((tmp_path / "datalist.json").read_text(encoding="utf-8"))
+    write_json(tmp_path / "datalist.json", content | {"training": content["training"][:6]})
+    write_data_set_sheet(setting)
+    sheet = read(setting)
+    assert check_sheet(sheet) == []
+    assert sheet["training_data"]["patients"] is None
+    assert sheet["not_known"]["/training_data/patients"] == "the data list has changed since the training"
+    assert sorted(sheet["training_data"]["sites"]) == ["A", "B"]
+
+
 @pytest.mark.parametrize("name", ["gan/record.json", "gan/config.yaml", "quality/metrics.json", "gan/audit.json"])
 def test_a_damaged_file_is_told_and_stops_nothing(setting, name):
     (setting / name).parent.mkdir(exist_ok=True)
@@ -179,6 +193,8 @@ def test_a_damaged_file_is_told_and_stops_nothing(setting, name):
 def test_marks_of_a_hostile_name_are_no_markdown_and_its_place_is_hidden(setting, tmp_path):
     with_data(setting, tmp_path, {"A": 6})
     content = json.loads((tmp_path / "datalist.json").read_text(encoding="utf-8"))
+    config = yaml.safe_load((setting / "gan" / "config.yaml").read_text(encoding="utf-8"))
+    (setting / "gan" / "config.yaml").write_text(yaml.safe_dump(config | {INPUT_DIGESTS: {}}), "utf-8")
     content["name"] = "<script>x</script> | **bold** [here](http://evil) in /data/patients/anna"
     write_json(tmp_path / "datalist.json", content)
     record = json.loads((setting / "gan" / "record.json").read_text(encoding="utf-8"))
