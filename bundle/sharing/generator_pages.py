@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bundle.files import digest, write_json, write_text
 from bundle.sharing.configs import TEMPLATES
@@ -14,37 +14,32 @@ from bundle.sheet.fields import GENERATOR
 from bundle.sheet.pictures import draw_samples
 from bundle.sheet.readme import Markdown
 
-if TYPE_CHECKING:
-    from bundle.sharing.pack import PackOptions
-
 __all__ = ["WEIGHTS", "generator_sheet", "write_generator_pages"]
 
 WEIGHTS = "models/model.pt"
 
 
 def generator_sheet(
-    run: RunFiles, fields: Mapping[str, Any], state: Mapping[str, Any], options: PackOptions
+    run: RunFiles, fields: Mapping[str, Any], data_name: str | None = None, licence: Path | None = None
 ) -> dict[str, Any]:
     """
     The data sheet, but for the digest of the packed weights, which are not written yet.
 
     Args:
         run: the files of the run.
-        fields: see :func:`bundle.sharing.facts.describe`.
-        state: the weights.
-        options: what is packed.
+        fields: of :func:`bundle.sharing.facts.describe`, with ``version`` and, of the weights, ``parameters``.
+        data_name, licence: see :class:`bundle.sharing.PackOptions`.
     """
-    texts = {"name": fields["title"], "description": fields["description"], "version": options.version}
+    texts = {"name": fields["title"], "description": fields["description"], "version": fields["version"]}
     network = {
         "input": fields["image_classes"],
         "output": fields["pred_classes"],
-        "parameters": sum(value.numel() for value in state.values()),
+        "parameters": fields["parameters"],
         "file": WEIGHTS,
         "sha256": "",
     }
-    licence = options.data_license
     text = Path(licence).read_text(encoding="utf-8") if licence is not None and Path(licence).is_file() else None
-    return make_sheet(GENERATOR, run.sources, texts, {"network": network}, options.data_name, text)
+    return make_sheet(GENERATOR, run.sources, texts, {"network": network}, data_name, text)
 
 
 def write_generator_pages(folder: Path, run: RunFiles, sheet: dict[str, Any], fields: Mapping[str, Any]) -> None:

@@ -90,15 +90,15 @@ def pack_bundle(options: PackOptions) -> Path:
         raise PackError(f"{target} exists: --overwrite replaces it")
     license_text = _text(options.license, "the licence of code and configs")
     fields = describe(kind, run, options.data_name)
+    fields |= {"version": options.version, "parameters": sum(value.numel() for value in state.values())}
     sheet = None
     if kind.startswith("generator"):
-        sheet = generator_sheet(run, fields, state, options)
+        sheet = generator_sheet(run, fields, options.data_name, options.data_license)
         figures, configs = generator_figures(run, sheet, fields["data"]), generator_configs(run.config)
     else:
         figures, fields["performance"] = performance(run, fields)
         configs = segmenter_configs({**run.config, **run.evaluation_config})
     code = Code(set().union(*(names_in(yaml.safe_load(text)) for text in configs.values())), f"{name}_code")
-    fields["parameters"] = f"{sum(value.numel() for value in state.values()):,}"
     fields["references"] = _references(fields)
     metadata = {
         "schema": SCHEMA,
@@ -231,7 +231,7 @@ def _references(fields: dict[str, Any]) -> list[str]:
 def _segmenter_page(fields: dict[str, Any]) -> str:
     text = (TEMPLATES / "README_segmenter.md").read_text(encoding="utf-8")
     listed = "\n".join(f"{number}. {reference}" for number, reference in enumerate(fields["references"], 1))
-    return text.format(**{**fields, "references": listed})
+    return text.format(**{**fields, "references": listed, "parameters": f"{fields['parameters']:,}"})
 
 
 def _changelog(target: Path, options: PackOptions) -> dict[str, str]:
