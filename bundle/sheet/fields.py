@@ -127,7 +127,7 @@ def value_at(sheet: Any, pointer: str) -> Any:
     What a sheet has at a JSON pointer.
 
     Raises:
-        KeyError: nothing; also where a list was expected to be an object.
+        KeyError: there is nothing of these names.
     """
     found = sheet
     for part in pointer.split("/")[1:]:
