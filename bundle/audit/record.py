@@ -84,7 +84,7 @@ def record_audit(target: Audited, part: str, found: Any) -> str:
     """
     record = json.loads((target.run / "gan/record.json").read_text(encoding="utf-8"))
     for site, policy in target.policies.items():
-        of_run = record.get("sites", {}).get(site, {}).get("policy", policy)
+        of_run = (record.get("sites", {}).get(site) or {}).get("policy") or policy
         if of_run != policy:
             return f"not kept for the data sheet: attacked was {site} under {policy!r}, and the run had {of_run!r}"
     path, weights = target.run / "gan" / AUDIT_FILE, digest(target.workflow.make("generator_path"))
