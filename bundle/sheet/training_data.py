@@ -75,18 +75,19 @@ def training_data(sources: Sources, notes: Notes, name: str | None = None) -> di
 
 def data_licence(sources: Sources, notes: Notes, given: str | None = None) -> list[str] | None:
     """
-    Addresses of the licences of the real data, or what their data list says in words.
+    Licences of the real data: of a text that was given, else what their data list says, else those of their layout.
+    Of a text its addresses, where it has any.
 
     Args:
         sources, notes: as for :func:`training_data`.
         given: the text of their licence.
     """
     datalist = sources.read("datalist") or {}
-    text = given or known_of(datalist.get("layout")).get("licence")
-    if text:
-        return [address.rstrip(".,;)") for address in _ADDRESS.findall(text)] or [" ".join(text.split())]
     said = datalist.get("licence") or datalist.get("license")
-    return [said] if isinstance(said, str) else notes.missing("whoever holds the data knows it", "licence", "data")
+    text = given or (said if isinstance(said, str) else None) or known_of(datalist.get("layout")).get("licence")
+    if not text:
+        return notes.missing("whoever holds the data knows it", "licence", "data")
+    return [address.rstrip(".,;)") for address in _ADDRESS.findall(text)] or [" ".join(text.split())]
 
 
 def _are_texts(value: Any) -> bool:
