@@ -89,5 +89,7 @@ def _limitations(kind: str, sources: Sources) -> list[str]:
         pooled = kind_of(str(config.get("setting"))).generator == "pooled"
         found += ["its real images were pooled in one place: nothing of it is learning from a distance"] * pooled
     if kind == DATA_SET:
-        found.append("label maps are those that sites released, or were made from such; images are drawn on them")
+        found.append(
+            "images are drawn on the label maps that sites released under their policies, or on the server's own"
+        )
     return [*found, "patients unlike those of its sites are not shown"]
