@@ -12,13 +12,12 @@ from typing import Any
 
 import yaml
 
+from bundle.composition import INPUT_DIGESTS
 from bundle.files import digest
 from bundle.settings import generator_setting
 
-__all__ = ["AUDIT_FILE", "INPUT_DIGESTS", "Sources"]
+__all__ = ["AUDIT_FILE", "Sources"]
 
-INPUT_DIGESTS = "sha256 of inputs"
-"""In a kept configuration: digests by name of the file."""
 AUDIT_FILE = "audit.json"
 """Beside the generator: what attacks on it have found."""
 _PLACES = {

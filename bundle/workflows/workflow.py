@@ -19,14 +19,12 @@ from monai.bundle.properties import MetaProperties
 from monai.bundle.utils import merge_kv
 from monai.utils import BundleProperty, BundlePropertyConfig, ensure_tuple
 
-from bundle.composition import BASES, with_bases
+from bundle.composition import BASES, INPUT_DIGESTS, with_bases
 from bundle.config_files import ConfigFiles
 from bundle.declarations.job import CONDUCT_KEYS
 from bundle.declarations.keys import PATH_KEYS, problem
 from bundle.files import digest, write_text
 from bundle.plain_errors import plain_cause
-from bundle.sheet import write_data_set_sheet
-from bundle.sheet.sources import INPUT_DIGESTS
 from bundle.text import escape_logs
 from bundle.workflows.averaging import average_segmenters
 from bundle.workflows.config_checks import (
@@ -200,9 +198,16 @@ class CheckedWorkflow(ConfigWorkflow):
                 if self._is_finished():
                     return []
                 outcome = self._run_beside(kept)
-            if (setting := self._content("output_dir")) is not None:
-                write_data_set_sheet(setting)  # every stage knows more of it
+            self._write_sheet()
             return outcome
+
+    def _write_sheet(self) -> None:
+        """Of the setting's synthetic data set, where it has one: every stage knows more of it."""
+        setting = self._content("output_dir")
+        if setting is not None and Path(setting, "synthetic", "datalist.json").is_file():
+            from bundle.sheet import write_data_set_sheet  # late: hospitals do without figures and pages
+
+            write_data_set_sheet(setting)
 
     def _run_beside(self, kept: Path) -> Any:
         """Run with the configuration kept; not when the run ends before anything else was written beside it."""

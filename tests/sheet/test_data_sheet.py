@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from bundle.composition import INPUT_DIGESTS
 from bundle.data import load_datalist
 from bundle.files import digest, write_json
 from bundle.sheet import NOBODY, check_sheet, write_data_set_sheet, write_sheets
@@ -16,7 +17,6 @@ from bundle.sheet.fields import fields_of, fields_page, value_at
 from bundle.sheet.made import without_places
 from bundle.sheet.notes import PLACE
 from bundle.sheet.releases import policy_fields
-from bundle.sheet.sources import INPUT_DIGESTS
 
 ROOT = Path(__file__).resolve().parents[2]
 
