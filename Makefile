@@ -131,9 +131,10 @@ docs: $(VENV_DOCS)/.installed
 types: $(VENV)/.installed
 	$(BIN)/python -m mypy
 
-# from the declaration of the keys and the configs
+# from the declaration of the keys and the configs, and from that of the sheet's fields
 reference: $(VENV)/.installed
 	$(BIN)/python -W ignore -m bundle.declarations.reference docs/reference/configuration.md
+	$(BIN)/python -W ignore -m bundle.sheet.fields docs/reference/data_sheet.md
 
 benchmark: $(VENV)/.installed
 	$(BIN)/python -m scripts.benchmark step

@@ -20,10 +20,12 @@ import yaml
 
 from bundle.installation import config_dir
 
-__all__ = ["BASES", "STAGES", "locate", "stage_files", "task_files", "task_names", "with_bases"]
+__all__ = ["BASES", "INPUT_DIGESTS", "STAGES", "locate", "stage_files", "task_files", "task_names", "with_bases"]
 
 BASES = "based_on"
 """Key of a config: names of the files that it starts from, beside it or among the configs of this package."""
+INPUT_DIGESTS = "sha256 of inputs"
+"""Key of a configuration that a run keeps: digests of the files that it was made with, by name."""
 STAGES = ("train", "generate", "segment", "evaluate", "features", "quality")
 """Stages of an experiment, in the order in which they run."""
 

@@ -59,6 +59,7 @@ FLOORS = [
     ["server"],
     ["report"],
     ["generators"],
+    ["sheet"],
     ["workflows"],
     ["flare"],
     ["sharing"],

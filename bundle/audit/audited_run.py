@@ -16,6 +16,7 @@ import yaml
 from bundle.audit.candidates import Candidates, gather
 from bundle.audit.fresh_sites import renew_gate
 from bundle.audit.scores import Slice
+from bundle.composition import INPUT_DIGESTS
 from bundle.data import items_by_site
 from bundle.engines import SeededInferer
 from bundle.evaluation import synthesize
@@ -24,7 +25,6 @@ from bundle.installation import config_dir
 from bundle.networks import read_weights
 from bundle.seeding import Draw, derive_seed
 from bundle.workflows import DistributedGANWorkflow
-from bundle.workflows.workflow import INPUT_DIGESTS
 
 __all__ = ["Audited", "audited"]
 

@@ -50,13 +50,23 @@ told, and an attack ends where the site refuses. For undefended sites: --set rel
 issues no conditions the true ones are sent, as by a server that has its victims' masks from elsewhere.
 
 Writes readout.json (curves of PSNR and SSIM over the number of queries, baselines that need no attack, gains),
-readout.png (the images) and readout_curves.png."""
+readout.png (the images) and readout_curves.png. With --run_dir the gains come into the data sheets of the
+generator."""
 
 
 SEGMENTERS = """Can it be told from a segmenter whose images it was trained with?
 
 The attack is the segmenter's loss on an image and its label; the control is a segmenter with random weights. It writes
 attacks.json into the folder of the run, and the run's results and report show it from then on."""
+
+
+MEMBERSHIP = """Can it be told which slices a generator was trained with?
+
+What was found comes into attacks.json and the report of the run, and into the data sheets of its generator."""
+
+CONDITIONS = """What do released conditions reveal alone?
+
+With --run_dir what was found comes into the data sheets of that run's generator."""
 
 
 def summary(command: str) -> str:
@@ -93,7 +103,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     readout.add_argument(
         "--vgg", metavar="FILE", help="torchvision's VGG-16 weights for the perceptual term (default: random ones)"
     )
-    membership = part("membership", "Can it be told which slices a generator was trained with?", run_membership)
+    membership = part("membership", MEMBERSHIP, run_membership)
     _add_run(membership, required=True)
     membership.add_argument(
         "--slices", type=int, metavar="N", help="of every patient at most, evenly spaced (default: all)"
@@ -111,13 +121,14 @@ def declare(parser: argparse.ArgumentParser) -> None:
     segmenters.add_argument(
         "--slices", type=int, metavar="N", help="of every patient at most, evenly spaced (default: all)"
     )
-    conditions = part("conditions", "What do released conditions reveal alone?", run_conditions)
+    conditions = part("conditions", CONDITIONS, run_conditions)
+    _add_run(conditions, required=False)
     _add_number(conditions, "--masks", 8, "known of every patient at most")
 
 
 def _add_run(parser: argparse.ArgumentParser, required: bool) -> None:
     """Of audits that attack trained networks."""
-    text = "folder of a run, for its networks" + ("" if required else " (default: untrained ones)")
+    text = "folder of a run, for its networks" + ("" if required else " (default: of none)")
     parser.add_argument("--run_dir", required=required, metavar="DIR", help=text)
     add_setting(parser, "asyndgan, syn_all or syn_subset/SITE")
 
@@ -156,7 +167,13 @@ def run_readout(options: argparse.Namespace) -> int:
     names = ("site", "images", "queries", "climb_queries", "match_queries", "match_steps", "losses", "vgg", "seed")
     wanted = ReadoutOptions(**{name: getattr(options, name) for name in names})
     about = {"data": Path(options.dataset_dir).resolve().name} | _about(options)
-    print(f"wrote {run_readout(_audited(options), wanted, options.output, about)}")
+    target = _audited(options)
+    path = run_readout(target, wanted, options.output, about)
+    print(f"wrote {path}")
+    if options.run_dir is not None:
+        from bundle.audit.record import of_readout, record_audit
+
+        print(record_audit(target, "readout", of_readout(json.loads(path.read_text(encoding="utf-8")))))
     return 0
 
 
@@ -167,13 +184,15 @@ def run_membership(options: argparse.Namespace) -> int:
     """
     show_lines()
     from bundle.audit.membership_run import run_membership
-    from bundle.audit.record import as_rows, record_attacks
+    from bundle.audit.record import as_rows, of_membership, record_attacks, record_audit
 
     about = _about(options) | {"setting": options.setting}
     given = (options.slices, options.wall_slices, options.seed)
-    path = run_membership(_audited(options), options.output, about, *given)
-    rows = as_rows(json.loads(path.read_text(encoding="utf-8"))["attacks"])
-    print(f"wrote {path} and {record_attacks(options.run_dir, {options.setting: rows})}")
+    target = _audited(options)
+    path = run_membership(target, options.output, about, *given)
+    found = json.loads(path.read_text(encoding="utf-8"))["attacks"]
+    print(f"wrote {path} and {record_attacks(options.run_dir, {options.setting: as_rows(found)})}")
+    print(record_audit(target, "membership", of_membership(found)))
     return 0
 
 
@@ -212,6 +231,13 @@ def run_conditions(options: argparse.Namespace) -> int:
     show_lines()
     from bundle.audit.conditions_run import run_conditions
 
-    found = run_conditions(_audited(options), options.output, _about(options), options.masks, options.seed)
-    print(f"wrote {found}")
+    target = _audited(options)
+    path = run_conditions(target, options.output, _about(options), options.masks, options.seed)
+    print(f"wrote {path}")
+    if options.run_dir is not None:
+        from bundle.audit.record import of_conditions, record_audit
+
+        kinds = sorted({site.policy.conditions for site in target.sites.values()})
+        found = of_conditions(json.loads(path.read_text(encoding="utf-8")), kinds)
+        print(record_audit(target, "label_maps", found))
     return 0

@@ -1,4 +1,4 @@
-"""Write the page of a run again, from the files that it left.
+"""Write the page of a run and the sheets of its synthetic data sets again, from the files that it left.
 
 Nothing is trained, scored or drawn. The page of `asyndgan federate poc` or `simulate` says what crossed.
 
@@ -18,7 +18,7 @@ __all__ = ["declare", "summary"]
 
 
 def summary(command: str) -> str:
-    return "Write the page of a run again"
+    return "Write the page of a run again, and its data sheets"
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +47,9 @@ def _write(run_dir: Path, shareable: bool) -> Path:
 
     from bundle.cli.trial import write_page
     from bundle.report import make_report
+    from bundle.sheet import write_sheets
 
+    write_sheets(run_dir)
     record = next(iter(sorted(run_dir.glob("seed_*/*/gan/record.json"))), None)
     if record is not None and not (run_dir / "results.json").is_file():
         return write_page(record.parent, json.loads(record.read_text(encoding="utf-8")), run_dir)

@@ -14,7 +14,12 @@ import torch
 import yaml
 from monai.bundle import ConfigParser, ckpt_export, create_workflow, verify_net_in_out
 
+from bundle.files import digest
+from bundle.sharing.generator_pages import WEIGHTS
 from bundle.sharing.pack import importable_for_now
+from bundle.sheet import NOBODY, SHEET_FILE, check_sheet
+from bundle.sheet.attacks import is_attacked
+from bundle.sheet.fields import GENERATOR
 
 __all__ = ["check_bundle"]
 
@@ -60,6 +65,7 @@ def check_bundle(folder: str | Path) -> list[str]:
     problems += _check_code(folder)
     if problems:
         return problems
+    problems += _check_data_sheet(folder)
     with importable_for_now(_package(folder)):
         for check in (_check_properties, _check_network, _check_exports):
             problems += _said(check, folder)
@@ -105,6 +111,39 @@ def _check_metadata(folder: Path) -> list[str]:
         problems += _wrong_fields(data, FORMAT_FIELDS, where)
         if len(data.get("channel_def", ())) != data.get("num_channels"):
             problems.append(f"{where}: {data.get('num_channels')} channels, and {len(data['channel_def'])} are defined")
+    return problems
+
+
+def _check_data_sheet(folder: Path) -> list[str]:
+    """A generator has a data sheet, which says nothing that the bundle contradicts."""
+    metadata = json.loads((folder / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    file, page = folder / "docs" / SHEET_FILE, folder / "docs" / "README.md"
+    if not file.is_file():
+        draws = metadata["network_data_format"]["outputs"]["pred"]["format"] == "image"
+        return [f"{file}: missing, expected one of every generator"] if draws else []
+    try:
+        sheet = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        return [f"{file}: cannot be read as JSON: {error}"]
+    if problems := check_sheet(sheet):
+        return [f"{file}: {problem}" for problem in problems]
+    said = {
+        "/version": (sheet["version"], metadata["version"], "configs/metadata.json"),
+        "/made/weights_sha256": (
+            sheet["made"]["weights_sha256"],
+            metadata.get("weights_source_sha256"),
+            "configs/metadata.json",
+        ),
+        "/network/sha256": ((sheet.get("network") or {}).get("sha256"), digest(folder / WEIGHTS), WEIGHTS),
+    }
+    said["/kind"] = (sheet["kind"], GENERATOR, "a packed bundle")
+    problems = [
+        f"{file}: {pointer} is {value!r}, and {expected!r} in {where}"
+        for pointer, (value, expected, where) in said.items()
+        if value != expected
+    ]
+    if not is_attacked(sheet) and NOBODY not in page.read_text(encoding="utf-8"):
+        problems.append(f"{page}: expected it to say that nobody has attacked this generator, as {file.name} does")
     return problems
 
 

@@ -13,8 +13,9 @@ from bundle.sharing.configs import TEMPLATES
 from bundle.sharing.derive import packed_label_groups, resolved
 from bundle.sharing.errors import PackError
 from bundle.sharing.run_files import RunFiles
+from bundle.sheet.training_data import known_of
 
-__all__ = ["SCHEMA", "about", "describe", "package_versions", "performance"]
+__all__ = ["SCHEMA", "about", "describe", "generator_figures", "package_versions", "performance"]
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 
@@ -75,9 +76,7 @@ def _training(kind: str, run: RunFiles) -> dict[str, Any]:
     config = run.config
     if kind.startswith("generator"):
         return {
-            "losses": run.json("record").get("losses", "see the configuration of the training"),
             "lr": config["lr"],
-            "num_steps": run.recorded("steps"),
             "noise": (
                 f"\nThe generator sees {noise} channels of noise beside the condition: `--seed` draws another image."
                 if (noise := config.get("generator_noise", 0))
@@ -112,24 +111,21 @@ def _trained_on(kind: str, run: RunFiles, fields: Mapping[str, Any]) -> str:
 
 
 def _data_paragraph(kind: str, fields: Mapping[str, Any]) -> str:
-    source = about("sources").get(fields["layout"])
+    source = known_of(fields["layout"]).get("source")
     where = f"{fields['data']}" + (f": {source}." if source else ".")
     if kind.startswith("generator"):
         return f"The sites' discriminators saw the real training images of {where}"
     return f"{where} The network was trained on {fields['trained_on']}. It is scored on held-out real cases."
 
 
-def performance(kind: str, run: RunFiles, fields: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+def performance(run: RunFiles, fields: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     """
-    Evaluation figures for ``metadata.json``, and a paragraph with a table for the page.
+    Evaluation figures of a segmenter for ``metadata.json``, and a paragraph with a table for the page.
 
     Raises:
         PackError: no scores among the files of the run.
     """
-    if kind.startswith("generator") and not run.path("metrics").is_file() and run.path("quality").is_file():
-        scores = run.json("quality")
-    else:
-        scores = run.json("metrics")
+    scores = run.json("metrics")
     metrics, units = scores["metrics"], scores.get("units", {})
     means, rows = {}, []
     for name, score in metrics.items():
@@ -145,14 +141,43 @@ def performance(kind: str, run: RunFiles, fields: Mapping[str, Any]) -> tuple[di
         raise PackError(f"{run.path('metrics')}: expected scores under 'metrics', found none")
     count = max(len(score.get("per_case", {})) for score in metrics.values())
     what = f"{count} held-out cases of {fields['data']} that no training has seen"
-    if kind.startswith("generator"):
-        what += "; the scores are those of a segmenter that was trained on the generator's images alone"
     table = "\n".join(["| metric | mean | lowest | highest | cases |", "| --- | --- | --- | --- | --- |", *rows])
     text = (
         f"On {what} (seed {scores.get('seed', run.config['seed'])}):\n\n{table}\n\n"
         "One training with one seed; the metrics are defined in the project that this bundle comes from."
     )
     return {"data": what, "seed": scores.get("seed", run.config["seed"]), **means}, text
+
+
+def generator_figures(run: RunFiles, sheet: Mapping[str, Any], data: str) -> dict[str, Any]:
+    """
+    Evaluation figures of a generator for ``metadata.json``, from its data sheet.
+
+    Args:
+        run: the files of the run.
+        sheet: its data sheet.
+        data: what the real data are called.
+
+    Raises:
+        PackError: neither a segmenter that learned from its images was scored, nor the images themselves.
+    """
+    if scores := sheet["downstream"]:
+        count = max(of["cases"] for of in scores.values())
+        what = (
+            f"{count} held-out cases of {data} that no training has seen; the scores are those of a segmenter that "
+            "was trained on the generator's images alone"
+        )
+        means = {f"{m} ({of['unit']})" if of["unit"] else m: of["mean"] for m, of in scores.items()}
+    elif scores := sheet["quality"]:
+        what = f"synthetic images beside the real ones of {data}"
+        means = {measure: of["value"] for measure, of in scores.items()}
+    else:
+        raise PackError(f"{run.path('metrics')}: expected scores under 'metrics', or a quality/metrics.json beside it")
+    return {
+        "data": what,
+        "seed": sheet["made"]["seed"],
+        **{m: round(value, 4) for m, value in means.items() if value is not None},
+    }
 
 
 def package_versions(names: list[str], modules: set[str]) -> dict[str, str]:

@@ -21,8 +21,10 @@ from bundle.networks.weights import read_weights
 from bundle.sharing.code import Code, names_in
 from bundle.sharing.configs import TEMPLATES, generator_configs, segmenter_configs
 from bundle.sharing.errors import PackError
-from bundle.sharing.facts import SCHEMA, about, describe, package_versions, performance
+from bundle.sharing.facts import SCHEMA, about, describe, generator_figures, package_versions, performance
+from bundle.sharing.generator_pages import generator_sheet, write_generator_pages
 from bundle.sharing.run_files import RunFiles
+from bundle.sheet.training_data import known_of
 
 __all__ = ["KINDS", "PackOptions", "importable_for_now", "pack_bundle"]
 
@@ -88,13 +90,15 @@ def pack_bundle(options: PackOptions) -> Path:
         raise PackError(f"{target} exists: --overwrite replaces it")
     license_text = _text(options.license, "the licence of code and configs")
     fields = describe(kind, run, options.data_name)
-    figures, fields["performance"] = performance(kind, run, fields)
+    fields |= {"version": options.version, "parameters": sum(value.numel() for value in state.values())}
+    sheet = None
     if kind.startswith("generator"):
-        configs = generator_configs(run.config)
+        sheet = generator_sheet(run, fields, options.data_name, options.data_license)
+        figures, configs = generator_figures(run, sheet, fields["data"]), generator_configs(run.config)
     else:
+        figures, fields["performance"] = performance(run, fields)
         configs = segmenter_configs({**run.config, **run.evaluation_config})
     code = Code(set().union(*(names_in(yaml.safe_load(text)) for text in configs.values())), f"{name}_code")
-    fields["parameters"] = f"{sum(value.numel() for value in state.values()):,}"
     fields["references"] = _references(fields)
     metadata = {
         "schema": SCHEMA,
@@ -120,9 +124,6 @@ def pack_bundle(options: PackOptions) -> Path:
         "weights_source_sha256": run.digest,
         "network_data_format": _data_format(kind, fields),
     }
-    page = "segmenter" if kind in ("brats", "multi_organ") else "generator"
-    text = (TEMPLATES / f"README_{page}.md").read_text(encoding="utf-8")
-    listed = "\n".join(f"{number}. {reference}" for number, reference in enumerate(fields["references"], 1))
     with atomic_folder(target) as folder:
         for file, content in configs.items():
             config = code.rewrite(content)
@@ -132,11 +133,14 @@ def pack_bundle(options: PackOptions) -> Path:
         write_json(folder / "configs" / "metadata.json", metadata)
         shutil.copyfile(config_dir() / "logging.conf", folder / "configs" / "logging.conf")
         code.write(folder)
-        write_text(folder / "docs" / "README.md", text.format(**{**fields, "references": listed}))
         write_text(folder / "docs" / "data_license.txt", _data_license(fields, options.data_license))
         write_text(folder / "LICENSE", license_text)
         (folder / "models").mkdir()
         _write_models(folder, state, run, code.package)
+        if sheet is None:
+            write_text(folder / "docs" / "README.md", _segmenter_page(fields))
+        else:
+            write_generator_pages(folder, run, sheet, {**fields, "figures": figures})
     with atomic_path(target.with_suffix(".zip")) as temporary:
         shutil.make_archive(str(temporary.with_suffix("")), "zip", target.parent, name)
     return target
@@ -221,8 +225,13 @@ def _data_format(kind: str, fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _references(fields: dict[str, Any]) -> list[str]:
-    known = about("references")
-    return known["all"] + known.get(fields["layout"], [])
+    return about("references") + known_of(fields["layout"]).get("references", [])
+
+
+def _segmenter_page(fields: dict[str, Any]) -> str:
+    text = (TEMPLATES / "README_segmenter.md").read_text(encoding="utf-8")
+    listed = "\n".join(f"{number}. {reference}" for number, reference in enumerate(fields["references"], 1))
+    return text.format(**{**fields, "references": listed, "parameters": f"{fields['parameters']:,}"})
 
 
 def _changelog(target: Path, options: PackOptions) -> dict[str, str]:
@@ -234,7 +243,7 @@ def _changelog(target: Path, options: PackOptions) -> dict[str, str]:
 def _data_license(fields: dict[str, Any], file: Path | None) -> str:
     if file is not None:
         return _text(file, "the licence of the data")
-    text = about("licenses").get(fields["layout"])
+    text = known_of(fields["layout"]).get("licence")
     if text is None:
         raise PackError(
             f"the licence of {fields['data']} (layout {fields['layout']!r}) is not known here: "

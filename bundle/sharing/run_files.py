@@ -12,6 +12,7 @@ import yaml
 
 from bundle.files import digest
 from bundle.sharing.errors import PackError
+from bundle.sheet import Sources
 
 __all__ = ["RunFiles"]
 
@@ -46,8 +47,6 @@ class RunFiles:
             "sites": folder.parent / "gan" / "record.json",
             "metrics": folder.parent / "evaluation" / "metrics.json",
             "evaluation_config": folder.parent / "evaluation" / "config.yaml",
-            "quality": folder.parent / "quality" / "metrics.json",
-            "synthetic": folder.parent / "synthetic" / "datalist.json",
         }
         if name == "datalist":
             return Path(self.config["dataset_dir"]) / "datalist.json"
@@ -80,6 +79,13 @@ class RunFiles:
     def sites(self, name: str) -> list[str]:
         """Sites of a generator's training, from its record."""
         return sorted(self.recorded("sites", name))
+
+    @property
+    def sources(self) -> Sources:
+        """The same files for a data sheet, which tells what is missing; those that a pack needs are there by then."""
+        own = {name: self.path(name) for name in ("training_config", "record", "metrics")}
+        given = {"weights": self.weights, "datalist": self.overrides.get("datalist")}
+        return Sources(self.weights.parent.parent, own | given)
 
     @cached_property
     def datalist(self) -> dict[str, Any]:
@@ -126,7 +132,5 @@ _EXPECTED = {
     "sites": "the record of the generator's training",
     "metrics": "the scores on the held-out cases",
     "evaluation_config": "the resolved configuration of the evaluation",
-    "quality": "the scores of the synthetic images",
-    "synthetic": "the data list of the synthetic images",
     "datalist": "the data list of the real data",
 }

@@ -26,6 +26,7 @@ from bundle.report import (
     write_figure_list,
 )
 from bundle.settings import all_settings, trains_generator
+from bundle.sheet import write_sheets
 from bundle.workflows.experiment import Experiment
 from bundle.workflows.figure_data import ShownCases, first_of_sites, neighbour_examples, synthesis_rows
 
@@ -40,7 +41,8 @@ OUTLINE = "outline"
 def write_pages(experiment: Experiment, results: Mapping) -> Path:
     """
     Draw the figures of an experiment and write its two pages: the full one, and the one that may be passed on. The
-    second costs a second, and the images that its figures need may be elsewhere later.
+    second costs a second, and the images that its figures need may be elsewhere later. The sheets of its synthetic data
+    sets are written with what is known now.
 
     Args:
         experiment: the experiment; what it has not finished is left out.
@@ -52,6 +54,7 @@ def write_pages(experiment: Experiment, results: Mapping) -> Path:
     draw_figures(experiment, results)
     # the figures belong to the run: they take minutes
     experiment.with_time_until_now(results)
+    write_sheets(experiment.run_dir)
     make_report(experiment.run_dir, shareable=True)
     return make_report(experiment.run_dir)
 

@@ -19,7 +19,7 @@ from monai.bundle.properties import MetaProperties
 from monai.bundle.utils import merge_kv
 from monai.utils import BundleProperty, BundlePropertyConfig, ensure_tuple
 
-from bundle.composition import BASES, with_bases
+from bundle.composition import BASES, INPUT_DIGESTS, with_bases
 from bundle.config_files import ConfigFiles
 from bundle.declarations.job import CONDUCT_KEYS
 from bundle.declarations.keys import PATH_KEYS, problem
@@ -54,7 +54,6 @@ MOVABLE_KEYS = {
     *CONDUCT_KEYS,
     "max_message_bytes",
 }
-INPUT_DIGESTS = "sha256 of inputs"
 # whose ids are those of handlers, which MONAI searches
 _OF_HANDLERS = ("evaluator", "val_interval")
 _YAML_WORDS = {"true": True, "false": False, "null": None}
@@ -196,7 +195,19 @@ class CheckedWorkflow(ConfigWorkflow):
             with exclusive(kept):
                 # what another process did in the meantime counts
                 self._refuse_another_config()
-                return [] if self._is_finished() else self._run_beside(kept)
+                if self._is_finished():
+                    return []
+                outcome = self._run_beside(kept)
+            self._write_sheet()
+            return outcome
+
+    def _write_sheet(self) -> None:
+        """Of the setting's synthetic data set, where it has one: every stage knows more of it."""
+        setting = self._content("output_dir")
+        if setting is not None and Path(setting, "synthetic", "datalist.json").is_file():
+            from bundle.sheet import write_data_set_sheet  # late: hospitals do without figures and pages
+
+            write_data_set_sheet(setting)
 
     def _run_beside(self, kept: Path) -> Any:
         """Run with the configuration kept; not when the run ends before anything else was written beside it."""

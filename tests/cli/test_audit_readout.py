@@ -79,6 +79,11 @@ def test_networks_of_a_run_are_attacked_where_the_site_can_be_sent_back_to(tmp_p
     run.finalize()
     more = ("--run_dir", str(tmp_path / "run"), "--losses", "L1_100", "adversarial")
     assert audit(tmp_path / "audit", phantom_dir, "--site", "B", *more) == 0
+    kept = json.loads((tmp_path / "run/seed_0/asyndgan/gan/audit.json").read_text(encoding="utf-8"))["readout"]
+    assert kept["found"]["B"]["policy"] == "published"
+    gain = kept["found"]["B"]["losses"]["L1_100"]["own"]
+    assert gain["interval"][0] <= gain["gain"] <= gain["interval"][1]
+    assert not any(name in json.dumps(kept) for name in ("Phantom", str(tmp_path)))
     content = json.loads((tmp_path / "audit/readout.json").read_text(encoding="utf-8"))
     assert content["networks"] == "trained to step 4"
     assert min(content["steps"]) >= 6

@@ -1,9 +1,12 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
+from bundle.audit.record import record_audit
 from bundle.cli.main import main
+from bundle.sheet import NOBODY, check_sheet
 
 
 def run(words, tiny_sizes, *arguments):
@@ -39,6 +42,41 @@ def test_a_finished_run_is_audited(trained, phantom_dir, tiny_sizes, tmp_path):
     assert set(found["attacks"]["discriminator"]["sites"]) == {"A", "B"}
     assert found["attacks"]["wall, adversarial loss"]["overall"]["member_slices"] == 4
     assert Image.open(tmp_path / "membership.png").width > 800
+    sheet = data_sheet(trained)
+    rows = {row["attack"]: row for row in sheet["attacks"]["membership"]}
+    assert rows["released conditions"]["auc"] == 1
+    assert rows["nearest"]["excess"] is not None
+    assert "control" not in rows
+    page = (trained / "seed_0/asyndgan/synthetic/README.md").read_text(encoding="utf-8")
+    assert NOBODY not in page
+    assert "| released conditions | 1 " in page
+
+
+def data_sheet(run_dir):
+    sheet = json.loads((run_dir / "seed_0/asyndgan/synthetic/data_sheet.json").read_text(encoding="utf-8"))
+    assert check_sheet(sheet) == []
+    return sheet
+
+
+def test_what_the_run_s_label_maps_tell_comes_into_its_data_sheet(trained, phantom_dir, tiny_sizes, tmp_path, capsys):
+    options = ("--dataset_dir", phantom_dir, "--run_dir", trained, "--output", tmp_path, "--masks", 1)
+    assert run("audit conditions", tiny_sizes, *options) == 0
+    assert "kept for the data sheets: " in capsys.readouterr().out
+    found = data_sheet(trained)["attacks"]["label_maps"]
+    assert {kind: sorted(of) for kind, of in found.items()} == {"real": ["aligned", "as they are"]}
+    written = json.loads((tmp_path / "conditions.json").read_text(encoding="utf-8"))["releases"]["real"]
+    assert found["real"]["aligned"]["membership"] == written["aligned"]["membership"]["auc"]
+    assert found["real"]["aligned"]["re_identified"] == written["aligned"]["identification"]["patients"]["rate"]
+
+
+def test_what_was_attacked_under_another_policy_says_nothing_of_the_run(trained, phantom_dir, tmp_path, capsys):
+    target = SimpleNamespace(
+        run=trained / "seed_0/asyndgan",
+        policies={"A": "published", "B": "guarded"},
+    )
+    said = record_audit(target, "readout", {"A": {}})
+    assert said == "not kept for the data sheet: attacked was A under 'published', and the run had 'guarded'"
+    assert data_sheet(trained)["attacks"]["readout"] is None
 
 
 def test_members_of_another_data_list_are_refused(trained, phantom_dir, tiny_sizes, tmp_path, capsys):

@@ -23,6 +23,7 @@ from bundle.composition import stage_files
 from bundle.data import DataError, load_datalist
 from bundle.networks import ResNetFeatures, VGGFeatures
 from bundle.settings import all_settings
+from bundle.sheet import check_sheet
 from bundle.workflows import ConfigError
 from bundle.workflows.experiment import Experiment
 from bundle.workflows.figures import write_pages
@@ -30,6 +31,7 @@ from bundle.workflows.figures import write_pages
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs"
 SETTINGS = ["real_all", "real_subset/A", "real_subset/B", "syn_all", "asyndgan"]
+SHEETS = ("data_sheet.json", "README.md", "croissant.json")
 METRICS = ["dice", "dice_tumor_slices", "sensitivity", "specificity", "hd95"]
 
 
@@ -55,11 +57,11 @@ def copied(finished, phantom_dir, tiny_sizes, tmp_path):
 
 
 def contents(folder):
-    """What stages wrote, by path: TensorBoard names its files by time, and the results hold a date."""
+    """What stages wrote, by path, but for data sheets, which every stage writes anew with what it knows."""
     return {
         str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes())
         for path in sorted(Path(folder, "seed_0").rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.name not in SHEETS
     }
 
 
@@ -114,6 +116,21 @@ def test_synthetic_images_are_scored_by_site(finished):
     # what real images have among themselves is nothing of a setting's
     for name in ("fid/real, other patients", "mmd/real, other sites", "gan_test/training images", "images/real"):
         assert quality["syn_all"][name] == quality["asyndgan"][name]
+
+
+def test_the_sheets_of_the_synthetic_data_sets_say_what_the_run_found(finished):
+    experiment, results, _ = finished
+    for setting in ("syn_all", "asyndgan"):
+        folder = Path(experiment.output_dir(setting, 0)) / "synthetic"
+        sheet = json.loads((folder / "data_sheet.json").read_text(encoding="utf-8"))
+        assert check_sheet(sheet) == []
+        dice = results["settings"][setting]["dice"]["mean"]
+        assert sheet["downstream"]["dice"]["mean"] == pytest.approx(dice, rel=1e-4)
+        beside = {"real_all", "syn_all"} - {setting}
+        assert sheet["downstream"]["dice"]["references"].keys() == beside
+        assert sheet["quality"]["fid"]["value"] == pytest.approx(results["quality"][setting]["fid"]["mean"], rel=1e-4)
+        assert sheet["made"]["hardware"]["cores"] == results["hardware"]["cores"]
+        assert all((folder / name).is_file() for name in SHEETS)
 
 
 def test_the_feature_network_is_trained_once_and_on_held_out_cases(finished, phantom_dir):
