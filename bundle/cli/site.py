@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle.cli.federate import add_deep, begin_process, require_flare, say_own_file
-from bundle.cli.options import add_training, make_parser, overrides
+from bundle.cli.options import add_threads, add_training, make_parser, overrides
 
 __all__ = ["declare", "summary"]
 
@@ -58,6 +58,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     )
     shown.set_defaults(begin_process=begin_process)
     add_training(shown)
+    add_threads(shown)
     shown.add_argument("--output", type=Path, required=True, metavar="FILE.png", help="picture to write")
     shown.add_argument("--images", type=int, default=8, metavar="N", help="samples to show (default 8)")
     ledger = part(

@@ -14,7 +14,15 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bundle.cli.options import add_dataset_dir, add_seed, add_setting, add_training, config_paths, overrides
+from bundle.cli.options import (
+    add_dataset_dir,
+    add_seed,
+    add_setting,
+    add_threads,
+    add_training,
+    config_paths,
+    overrides,
+)
 from bundle.cli.terminal import show_lines_with_time
 
 __all__ = ["declare", "summary"]
@@ -40,6 +48,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     add_setting(parser, "what is trained on what, such as asyndgan, real_all or fedavg: docs/how-to/gain.md")
     add_seed(parser)
     parser.add_argument("--run_dir", metavar="DIR", help="folder of the run (default runs/TASK-PROFILE, or runs/TASK)")
+    add_threads(parser)
 
 
 def run(options: argparse.Namespace) -> int:

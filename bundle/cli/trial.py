@@ -59,11 +59,11 @@ def write_participants(
         own |= rules
         if policy is not None:
             own |= {"release_policy": policy, "allowed_overrides": sorted({*overrides, *PRIVATE_OVERRIDES})}
-        write_text(folder / site / "site.yaml", yaml.safe_dump(given(options.num_threads) | own))
+        write_text(folder / site / "site.yaml", yaml.safe_dump(given(options.threads) | own))
     (folder / "server").mkdir(parents=True, exist_ok=True)
     write_text(
         folder / "server" / "server.yaml",
-        yaml.safe_dump(given(options.server_threads or options.num_threads) | server),
+        yaml.safe_dump(given(options.server_threads or options.threads) | server),
     )
     return sorted(lists)
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from nvflare.collab import collab
 
 from bundle import __version__
@@ -16,6 +15,7 @@ from bundle.declarations.job import SERVER_KEYS, SITE_KEYS, TRAIN, Job, JobError
 from bundle.installation import config_dir
 from bundle.site.release import DEFAULT
 from bundle.text import SERVER
+from bundle.threads import log_threads, set_threads
 from bundle.workflows import DistributedGANWorkflow
 
 __all__ = ["LOCAL_FILES", "SERVER", "local_folder", "make_workflow", "read_server", "read_site", "settings"]
@@ -80,7 +80,8 @@ def settings(job: Job, local: Mapping[str, Any], stage: str) -> dict[str, Any]:
         raise JobError(f"a job of {job.stage}.yaml, expected one of {stage}.yaml")
     own = of_stage(stage, local)
     own.pop("segmenters", None)  # files, and nothing that configs know
-    torch.set_num_threads(int(own.pop("num_threads", torch.get_num_threads())))
+    set_threads(own.pop("num_threads", None))
+    log_threads()
     logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)
     # FLARE's logging stays as it is
     return {"bundle_root": str(config_dir().parent), "logging_file": False, **job.overrides, **own}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import ssl
 import tempfile
@@ -24,6 +23,7 @@ from bundle.flare.kits import CLASSES
 from bundle.flare.names import check_folder
 from bundle.flare.participant import read_server, read_site
 from bundle.site.release import ReleasePolicy
+from bundle.threads import cores
 
 __all__ = ["check_kit"]
 
@@ -192,7 +192,7 @@ def _check_device(kit: _Kit) -> str:
     except Exception as error:  # torch raises what the backend does
         raise ValueError(f"device {device}: not usable here, expected cpu or cuda:N ({error})") from error
     threads = local.get("num_threads", torch.get_num_threads())
-    return f"{device}, {threads} of {os.cpu_count()} threads"
+    return f"{device}, {threads} threads on {cores()} cores"
 
 
 def _check_data(kit: _Kit) -> str:

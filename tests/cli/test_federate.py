@@ -160,7 +160,7 @@ def test_a_sites_job_process_is_killed_and_the_training_ends_as_in_one_process(t
     table = ["--sites", "table", "--table", str(tmp_path / "phantoms" / "cases.csv")]
     data = tmp_path / "data"
     subprocess.run([*prepare, "--output", str(data), *table, "--modalities", "flair"], check=True, cwd=ROOT)
-    own = [*TRAINING, "--dataset_dir", str(data), "--num_threads", "1", "--device", "cpu"]
+    own = [*TRAINING, "--dataset_dir", str(data), "--threads", "1", "--device", "cpu"]
     sizes = ["image_size=32", "generator_channels=4", "generator_blocks=1", "discriminator_channels=4"]
     steps = ["num_steps=120", "epoch_length=10", "amp=false", "step_timeout=10"]
 
