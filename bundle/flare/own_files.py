@@ -29,7 +29,7 @@ class _Line:
 
 _DEVICE = _Line("device", "what computes: cpu, cuda or cuda:N. Without it: CUDA where there is, else the CPU", "cpu")
 _THREADS = _Line(
-    "num_threads", "threads that compute; on a CPU the bits depend on it. Without it: OMP_NUM_THREADS, or the cores", "1"
+    "num_threads", "threads that compute; on a CPU the bits depend on it. Without it: OMP_NUM_THREADS or all cores", "1"
 )
 _MESSAGES = _Line(
     "max_message_bytes",
