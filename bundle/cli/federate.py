@@ -303,7 +303,7 @@ def end_job(administrator: Administrator, job: str, now: bool) -> str:
 
 def collect(options: argparse.Namespace) -> int:
     from bundle.flare.administrator import Administrator
-    from bundle.flare.server import RESULTS
+    from bundle.flare.agreed import RESULTS
 
     administrator = Administrator(options.startup_kit)
     try:

@@ -11,54 +11,21 @@ from typing import Any
 from nvflare.collab import collab
 
 from bundle import __version__
-from bundle.declarations.job import SERVER_KEYS, SITE_KEYS, TRAIN, Job, JobError, of_stage, read_local
+from bundle.declarations.job import TRAIN, Job, JobError, of_stage
 from bundle.installation import config_dir
-from bundle.site.release import DEFAULT
 from bundle.text import SERVER
 from bundle.threads import log_threads, set_threads
 from bundle.workflows import DistributedGANWorkflow
 
-__all__ = ["LOCAL_FILES", "SERVER", "local_folder", "make_workflow", "read_server", "read_site", "settings"]
+__all__ = ["LOCAL_FILES", "SERVER", "local_folder", "make_workflow", "settings"]
 
 LOCAL_FILES = "ASYNDGAN_LOCAL_FILES"
 """Environment variable: a folder with ``NAME/site.yaml`` for several participants of one machine."""
-MIN_CASES = 5
-"""Held-out cases that a site's sums of scores are over at least, unless the site says otherwise."""
 
 
 def local_folder(name: str) -> Path:
     folder = os.environ.get(LOCAL_FILES)
     return Path(folder) / name if folder else Path(collab.workspace.get_site_config_dir())
-
-
-def read_site(folder: Path) -> dict[str, Any]:
-    """
-    A site's own file in a folder, ``site.yaml``, with the defaults of what a job must not decide.
-
-    Raises:
-        JobError: unreadable, or a key is unknown or missing.
-    """
-    local = _read(folder / "site.yaml", SITE_KEYS, ("dataset_dir", "checkpoint_dir"))
-    # a config that the job names may hold another one, and the policy is the site's own
-    local.setdefault("release_policy", DEFAULT)
-    local.setdefault("min_cases", MIN_CASES)
-    local.setdefault("per_case", False)
-    local.setdefault("allow_averaging", False)
-    # one ledger for all trainings: what the site has let out adds up
-    local.setdefault("release_dir", str(Path(local["checkpoint_dir"]) / "releases"))
-    return local
-
-
-def read_server(folder: Path) -> dict[str, Any]:
-    """The server's own file in a folder, ``server.yaml``; errors are those of :func:`read_site`."""
-    return _read(folder / "server.yaml", SERVER_KEYS, ("run_dir",))
-
-
-def _read(path: Path, keys: frozenset[str], needed: tuple[str, ...]) -> dict[str, Any]:
-    local = read_local(path, keys)
-    if missing := [key for key in needed if not local.get(key)]:
-        raise JobError(f"{path.name}: expected {' and '.join(missing)}, a folder")
-    return local
 
 
 def make_workflow(job: Job, local: Mapping[str, Any], given: Mapping[str, Any]) -> DistributedGANWorkflow:

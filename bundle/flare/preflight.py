@@ -11,17 +11,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import torch
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from cryptography.x509.oid import NameOID
 
-from bundle.data import load_datalist
 from bundle.flare.console import why_not_connected
 from bundle.flare.kits import CLASSES
 from bundle.flare.names import check_folder
-from bundle.flare.participant import read_server, read_site
+from bundle.flare.own_files import read_server, read_site
 from bundle.site.release import ReleasePolicy
 from bundle.threads import cores
 
@@ -184,6 +182,8 @@ def _check_writable(folder: Path, key: str) -> None:
 
 
 def _check_device(kit: _Kit) -> str:
+    import torch  # the parts before this one are said at once
+
     local = read_server(kit.folder / "local") if kit.is_server else read_site(kit.folder / "local")
     default = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(local.get("device", default))
@@ -196,6 +196,8 @@ def _check_device(kit: _Kit) -> str:
 
 
 def _check_data(kit: _Kit) -> str:
+    from bundle.data import load_datalist
+
     datalist = load_datalist(read_site(kit.folder / "local")["dataset_dir"], deep=kit.deep)
     items = datalist.site_items(kit.name)
     others = len(datalist.training) - len(items)

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from bundle.declarations.job import Job
-from bundle.flare.participant import make_workflow, read_site
+from bundle.flare.own_files import read_site
+from bundle.flare.participant import make_workflow
 from bundle.report.leaving import draw_leaving
 from bundle.site.site import Site
 

@@ -11,25 +11,19 @@ from typing import Any
 from nvflare.collab import collab
 
 from bundle.declarations.job import AVERAGE, SCORE, Job
+from bundle.flare.agreed import TRAINED
 from bundle.flare.federation import FlareFederation
-from bundle.flare.participant import SERVER, local_folder, make_workflow, read_server, settings
+from bundle.flare.own_files import read_server
+from bundle.flare.participant import SERVER, local_folder, make_workflow, settings
 from bundle.flare.watch import TrainingWatch, Watch
 from bundle.installation import config_dir
-from bundle.server.evaluation import RESULTS_FILE
 from bundle.workflows.averaging import proximal_weight
 from bundle.workflows.averaging_rounds import Averaging, average_over
 from bundle.workflows.scoring import find_segmenters, make_evaluation, participant_workflow
 
-__all__ = ["RESULTS", "FlareServer"]
+__all__ = ["FlareServer"]
 
 logger = logging.getLogger(__name__)
-
-TRAINED = ("generator.pt", "record.json")
-"""Files of a finished training that an administrator may collect. Conditions are not among them."""
-AVERAGED = ("segmenter.pt", "record.json")
-"""Files of a finished averaging."""
-RESULTS = (TRAINED, (RESULTS_FILE,), AVERAGED)
-"""The files of a finished job: of a training, an evaluation, or an averaging."""
 
 
 class FlareServer:

@@ -11,7 +11,8 @@ from nvflare.collab import collab
 
 from bundle import __version__
 from bundle.declarations.job import AVERAGE, PRIVATE_OVERRIDES, SCORE, Job
-from bundle.flare.participant import SERVER, local_folder, make_workflow, read_site, settings
+from bundle.flare.own_files import read_site
+from bundle.flare.participant import SERVER, local_folder, make_workflow, settings
 from bundle.flare.site_clock import SiteClock
 from bundle.installation import config_dir
 from bundle.site.release import ReleasePolicy, ReleaseRefused

@@ -12,8 +12,8 @@ pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
 
 from bundle.declarations.job import SERVER_KEYS, SITE_KEYS, JobError, read_local
 from bundle.flare.kits import provision
-from bundle.flare.own_files import SERVER_LINES, SITE_LINES
-from bundle.flare.participant import SERVER, read_server, read_site
+from bundle.flare.own_files import SERVER_LINES, SITE_LINES, read_server, read_site
+from bundle.text import SERVER
 
 
 @pytest.fixture
