@@ -4,6 +4,7 @@ Examples:
   asyndgan site init --dataset_dir /data/tcga --checkpoint_dir /data/checkpoints
   asyndgan site check --deep
   asyndgan site preview --task brats --profile small --output preview.png
+  asyndgan site configs
   asyndgan site ledger
   asyndgan site ledger runs/brats-small/seed_0/asyndgan/gan/releases/CS.jsonl --head 120 HASH
 """
@@ -44,6 +45,13 @@ def declare(parser: argparse.ArgumentParser) -> None:
     init.add_argument("--device", help="cpu, cuda or cuda:N, for site.yaml (default: CUDA where there is)")
     init.add_argument(
         "--release_policy", metavar="POLICY", help="what leaves the site, for site.yaml (default guarded)"
+    )
+    part(
+        "configs",
+        "the configs of its own that the site has approved, with their digests",
+        run_configs,
+        "\n\nA job may name them, by name and sha256. The site approves one by a file in local/configs/ of its kit:\n"
+        "read it first, for what it names runs here. The exit status is 1 if a file may not be a job's.",
     )
     checked = part("check", "whether the startup kit is ready to be started", run_check)
     checked.set_defaults(begin_process=begin_process)
@@ -112,6 +120,26 @@ def run_init(options: argparse.Namespace) -> int:
     print(f"{kit}: wrote the site's rules, local/*.json")
     say_own_file(kit, write_own_file(kit, given))
     return 0
+
+
+def run_configs(options: argparse.Namespace) -> int:
+    # nothing heavier: files are read
+    from bundle.declarations.job import RESERVED
+    from bundle.declarations.own_configs import check_own_config, digests, own_configs
+    from bundle.installation import config_dir
+
+    own = own_configs(options.startup_kit / "local")
+    if not own:
+        print(f"{options.startup_kit / 'local' / 'configs'}: holds no config (*.yaml); no job may name one")
+    refused = 0
+    for name, digest in digests(own).items():
+        print(f"{name}: sha256 {digest}")
+        try:
+            check_own_config(own[name], config_dir(), RESERVED)
+        except ValueError as error:
+            print(f"  refused in any job: {error}")
+            refused += 1
+    return 1 if refused else 0
 
 
 def run_check(options: argparse.Namespace) -> int:

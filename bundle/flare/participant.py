@@ -28,27 +28,36 @@ def local_folder(name: str) -> Path:
     return Path(folder) / name if folder else Path(collab.workspace.get_site_config_dir())
 
 
-def make_workflow(job: Job, local: Mapping[str, Any], given: Mapping[str, Any]) -> DistributedGANWorkflow:
+def make_workflow(
+    job: Job, local: Mapping[str, Any], given: Mapping[str, Any], own: Mapping[str, Path]
+) -> DistributedGANWorkflow:
     """The training of a job at one participant, initialized; what is its own wins over the job."""
-    workflow = DistributedGANWorkflow(config_file=job.files(config_dir()), **given, **settings(job, local, TRAIN))
+    said = settings(job, local, TRAIN, own)
+    workflow = DistributedGANWorkflow(config_file=job.files(config_dir(), own), **given, **said)
     workflow.initialize()
     return workflow
 
 
-def settings(job: Job, local: Mapping[str, Any], stage: str) -> dict[str, Any]:
+def settings(job: Job, local: Mapping[str, Any], stage: str, own: Mapping[str, Path]) -> dict[str, Any]:
     """
     What the configs of a job are overridden with at a participant: what is its own wins. Sets the number of threads.
+
+    Args:
+        job: to do.
+        local: the participant's own file.
+        stage: of the job.
+        own: paths of the configs that the participant has approved, by name.
 
     Raises:
         JobError: not a job for this package, or of another stage.
     """
-    job.check(config_dir(), __version__)
+    job.check(config_dir(), __version__, own)
     if job.stage != stage:
         raise JobError(f"a job of {job.stage}.yaml, expected one of {stage}.yaml")
-    own = of_stage(stage, local)
-    own.pop("segmenters", None)  # files, and nothing that configs know
-    set_threads(own.pop("num_threads", None))
+    said = of_stage(stage, local)
+    said.pop("segmenters", None)  # files, and nothing that configs know
+    set_threads(said.pop("num_threads", None))
     log_threads()
     logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)
     # FLARE's logging stays as it is
-    return {"bundle_root": str(config_dir().parent), "logging_file": False, **job.overrides, **own}
+    return {"bundle_root": str(config_dir().parent), "logging_file": False, **job.overrides, **said}
