@@ -44,6 +44,12 @@ def test_a_ledger(tmp_path):
     assert imported("site", "ledger", tmp_path / "A.jsonl") == set()
 
 
+def test_what_a_site_has_approved(tmp_path):
+    (tmp_path / "local" / "configs").mkdir(parents=True)
+    (tmp_path / "local" / "configs" / "mine.yaml").write_text("num_steps: 20", encoding="utf-8")
+    assert imported("site", "configs", "--startup_kit", tmp_path) == set()
+
+
 def test_a_page(tmp_path):
     results = {"task": "brats", "seeds": [0], "settings": {"real_all": {"dice": {"mean": 0.5, "per_case": {"a": 0.5}}}}}
     (tmp_path / "results.json").write_text(json.dumps(results), encoding="utf-8")
