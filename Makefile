@@ -62,7 +62,7 @@ demo-federation: $(VENV)/.installed
 	$(ASYNDGAN) prepare brats $(DEMO_FEDERATION)/phantoms --output $(DEMO_FEDERATION)/data --sites table \
 		--table $(DEMO_FEDERATION)/phantoms/cases.csv --modalities flair --name "brain phantoms"
 	$(ASYNDGAN) federate poc --task brats --profile demo --dataset_dir $(DEMO_FEDERATION)/data \
-		--run_dir $(DEMO_FEDERATION) --num_threads 1 --device cpu --set num_steps=200
+		--run_dir $(DEMO_FEDERATION) --threads 1 --device cpu --set num_steps=200
 
 test: lint types
 	$(BIN)/python -m pytest $(IN_PARALLEL)

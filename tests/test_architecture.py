@@ -45,6 +45,7 @@ FLOORS = [
         "seeding",
         "settings",
         "text",
+        "threads",
         "timing",
     ],
     ["declarations", "metrics", "transforms"],

@@ -24,6 +24,7 @@ from bundle.cli.options import (
     add_dataset_dir,
     add_seed,
     add_setting,
+    add_threads,
     add_training,
     config_paths,
     make_parser,
@@ -85,6 +86,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
         add_training(one)
         add_dataset_dir(one)
         add_seed(one)
+        add_threads(one)
         if output:
             one.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write to")
         return one

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bundle.cli.options import add_dataset_dir, add_training, overrides, training_files
+from bundle.cli.options import add_dataset_dir, add_threads, add_training, overrides, training_files
 from bundle.cli.terminal import show_lines
 
 __all__ = ["declare", "summary"]
@@ -27,6 +27,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     add_training(parser)
     add_dataset_dir(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="FILE.npz", help="file to write")
+    add_threads(parser)
 
 
 def run(options: argparse.Namespace) -> int:

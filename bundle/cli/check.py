@@ -13,6 +13,8 @@ import logging
 import warnings
 from pathlib import Path
 
+from bundle.cli.options import add_threads
+
 __all__ = ["declare", "summary"]
 
 
@@ -23,6 +25,7 @@ def summary(command: str) -> str:
 def declare(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
     parser.add_argument("bundles", nargs="+", type=Path, metavar="DIR", help="folder of a bundle")
+    add_threads(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -179,10 +179,6 @@ def in_one_process(options: argparse.Namespace, overrides: dict[str, Any], segme
     from bundle.server import LocalScoring
     from bundle.workflows.scoring import make_evaluation, make_scoring_site, participant_workflow
 
-    if options.num_threads is not None:
-        import torch
-
-        torch.set_num_threads(options.num_threads)
     name_errors_once()
     logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)
     files = stage_files(STAGE, options.task, profile_of(options), options.config)

@@ -1,7 +1,8 @@
 """Train and score with the sites behind NVIDIA FLARE: on this machine as a trial, or as the coordinator of hospitals.
 
-A job carries names of configs and plain values, no code, no expression and no path: here --task, --profile and --config
-take the names of this package's configs alone.
+A job carries names of configs and plain values, no code, no expression and no path. Where --task, --profile or
+--config names a file of yours, it carries its digest: every hospital, and the server, approves the file by putting it
+into local/configs/ of its startup kit.
 
 Examples:
   asyndgan federate simulate --task brats --dataset_dir DIR
@@ -303,7 +304,7 @@ def end_job(administrator: Administrator, job: str, now: bool) -> str:
 
 def collect(options: argparse.Namespace) -> int:
     from bundle.flare.administrator import Administrator
-    from bundle.flare.server import RESULTS
+    from bundle.flare.agreed import RESULTS
 
     administrator = Administrator(options.startup_kit)
     try:

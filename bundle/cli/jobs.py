@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import math
 import shutil
 import tempfile
@@ -19,37 +20,42 @@ if TYPE_CHECKING:
     from bundle.flare.administrator import Administrator
     from bundle.flare.supervisor import Supervisor
 
-__all__ = ["config_names", "make_federated_job", "make_job", "make_supervisor", "run_at_hospitals", "write_job"]
+__all__ = ["job_configs", "make_federated_job", "make_job", "make_supervisor", "run_at_hospitals", "write_job"]
+
+logger = logging.getLogger("bundle.federate")
 
 LAST = "flare.yaml"
 """Comes last in every training, whether or not it is asked for."""
 
 
-def config_names(options: argparse.Namespace, stage: str = "train") -> list[str]:
+def job_configs(options: argparse.Namespace, stage: str = "train") -> tuple[list[str], dict[str, Path]]:
     """
-    Names of the configs that a job carries, in their order.
+    The configs of a job, which carries their names, and digests of those that are none of this package's.
 
     Args:
         options: ``task``, ``profile`` and ``config``.
         stage: ``train``, or the config that another one begins with.
 
+    Returns:
+        Names in their order; paths by name of those that every participant is to approve.
+
     Raises:
-        ValueError: one of them is no config of this package.
+        ValueError: two files of the same name.
         FileNotFoundError: one is missing.
     """
     from bundle.installation import config_dir
 
-    names = []
+    names: list[str] = []
+    own: dict[str, Path] = {}
     # what they are based on, if anything, every participant has as well
     for name in filter(None, (stage, options.task, profile_of(options), *options.config)):
-        file = Path(locate(name))
-        if file.resolve().parent != config_dir():
-            raise ValueError(
-                f"{file}: expected the name of a config of this package, as in {config_dir()}: a job carries no files, "
-                "and every participant has those"
-            )
+        file = Path(locate(name)).resolve()
+        if file.parent != config_dir():
+            if file.name in names:
+                raise ValueError(f"{file}: the job names another config {file.name}; give this file another name")
+            own[file.name] = file
         names.append(file.name)
-    return names if stage != "train" else [*(name for name in names if name != LAST), LAST]
+    return (names if stage != "train" else [*(name for name in names if name != LAST), LAST]), own
 
 
 def make_job(options: argparse.Namespace, overrides: dict[str, Any], stage: str = "train") -> Job:
@@ -58,13 +64,14 @@ def make_job(options: argparse.Namespace, overrides: dict[str, Any], stage: str 
 
     Raises:
         bundle.declarations.job.JobError: see :meth:`bundle.declarations.job.Job.make`.
-        ValueError: see :func:`config_names`.
+        ValueError: see :func:`job_configs`.
     """
     from bundle import __version__
     from bundle.declarations.job import Job
     from bundle.installation import config_dir
 
-    return Job.make(config_names(options, stage), overrides, config_dir(), __version__)
+    names, own = job_configs(options, stage)
+    return Job.make(names, overrides, config_dir(), __version__, own)
 
 
 def make_federated_job(
@@ -75,7 +82,7 @@ def make_federated_job(
 
     given = {} if options.min_sites is None else {"min_sites": options.min_sites}
     job = make_job(options, given | {"site_names": sites} | overrides, stage)
-    number = job.value("min_sites", config_dir())
+    number = job.value("min_sites", config_dir(), job_configs(options, stage)[1])
     if not isinstance(number, int) or isinstance(number, bool) or number < 1:
         raise ValueError(f"min_sites: expected a whole number of at least 1, got {number!r}")
     return job, min(number, len(sites))
@@ -90,6 +97,8 @@ def write_job(
 
     check_site_names(sites)
     job, min_sites = make_federated_job(options, overrides, sites, stage)
+    for config, digest in job.approved.items():
+        logger.info("%s is to be approved by every site and the server, in local/configs/: sha256 %s", config, digest)
     # by its name a job that is active is known to be this one
     return export_job(job, f"{options.name}-{job.identity}", folder, min_sites), min_sites
 

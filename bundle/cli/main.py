@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from bundle.cli.options import make_parser
 from bundle.composition import STAGES
+from bundle.threads import set_threads
 
 __all__ = ["COMMANDS", "build_parser", "main"]
 
@@ -56,14 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         130 after Ctrl-C.
     """
     is_program = arguments is None
-    if is_program:
-        # where processes share cores, a thread that spins for long while it waits takes them from the others, and one
-        # that sleeps at once loses what a second thread gains; libgomp reads it when torch is imported
-        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     words = sys.argv[1:] if arguments is None else [str(word) for word in arguments]
     options = build_parser().parse_args(words)
     options.started = STARTED if is_program else time.monotonic()
     options.command_line = shlex.join(["asyndgan", *words])
+    if hasattr(options, "threads"):
+        set_threads(options.threads)
     if is_program and hasattr(options, "begin_process"):
         options.begin_process()
         _end(options)

@@ -14,6 +14,7 @@ __all__ = [
     "add_dataset_dir",
     "add_seed",
     "add_setting",
+    "add_threads",
     "add_training",
     "add_training_files",
     "config_paths",
@@ -69,9 +70,12 @@ def add_training(parser: argparse.ArgumentParser) -> None:
 
 def add_participants(parser: argparse.ArgumentParser) -> None:
     """What server and sites of one machine say for themselves."""
-    parser.add_argument("--num_threads", type=int, metavar="N", help="threads of the server and of each site")
+    add_threads(parser, "threads of the server and of each site")
     parser.add_argument(
-        "--server_threads", type=int, metavar="N", help="threads of the server alone: it computes while sites wait"
+        "--server_threads",
+        type=_threads,
+        metavar="N",
+        help="threads of the server alone: it computes while sites wait (default: as each site)",
     )
     parser.add_argument("--device", help="of the server and of each site")
     parser.add_argument("--release_policy", metavar="POLICY", help="of each site, as in a site.yaml (default guarded)")
@@ -105,6 +109,16 @@ def add_supervision(parser: argparse.ArgumentParser) -> None:
         default=600,
         metavar="SECONDS",
         help="without the server or enough sites (default 600)",
+    )
+
+
+def add_threads(parser: argparse.ArgumentParser, text: str = "threads that compute") -> None:
+    """``--threads``; the command itself says it to what computes (:func:`bundle.threads.set_threads`)."""
+    parser.add_argument(
+        "--threads",
+        type=_threads,
+        metavar="N",
+        help=f"{text}; on a CPU the bits depend on it (default: OMP_NUM_THREADS, or the physical cores)",
     )
 
 
@@ -146,6 +160,12 @@ def whole_number(text: str) -> int:
     """A seed: an integer, 0 or more."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r}, expected a whole number, 0 or more")
+    return int(text)
+
+
+def _threads(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected a whole number, 1 or more")
     return int(text)
 
 

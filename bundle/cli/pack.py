@@ -14,6 +14,8 @@ import logging
 import warnings
 from pathlib import Path
 
+from bundle.cli.options import add_threads
+
 __all__ = ["declare", "summary"]
 
 # as bundle.sharing has them, which takes long to import
@@ -52,6 +54,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--license", type=Path, metavar="FILE", help="of code and configs (default: that of this package)"
     )
+    add_threads(parser)
     group = parser.add_argument_group("files of the run that do not lie where it left them")
     for name, text in FILES.items():
         group.add_argument(f"--{name}", type=Path, metavar="FILE", help=text)

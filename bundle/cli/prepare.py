@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundle.cli.options import whole_number
+from bundle.cli.options import add_threads, whole_number
 from bundle.cli.terminal import show_lines
 from bundle.text import SITE_NAMES, is_site_name
 
@@ -99,6 +99,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
         "--accept_mismatch", action="store_true", help="take tiles whose annotated nuclei are not darker than around"
     )
     parser.add_argument("--name", help="name of the data set (default: that of the source folder)")
+    add_threads(parser, "threads of ITK and of what converts images")
 
 
 def _site_name(text: str) -> str:

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundle.cli.options import add_dataset_dir, add_training, config_paths, overrides, whole_number
+from bundle.cli.options import add_dataset_dir, add_threads, add_training, config_paths, overrides, whole_number
 from bundle.cli.terminal import show_lines_with_time
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
         "(docs/how-to/gain.md; default: the task's)",
     )
     parser.add_argument("--run_dir", metavar="DIR", help="folder of the run (default runs/TASK-PROFILE, or runs/TASK)")
+    add_threads(parser)
 
 
 def run(options: argparse.Namespace) -> int:

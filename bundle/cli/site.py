@@ -4,6 +4,7 @@ Examples:
   asyndgan site init --dataset_dir /data/tcga --checkpoint_dir /data/checkpoints
   asyndgan site check --deep
   asyndgan site preview --task brats --profile small --output preview.png
+  asyndgan site configs
   asyndgan site ledger
   asyndgan site ledger runs/brats-small/seed_0/asyndgan/gan/releases/CS.jsonl --head 120 HASH
 """
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle.cli.federate import add_deep, begin_process, require_flare, say_own_file
-from bundle.cli.options import add_training, make_parser, overrides
+from bundle.cli.options import add_threads, add_training, make_parser, overrides
 
 __all__ = ["declare", "summary"]
 
@@ -45,6 +46,13 @@ def declare(parser: argparse.ArgumentParser) -> None:
     init.add_argument(
         "--release_policy", metavar="POLICY", help="what leaves the site, for site.yaml (default guarded)"
     )
+    part(
+        "configs",
+        "the configs of its own that the site has approved, with their digests",
+        run_configs,
+        "\n\nA job may name them, by name and sha256. The site approves one by a file in local/configs/ of its kit:\n"
+        "read it first, for what it names runs here. The exit status is 1 if a file may not be a job's.",
+    )
     checked = part("check", "whether the startup kit is ready to be started", run_check)
     checked.set_defaults(begin_process=begin_process)
     add_deep(checked)
@@ -58,6 +66,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     )
     shown.set_defaults(begin_process=begin_process)
     add_training(shown)
+    add_threads(shown)
     shown.add_argument("--output", type=Path, required=True, metavar="FILE.png", help="picture to write")
     shown.add_argument("--images", type=int, default=8, metavar="N", help="samples to show (default 8)")
     ledger = part(
@@ -111,6 +120,26 @@ def run_init(options: argparse.Namespace) -> int:
     print(f"{kit}: wrote the site's rules, local/*.json")
     say_own_file(kit, write_own_file(kit, given))
     return 0
+
+
+def run_configs(options: argparse.Namespace) -> int:
+    # nothing heavier: files are read
+    from bundle.declarations.job import RESERVED
+    from bundle.declarations.own_configs import check_own_config, digests, own_configs
+    from bundle.installation import config_dir
+
+    own = own_configs(options.startup_kit / "local")
+    if not own:
+        print(f"{options.startup_kit / 'local' / 'configs'}: holds no config (*.yaml); no job may name one")
+    refused = 0
+    for name, digest in digests(own).items():
+        print(f"{name}: sha256 {digest}")
+        try:
+            check_own_config(own[name], config_dir(), RESERVED)
+        except ValueError as error:
+            print(f"  refused in any job: {error}")
+            refused += 1
+    return 1 if refused else 0
 
 
 def run_check(options: argparse.Namespace) -> int:

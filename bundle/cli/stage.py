@@ -16,7 +16,15 @@ import argparse
 import sys
 
 from bundle.cli.drawing import add_model, run_model
-from bundle.cli.options import add_dataset_dir, add_seed, add_setting, add_training, config_paths, overrides
+from bundle.cli.options import (
+    add_dataset_dir,
+    add_seed,
+    add_setting,
+    add_threads,
+    add_training,
+    config_paths,
+    overrides,
+)
 from bundle.cli.terminal import show_lines_with_time
 
 __all__ = ["declare", "summary"]
@@ -42,6 +50,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     add_setting(parser, "what is trained on what, such as asyndgan, real_all or fedavg: docs/how-to/gain.md")
     add_seed(parser)
     parser.add_argument("--run_dir", metavar="DIR", help="folder of the run (default runs/TASK-PROFILE, or runs/TASK)")
+    add_threads(parser)
     if parser.prog.split()[-1] == "generate":
         add_model(parser)
 

@@ -6,12 +6,13 @@ import argparse
 import json
 import logging
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bundle.cli.jobs import make_federated_job, make_job, make_supervisor
+from bundle.cli.jobs import job_configs, make_federated_job, make_job, make_supervisor
 
 if TYPE_CHECKING:
     from bundle.declarations.job import Job
@@ -39,6 +40,7 @@ def write_participants(
 
     from bundle.data import load_datalist, write_site_lists
     from bundle.declarations.job import PRIVATE_OVERRIDES
+    from bundle.declarations.own_configs import FOLDER
     from bundle.files import write_text
     from bundle.flare.names import check_folder, check_site_names
     from bundle.site.release import DEFAULT, ReleasePolicy
@@ -47,6 +49,14 @@ def write_participants(
         own = {"num_threads": threads, "device": options.device}
         return {key: value for key, value in own.items() if value is not None}
 
+    def approve(name: str) -> None:
+        """What the job says is approved: everybody here is who makes it."""
+        shutil.rmtree(folder / name / FOLDER, ignore_errors=True)
+        for config, path in configs.items():
+            make_folder(folder / name / FOLDER)
+            shutil.copyfile(path, folder / name / FOLDER / config)
+
+    configs = job_configs(options)[1]
     policy = None if options.release_policy is None else yaml.safe_load(options.release_policy)
     ReleasePolicy.make(DEFAULT if policy is None else policy)
     check_folder(folder, "--run_dir")
@@ -59,11 +69,13 @@ def write_participants(
         own |= rules
         if policy is not None:
             own |= {"release_policy": policy, "allowed_overrides": sorted({*overrides, *PRIVATE_OVERRIDES})}
-        write_text(folder / site / "site.yaml", yaml.safe_dump(given(options.num_threads) | own))
-    (folder / "server").mkdir(parents=True, exist_ok=True)
+        approve(site)
+        write_text(folder / site / "site.yaml", yaml.safe_dump(given(options.threads) | own))
+    make_folder(folder / "server")
+    approve("server")
     write_text(
         folder / "server" / "server.yaml",
-        yaml.safe_dump(given(options.server_threads or options.num_threads) | server),
+        yaml.safe_dump(given(options.server_threads or options.threads) | server),
     )
     return sorted(lists)
 

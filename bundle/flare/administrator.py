@@ -20,7 +20,7 @@ from nvflare.fuel.flare_api.api_spec import (
 )
 from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
 
-from bundle.flare.watch import TOPIC
+from bundle.flare.agreed import TOPIC
 
 __all__ = ["Administrator", "NotAllowed", "NotReachable"]
 

@@ -13,6 +13,8 @@ import io
 import json
 import logging
 import zipfile
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from nvflare.apis.event_type import EventType
@@ -24,7 +26,8 @@ from nvflare.private.defs import CellChannel, TrainingTopic, new_cell_message
 from nvflare.private.fed.utils.app_deployer import AppDeployer
 
 from bundle import __version__
-from bundle.declarations.job import Job, JobError
+from bundle.declarations.job import Job, JobError, NotApproved
+from bundle.declarations.own_configs import own_configs
 from bundle.installation import config_dir
 
 __all__ = ["BoundedJobs", "JobDeployer", "check_app"]
@@ -43,6 +46,7 @@ _UNREADABLE = (zipfile.BadZipFile, zipfile.LargeZipFile, ValueError, RecursionEr
 
 
 _REFUSED = "this site takes only jobs that its own version of the package writes; its log says what is wrong"
+_NOT_APPROVED = "the job needs a config that this site has not approved; its log says which"
 
 
 class BoundedJobs(FLComponent):
@@ -78,20 +82,26 @@ class JobDeployer(AppDeployer):
     """
 
     def deploy(self, workspace, job_id: str, job_meta: dict, app_name: str, app_data: bytes, fl_ctx) -> str:
+        own = own_configs(Path(workspace.get_site_config_dir()))
         try:
-            check_app(app_data)
+            check_app(app_data, own)
+        except NotApproved as error:
+            logger.error("a job was refused: %s", error)
+            return _NOT_APPROVED
         except JobError as error:
             logger.error("a job was refused: %s", error)
             return _REFUSED
         return super().deploy(workspace, job_id, job_meta, app_name, app_data, fl_ctx)
 
 
-def check_app(packed: bytes) -> None:
+def check_app(packed: bytes, own: Mapping[str, Path]) -> None:
     """
     Args:
         packed: the ZIP file that FLARE brings a site of a job.
+        own: paths of the configs that the site has approved, by name.
 
     Raises:
+        NotApproved: it needs a config that is not approved here.
         JobError: it is not what this package, in this version and with these configs, writes for any job.
     """
     content = _read_config(packed)
@@ -99,7 +109,7 @@ def check_app(packed: bytes) -> None:
         job = content["components"][0]["args"]["job"]
     except (LookupError, TypeError) as error:
         raise JobError(f"{CONFIG}: expected a FlareSite with a job") from error
-    Job.from_dict(job).check(config_dir(), __version__)
+    Job.from_dict(job).check(config_dir(), __version__, own)
     if content != site_config(job):
         raise JobError(f"{CONFIG}: differs from what this package writes in more than its job")
 

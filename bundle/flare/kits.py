@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from nvflare.apis.fl_constant import SystemComponents
-from nvflare.collab.runtime.controller import CollabController
-from nvflare.collab.runtime.executor import CollabExecutor
 from nvflare.fuel.utils.network_utils import get_open_ports
 from nvflare.lighter.constants import CtxKey
 from nvflare.lighter.prov_utils import prepare_builders
@@ -23,9 +21,7 @@ from bundle.files import require_file, write_json
 from bundle.flare.deployer import BoundedJobs, JobDeployer
 from bundle.flare.logs import quiet
 from bundle.flare.names import check_folder, check_site_names
-from bundle.flare.participant import SERVER
-from bundle.flare.server import FlareServer
-from bundle.flare.site import FlareSite
+from bundle.text import SERVER
 
 __all__ = ["ADMINISTRATOR", "CLASSES", "free_port", "prepare_kit", "provision"]
 
@@ -35,9 +31,13 @@ def _path(component: type) -> str:
 
 
 ADMINISTRATOR = "admin@federation.local"
-# a job names them by where they are defined
-CLASSES = tuple(_path(c) for c in (FlareServer, FlareSite, CollabController, CollabExecutor))
-"""All classes that a job names; a participant that runs nothing else allows nothing else."""
+CLASSES = (
+    "bundle.flare.server.FlareServer",
+    "bundle.flare.site.FlareSite",
+    "nvflare.collab.runtime.controller.CollabController",
+    "nvflare.collab.runtime.executor.CollabExecutor",
+)
+"""All classes that a job names, written out: with them comes torch. A participant allows nothing else."""
 CLASS_RULES = {"class_allow_list": list(CLASSES), "class_list_enforcement_mode": "enforce"}
 
 

@@ -1,4 +1,4 @@
-"""A participant's own file as one begins with it: every key, with what it means and what holds without it."""
+"""A participant's own file: as one begins with it, with what every key means, and as it is read."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bundle.declarations.job import SERVER_KEYS, SITE_KEYS, JobError, read_local
 from bundle.files import write_text
+from bundle.site.release import DEFAULT
 
-__all__ = ["write_own_file"]
+__all__ = ["read_server", "read_site", "write_own_file"]
+
+MIN_CASES = 5
+"""Held-out cases that a site's sums of scores are over at least, unless the site says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,9 @@ class _Line:
 
 
 _DEVICE = _Line("device", "what computes: cpu, cuda or cuda:N. Without it: CUDA where there is, else the CPU", "cpu")
-_THREADS = _Line("num_threads", "threads that compute; on a CPU the bits depend on it. Without it: torch's own", "1")
+_THREADS = _Line(
+    "num_threads", "threads that compute; on a CPU the bits depend on it. Without it: OMP_NUM_THREADS or all cores", "1"
+)
 _MESSAGES = _Line(
     "max_message_bytes",
     "images and conditions of one message, decoded; what is larger is refused before it is decoded",
@@ -82,6 +89,36 @@ _SITE_HEAD = """# This hospital's own business, read when a training begins; the
 _SERVER_HEAD = """# The server's own business, read when a training begins.
 # `asyndgan federate check --startup_kit KIT` says what is wrong with it.
 """
+
+
+def read_site(folder: Path) -> dict[str, Any]:
+    """
+    A site's own file in a folder, ``site.yaml``, with the defaults of what a job must not decide.
+
+    Raises:
+        JobError: unreadable, or a key is unknown or missing.
+    """
+    local = _read(folder / "site.yaml", SITE_KEYS, ("dataset_dir", "checkpoint_dir"))
+    # a config that the job names may hold another one, and the policy is the site's own
+    local.setdefault("release_policy", DEFAULT)
+    local.setdefault("min_cases", MIN_CASES)
+    local.setdefault("per_case", False)
+    local.setdefault("allow_averaging", False)
+    # one ledger for all trainings: what the site has let out adds up
+    local.setdefault("release_dir", str(Path(local["checkpoint_dir"]) / "releases"))
+    return local
+
+
+def read_server(folder: Path) -> dict[str, Any]:
+    """The server's own file in a folder, ``server.yaml``; errors are those of :func:`read_site`."""
+    return _read(folder / "server.yaml", SERVER_KEYS, ("run_dir",))
+
+
+def _read(path: Path, keys: frozenset[str], needed: tuple[str, ...]) -> dict[str, Any]:
+    local = read_local(path, keys)
+    if missing := [key for key in needed if not local.get(key)]:
+        raise JobError(f"{path.name}: expected {' and '.join(missing)}, a folder")
+    return local
 
 
 def write_own_file(kit: Path | str = ".", given: Mapping[str, Any] | None = None) -> Path | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import ssl
 import tempfile
@@ -12,18 +11,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import torch
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from cryptography.x509.oid import NameOID
 
-from bundle.data import load_datalist
+from bundle.declarations.job import RESERVED
+from bundle.declarations.own_configs import check_own_config, own_configs
 from bundle.flare.console import why_not_connected
 from bundle.flare.kits import CLASSES
 from bundle.flare.names import check_folder
-from bundle.flare.participant import read_server, read_site
+from bundle.flare.own_files import read_server, read_site
+from bundle.installation import config_dir
 from bundle.site.release import ReleasePolicy
+from bundle.threads import cores
 
 __all__ = ["check_kit"]
 
@@ -161,7 +162,8 @@ def _check_site_file(kit: _Kit) -> str:
     local = read_site(kit.folder / "local")
     _check_writable(Path(local["checkpoint_dir"]), "checkpoint_dir")
     policy = ReleasePolicy.make(local["release_policy"])
-    return f"checkpoints in {local['checkpoint_dir']}, release policy {policy.describe()}"
+    approved = _check_configs(kit)
+    return f"checkpoints in {local['checkpoint_dir']}, release policy {policy.describe()}{approved}"
 
 
 def _check_server_file(kit: _Kit) -> str:
@@ -169,7 +171,14 @@ def _check_server_file(kit: _Kit) -> str:
     _check_writable(Path(local["run_dir"]), "run_dir")
     if "public_conditions" in local and not Path(local["public_conditions"]).is_file():
         raise ValueError(f"server.yaml, public_conditions: there is no file {local['public_conditions']}")
-    return f"the run's folder is {local['run_dir']}"
+    return f"the run's folder is {local['run_dir']}{_check_configs(kit)}"
+
+
+def _check_configs(kit: _Kit) -> str:
+    own = own_configs(kit.folder / "local")
+    for path in own.values():
+        check_own_config(path, config_dir(), RESERVED)
+    return f", approved {', '.join(own)}" if own else ""
 
 
 def _check_writable(folder: Path, key: str) -> None:
@@ -184,6 +193,8 @@ def _check_writable(folder: Path, key: str) -> None:
 
 
 def _check_device(kit: _Kit) -> str:
+    import torch  # the parts before this one are said at once
+
     local = read_server(kit.folder / "local") if kit.is_server else read_site(kit.folder / "local")
     default = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(local.get("device", default))
@@ -192,10 +203,12 @@ def _check_device(kit: _Kit) -> str:
     except Exception as error:  # torch raises what the backend does
         raise ValueError(f"device {device}: not usable here, expected cpu or cuda:N ({error})") from error
     threads = local.get("num_threads", torch.get_num_threads())
-    return f"{device}, {threads} of {os.cpu_count()} threads"
+    return f"{device}, {threads} threads on {cores()} cores"
 
 
 def _check_data(kit: _Kit) -> str:
+    from bundle.data import load_datalist
+
     datalist = load_datalist(read_site(kit.folder / "local")["dataset_dir"], deep=kit.deep)
     items = datalist.site_items(kit.name)
     others = len(datalist.training) - len(items)

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 
 from bundle.declarations.job import Job
-from bundle.flare.participant import make_workflow, read_site
+from bundle.declarations.own_configs import own_configs
+from bundle.flare.own_files import read_site
+from bundle.flare.participant import make_workflow
 from bundle.report.leaving import draw_leaving
 from bundle.site.samples import outgoing
 from bundle.site.site import Site
@@ -44,7 +46,7 @@ def preview(kit: Path, job: Job, output: Path, count: int = 8) -> str:
     local.pop("allowed_overrides", None)
     about = json.loads((kit / "startup" / "fed_client.json").read_text(encoding="utf-8"))
     name = about["client"]["fqsn"]
-    workflow = make_workflow(job, local, {"site_name": name})
+    workflow = make_workflow(job, local, {"site_name": name}, own_configs(kit / "local"))
     (site,) = workflow.make("sites")
     try:
         chosen = np.unique(np.linspace(0, len(site.samples) - 1, count).round().astype(int)).tolist()

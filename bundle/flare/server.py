@@ -11,25 +11,20 @@ from typing import Any
 from nvflare.collab import collab
 
 from bundle.declarations.job import AVERAGE, SCORE, Job
+from bundle.declarations.own_configs import own_configs
+from bundle.flare.agreed import TRAINED
 from bundle.flare.federation import FlareFederation
-from bundle.flare.participant import SERVER, local_folder, make_workflow, read_server, settings
+from bundle.flare.own_files import read_server
+from bundle.flare.participant import SERVER, local_folder, make_workflow, settings
 from bundle.flare.watch import TrainingWatch, Watch
 from bundle.installation import config_dir
-from bundle.server.evaluation import RESULTS_FILE
 from bundle.workflows.averaging import proximal_weight
 from bundle.workflows.averaging_rounds import Averaging, average_over
 from bundle.workflows.scoring import find_segmenters, make_evaluation, participant_workflow
 
-__all__ = ["RESULTS", "FlareServer"]
+__all__ = ["FlareServer"]
 
 logger = logging.getLogger(__name__)
-
-TRAINED = ("generator.pt", "record.json")
-"""Files of a finished training that an administrator may collect. Conditions are not among them."""
-AVERAGED = ("segmenter.pt", "record.json")
-"""Files of a finished averaging."""
-RESULTS = (TRAINED, (RESULTS_FILE,), AVERAGED)
-"""The files of a finished job: of a training, an evaluation, or an averaging."""
 
 
 class FlareServer:
@@ -46,10 +41,11 @@ class FlareServer:
 
     @collab.main
     def run(self) -> None:
-        local = read_server(local_folder(SERVER))
+        folder = local_folder(SERVER)
+        local, own = read_server(folder), own_configs(folder)
         job = Job.from_dict(self.job)
         try:
-            watch, files = {SCORE: _evaluate, AVERAGE: _average}.get(job.stage, _train)(job, local)
+            watch, files = {SCORE: _evaluate, AVERAGE: _average}.get(job.stage, _train)(job, local, own)
         except Exception as error:
             # FLARE writes it out at length in its own log
             logger.error("the job stopped: %s", error)
@@ -60,8 +56,8 @@ class FlareServer:
         watch.say_goodbye()
 
 
-def _train(job: Job, local: Mapping[str, Any]) -> tuple[Watch, list[Path]]:
-    workflow = make_workflow(job, local, {})
+def _train(job: Job, local: Mapping[str, Any], own: Mapping[str, Path]) -> tuple[Watch, list[Path]]:
+    workflow = make_workflow(job, local, {}, own)
     watch = TrainingWatch(workflow)
     try:
         workflow.run()
@@ -74,10 +70,11 @@ def _train(job: Job, local: Mapping[str, Any]) -> tuple[Watch, list[Path]]:
     return watch, [record.with_name(name) for name in TRAINED]
 
 
-def _evaluate(job: Job, local: Mapping[str, Any]) -> tuple[Watch, list[Path]]:
+def _evaluate(job: Job, local: Mapping[str, Any], own: Mapping[str, Path]) -> tuple[Watch, list[Path]]:
     run_dir = Path(local["run_dir"])
-    segmenters = local.get("segmenters") or find_segmenters(run_dir, job.value("seed", config_dir()))
-    workflow = participant_workflow(job.files(config_dir()), "", settings(job, local, SCORE))
+    segmenters = local.get("segmenters") or find_segmenters(run_dir, job.value("seed", config_dir(), own))
+    said = settings(job, local, SCORE, own)
+    workflow = participant_workflow(job.files(config_dir(), own), "", said)
     federation = _federation(workflow, workflow.make("score_timeout"))
     evaluation = make_evaluation(workflow, federation, run_dir)
     watch = Watch(lambda: _progress(federation, evaluation.done, len(segmenters)))
@@ -88,8 +85,9 @@ def _evaluate(job: Job, local: Mapping[str, Any]) -> tuple[Watch, list[Path]]:
     return watch, [Path(evaluation.path)]
 
 
-def _average(job: Job, local: Mapping[str, Any]) -> tuple[Watch, list[Path]]:
-    workflow = participant_workflow(job.files(config_dir()), "", settings(job, local, AVERAGE))
+def _average(job: Job, local: Mapping[str, Any], own: Mapping[str, Path]) -> tuple[Watch, list[Path]]:
+    said = settings(job, local, AVERAGE, own)
+    workflow = participant_workflow(job.files(config_dir(), own), "", said)
     federation = _federation(workflow, workflow.make("round_timeout"))
     averaging = Averaging(federation, workflow.make("network").state_dict(), workflow.make("min_sites"))
     steps = workflow.make("averaging_steps")

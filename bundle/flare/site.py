@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from nvflare.collab import collab
 
 from bundle import __version__
-from bundle.declarations.job import AVERAGE, PRIVATE_OVERRIDES, SCORE, Job
-from bundle.flare.participant import SERVER, local_folder, make_workflow, read_site, settings
+from bundle.declarations.job import AVERAGE, PRIVATE_OVERRIDES, SCORE, Job, NotApproved
+from bundle.declarations.own_configs import own_configs
+from bundle.flare.own_files import read_site
+from bundle.flare.participant import SERVER, local_folder, make_workflow, settings
 from bundle.flare.site_clock import SiteClock
 from bundle.installation import config_dir
 from bundle.site.release import ReleasePolicy, ReleaseRefused
@@ -80,22 +83,23 @@ class FlareSite:
         name = self._name
         local = read_site(self._local)
         job = Job.from_dict(self.job)
-        job.check(config_dir(), __version__)
+        own = own_configs(self._local)
+        _check_configs(job, own)
         _check_overrides(job, local.pop("allowed_overrides", None), ReleasePolicy.make(local["release_policy"]))
         if job.stage == SCORE:
-            files, given = job.files(config_dir()), settings(job, local, SCORE)
+            files, given = job.files(config_dir(), own), settings(job, local, SCORE, own)
             scoring, self._limits = make_scoring_site(files, name, given)
             self._site = scoring
             logger.info("site %s scores segmenters on %d held-out cases", name, scoring.cases)
             return
         if job.stage == AVERAGE:
-            files, given = job.files(config_dir()), settings(job, local, AVERAGE)
+            files, given = job.files(config_dir(), own), settings(job, local, AVERAGE, own)
             averaging, self._limits = make_releasing_site(files, name, given)
             self._site = averaging
             logger.info("site %s trains a segmenter in rounds", name)
             return
         local["checkpoint_dir"] = str(Path(local["checkpoint_dir"]) / job.identity)
-        workflow = make_workflow(job, local, {"site_name": name})
+        workflow = make_workflow(job, local, {"site_name": name}, own)
         limits = workflow.make("limits")
         self._codec = workflow.make("codec")
         (site,) = workflow.make("sites")
@@ -163,6 +167,19 @@ class FlareSite:
         if isinstance(site, Site) and isinstance(message, ConditionRequest):
             return site.conditions(message)
         raise TypeError(f"expected a request of this job, got a {type(message).__name__}")
+
+
+def _check_configs(job: Job, own: Mapping[str, Path]) -> None:
+    """
+    Raises:
+        ReleaseRefused: the job needs a config that is not approved here. The site's log has its name and digest.
+        JobError: see :meth:`bundle.declarations.job.Job.check`.
+    """
+    try:
+        job.check(config_dir(), __version__, own)
+    except NotApproved as error:
+        logger.error("%s", error)
+        raise ReleaseRefused("the job needs a config that this site has not approved; its log says which") from error
 
 
 def _check_overrides(job: Job, allowed: list[str] | None, policy: ReleasePolicy) -> None:

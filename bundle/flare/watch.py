@@ -11,14 +11,13 @@ from typing import Any
 from ignite.engine import Engine, Events
 from nvflare.collab import collab
 
+from bundle.flare.agreed import TOPIC
 from bundle.flare.federation import JobEnded
 
-__all__ = ["TOPIC", "TrainingWatch", "Watch"]
+__all__ = ["TrainingWatch", "Watch"]
 
 logger = logging.getLogger(__name__)
 
-TOPIC = "training"
-"""Of an administrator's questions to a job."""
 PAUSE_TIMEOUT = 120.0
 FAREWELL_TIMEOUT = 15.0
 

@@ -26,6 +26,7 @@ from bundle.declarations.keys import PATH_KEYS, problem
 from bundle.files import digest, write_text
 from bundle.plain_errors import plain_cause
 from bundle.text import escape_logs
+from bundle.threads import log_threads
 from bundle.workflows.averaging import average_segmenters
 from bundle.workflows.config_checks import (
     UNSET,
@@ -188,6 +189,7 @@ class CheckedWorkflow(ConfigWorkflow):
             self._refuse_another_config()
             if self._is_finished():
                 return []
+            log_threads()
             # of several processes (torch.distributed) the first one writes
             if self._content("config_path") is None or (dist.is_initialized() and dist.get_rank() > 0):
                 return self._compute()

@@ -162,7 +162,7 @@ def command(variant: Variant, training: Training, run_dir: Path) -> tuple[list[s
     words = [sys.executable, "-m", "bundle.cli", "federate", "simulate"]
     words += ["--task", training.task, "--profile", training.profile]
     words += ["--dataset_dir", training.dataset_dir, "--run_dir", str(run_dir)]
-    words += ["--server_threads", str(variant.server_threads), "--num_threads", str(variant.site_threads)]
+    words += ["--server_threads", str(variant.server_threads), "--threads", str(variant.site_threads)]
     return [*words, "--set", *sizes], environment
 
 

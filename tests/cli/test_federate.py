@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bundle.cli.jobs import config_names
+from bundle.cli.jobs import job_configs
 from bundle.cli.main import build_parser, main
 from bundle.cli.options import overrides
 from bundle.declarations.job import Job
@@ -34,13 +34,19 @@ def test_a_job_has_names_of_configs_and_the_federations_comes_last(tmp_path):
     own.write_text("num_steps: 20", encoding="utf-8")
 
     def names(*words):
-        return config_names(parse("export", "--sites", "A", "--output", "job", "--task", "brats", *words))
+        return job_configs(parse("export", "--sites", "A", "--output", "job", "--task", "brats", *words))[0]
 
     assert names() == ["train.yaml", "brats.yaml", "small.yaml", "flare.yaml"]
     assert names("--profile", "demo", "--config", "flare", "l1")[2:] == ["demo.yaml", "l1.yaml", "flare.yaml"]
     assert names("--config", config_dir() / "l1.yaml")[-2:] == ["l1.yaml", "flare.yaml"]
-    with pytest.raises(ValueError, match=r"own\.yaml: expected the name of a config of this package.*no files"):
-        names("--config", own)
+    assert names("--config", own)[-2:] == ["own.yaml", "flare.yaml"]
+    words = parse("export", "--sites", "A", "--output", "job", "--task", "brats", "--config", own, "l1")
+    assert job_configs(words)[1] == {"own.yaml": own}
+    other = tmp_path / "other" / "own.yaml"
+    other.parent.mkdir()
+    other.write_text("num_steps: 20", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"other/own\.yaml: the job names another config own\.yaml"):
+        names("--config", own, other)
 
 
 def test_arguments(capsys):
@@ -118,7 +124,7 @@ def test_export_writes_the_job_that_submit_would_and_that_sites_take(tmp_path, c
     with zipfile.ZipFile(packed, "w") as archive:
         for path in (folder / "app").rglob("*"):
             archive.write(path, path.relative_to(folder / "app"))
-    check_app(packed.getvalue())
+    check_app(packed.getvalue(), {})
     content = json.loads((folder / "app" / "config" / "config_fed_client.json").read_text(encoding="utf-8"))
     job = Job.from_dict(content["components"][0]["args"]["job"])
     assert job.overrides == {"num_steps": 20, "min_sites": 5, "site_names": ["A", "B"]}
@@ -160,7 +166,7 @@ def test_a_sites_job_process_is_killed_and_the_training_ends_as_in_one_process(t
     table = ["--sites", "table", "--table", str(tmp_path / "phantoms" / "cases.csv")]
     data = tmp_path / "data"
     subprocess.run([*prepare, "--output", str(data), *table, "--modalities", "flair"], check=True, cwd=ROOT)
-    own = [*TRAINING, "--dataset_dir", str(data), "--num_threads", "1", "--device", "cpu"]
+    own = [*TRAINING, "--dataset_dir", str(data), "--threads", "1", "--device", "cpu"]
     sizes = ["image_size=32", "generator_channels=4", "generator_blocks=1", "discriminator_channels=4"]
     steps = ["num_steps=120", "epoch_length=10", "amp=false", "step_timeout=10"]
 

@@ -12,8 +12,9 @@ pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
 
 from bundle.declarations.job import SERVER_KEYS, SITE_KEYS, JobError, read_local
 from bundle.flare.kits import provision
-from bundle.flare.own_files import SERVER_LINES, SITE_LINES
-from bundle.flare.participant import SERVER, read_server, read_site
+from bundle.files import digest
+from bundle.flare.own_files import SERVER_LINES, SITE_LINES, read_server, read_site
+from bundle.text import SERVER
 
 
 @pytest.fixture
@@ -95,3 +96,25 @@ def test_the_ledger_of_a_kit_is_found(kits, tmp_path, capsys):
     assert main(words) == 0
     assert "Chain: whole, 1 entr" in capsys.readouterr().out
     assert json.loads((kit / "startup" / "fed_client.json").read_text(encoding="utf-8"))["client"]["fqsn"] == "A"
+
+
+def test_what_a_site_has_approved_is_shown_with_its_digest(kits, tmp_path, capsys):
+    kit = kits["A"]
+    assert main(["site", "init", "--startup_kit", kit]) == 0
+    assert main(["site", "configs", "--startup_kit", kit]) == 0
+    assert "holds no config" in capsys.readouterr().out
+    folder = kit / "local" / "configs"
+    folder.mkdir()
+    (folder / "mine.yaml").write_text("generator_def: {_target_: hospital.Network}\n", encoding="utf-8")
+    assert main(["site", "configs", "--startup_kit", kit]) == 0
+    assert f"mine.yaml: sha256 {digest(folder / 'mine.yaml')}\n" in capsys.readouterr().out
+    (folder / "open.yaml").write_text("gates: {_target_: hospital.Open}\n", encoding="utf-8")
+    assert main(["site", "configs", "--startup_kit", kit]) == 1
+    assert "refused in any job: " in capsys.readouterr().out
+    own = {"dataset_dir": str(tmp_path), "checkpoint_dir": str(tmp_path / "kept"), "device": "cpu"}
+    (kit / "local" / "site.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
+    main(["site", "check", "--startup_kit", kit])
+    assert "open.yaml: gates: it belongs to what stands between sites and server" in capsys.readouterr().out
+    (folder / "open.yaml").unlink()
+    main(["site", "check", "--startup_kit", kit])
+    assert "approved mine.yaml" in capsys.readouterr().out

@@ -19,6 +19,7 @@ from nvflare.private.defs import CellChannel, TrainingTopic, new_cell_message
 
 from bundle import __version__
 from bundle.declarations.job import Job, JobError
+from bundle.declarations.own_configs import own_configs
 from bundle.flare.deployer import CONFIG, MAX_BYTES, BoundedJobs, JobDeployer, check_app
 from bundle.flare.jobs import export_job
 from bundle.flare.kits import prepare_kit, provision
@@ -52,11 +53,11 @@ def changed(files, change):
 
 def test_what_this_package_writes_is_taken_signed_or_not(files):
     assert CONFIG in files
-    check_app(packed(files))
+    check_app(packed(files), {})
     signed = {
         place + name: b"{}" for place in ("", "config/") for name in (".__nvfl_sig.json", ".__nvfl_submitter.crt")
     }
-    check_app(packed(files | signed))
+    check_app(packed(files | signed), {})
 
 
 @pytest.mark.parametrize("ending", ["conf", "yml", "yaml", "json.default", "conf.default", "CONF"])
@@ -66,7 +67,7 @@ def test_no_other_format_of_a_config_is_read_wherever_it_lies(files, place, endi
     without = {name: data for name, data in files.items() if name != CONFIG}
     for job in (files | other, without | other):
         with pytest.raises(JobError, match="the job holds other files than"):
-            check_app(packed(job))
+            check_app(packed(job), {})
 
 
 CHANGES = {
@@ -91,7 +92,7 @@ CHANGES = {
 @pytest.mark.parametrize("what", CHANGES)
 def test_a_config_that_differs_from_what_this_package_writes(files, what):
     with pytest.raises(JobError):
-        check_app(packed(changed(files, CHANGES[what])))
+        check_app(packed(changed(files, CHANGES[what])), {})
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ def test_a_config_that_differs_from_what_this_package_writes(files, what):
 )
 def test_a_config_that_is_no_json_or_too_much(files, data):
     with pytest.raises(JobError):
-        check_app(packed(files | {CONFIG: data}))
+        check_app(packed(files | {CONFIG: data}), {})
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -111,12 +112,38 @@ def test_no_file_comes_twice_and_none_leaves_the_folder(files):
         archive.writestr(CONFIG, files[CONFIG])
     for data in (content.getvalue(), packed(files | {"../x": b""}), b"no archive", b"\0" * (MAX_BYTES + 1)):
         with pytest.raises(JobError):
-            check_app(data)
+            check_app(data, {})
 
 
-def test_the_server_hears_that_a_job_was_refused_and_nothing_of_what_it_sent(files, caplog):
+@pytest.fixture
+def workspace(tmp_path):
+    """FLARE's, of a site whose own files lie there."""
+    return SimpleNamespace(get_site_config_dir=lambda: str(tmp_path))
+
+
+def test_a_job_with_a_config_that_the_site_has_not_approved(workspace, tmp_path, caplog):
+    own = tmp_path / "coordinator" / "mine.yaml"
+    for folder in (own.parent, tmp_path / "configs"):
+        folder.mkdir()
+    own.write_text("lr: 1.0e-3\n", encoding="utf-8")
+    names = [*FILES[:-1], "mine.yaml", FILES[-1]]
+    job = Job.make(names, {"site_names": ["A"]}, config_dir(), __version__, {"mine.yaml": own})
+    app = export_job(job, "training", tmp_path / "job", 1) / "app"
+    data = packed({path.relative_to(app).as_posix(): path.read_bytes() for path in app.rglob("*") if path.is_file()})
+    for content, reason in ((None, "which is not approved here"), ("lr: 1.0\n", "the one approved here has")):
+        if content is not None:
+            (tmp_path / "configs" / "mine.yaml").write_text(content, encoding="utf-8")
+        said = JobDeployer().deploy(workspace, "id", {}, "app", data, None)
+        assert said == "the job needs a config that this site has not approved; its log says which"
+        assert reason in caplog.text
+        assert f"mine.yaml of sha256 {job.approved['mine.yaml']}" in caplog.text
+    (tmp_path / "configs" / "mine.yaml").write_bytes(own.read_bytes())
+    check_app(data, own_configs(tmp_path))
+
+
+def test_the_server_hears_that_a_job_was_refused_and_nothing_of_what_it_sent(files, workspace, caplog):
     evil = files | {"config/patient_0001.conf": b"x"}
-    said = JobDeployer().deploy(None, "id", {}, "app", packed(evil), None)
+    said = JobDeployer().deploy(workspace, "id", {}, "app", packed(evil), None)
     assert said
     assert "patient" not in said
     assert "the job holds other files" in caplog.text

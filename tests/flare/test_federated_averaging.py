@@ -217,7 +217,7 @@ def test_a_sites_end_of_flare_says_no_unless_its_file_says_yes(monkeypatch, loca
 def test_processes_of_flare_end_with_the_weights_of_one_process(local, phantom_dir, tmp_path):
     pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
     words = [sys.executable, "-m", "bundle.cli", "federate", "average", *TRAINING, "--dataset_dir", str(phantom_dir)]
-    words += ["--run_dir", str(tmp_path), "--device", "cpu", "--num_threads", "1", *SET]
+    words += ["--run_dir", str(tmp_path), "--device", "cpu", "--threads", "1", *SET]
     environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
     done = subprocess.run(
         words, cwd=tmp_path, env=environment | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=600

@@ -30,7 +30,7 @@ SITES = ("A", "B")
 SIZES = {"image_size": 32, "segmenter_channels": [4, 8]}
 BUDGET = {"segmenter_batch_size": 2, "segmenter_steps": 4, "segmenter_epoch_length": 2}
 SETTINGS = ("real_all", "real_subset/A", "real_subset/B")
-WORDS = ["--task", "brats", "--profile", "demo", "--device", "cpu", "--num_threads", "1", "--set"]
+WORDS = ["--task", "brats", "--profile", "demo", "--device", "cpu", "--threads", "1", "--set"]
 WORDS += [f"{key}={json.dumps(value)}" for key, value in SIZES.items()]
 
 

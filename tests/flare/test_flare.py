@@ -68,7 +68,7 @@ def start(data, run_dir):
     """Start a simulation; that each of its processes computes with one thread is the command's to see to."""
     words = [sys.executable, "-m", "bundle.cli", "federate", "simulate"]
     words += ["--task", "brats", "--profile", "demo", "--dataset_dir", str(data)]
-    words += ["--run_dir", str(run_dir), "--num_threads", "1", "--device", "cpu", "--set"]
+    words += ["--run_dir", str(run_dir), "--threads", "1", "--device", "cpu", "--set"]
     words += [f"{key}={json.dumps(value)}" for key, value in SIZES.items()]
     return subprocess.Popen(
         words,

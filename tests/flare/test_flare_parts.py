@@ -491,6 +491,17 @@ def lists(phantom_dir, tmp_path_factory):
     return {site: str(path.parent) for site, path in paths.items()}
 
 
+OWN = """
+discriminator_def: "$lambda: torch.nn.Sequential(@layer(), torch.nn.Conv2d(8, 1, 3))"
+layer:
+  _target_: torch.nn.Conv2d
+  _mode_: callable
+  in_channels: $@condition_channels + @image_channels
+  out_channels: 8
+  kernel_size: 3
+"""
+
+
 def make_job(**overrides):
     return Job.make(FILES, SIZES | overrides, config_dir(), __version__).to_dict()
 
@@ -549,6 +560,32 @@ def test_no_job_weakens_what_a_site_releases(folder, lists, caplog):
     private = own | {"release_policy": {"policy": "private", "epsilon": 4}, "allowed_overrides": [*SIZES]}
     write_local(folder, "A", "site.yaml", **private)
     assert start(make_job())._site.policy.describe() == "private (clip_norm 0.01, epsilon 4, delta 1e-05)"
+
+
+def test_a_config_that_the_site_has_approved_and_no_other_is_a_jobs(folder, lists, caplog):
+    given = {"dataset_dir": lists["A"], "checkpoint_dir": str(folder / "kept"), "device": "cpu"}
+    write_local(folder, "A", "site.yaml", **given)
+    mine = folder / "mine.yaml"
+    mine.write_text(OWN, encoding="utf-8")
+    names = [*FILES[:-1], "mine.yaml", FILES[-1]]
+    job = Job.make(names, SIZES, config_dir(), __version__, {"mine.yaml": mine}).to_dict()
+    approved = folder / "A" / "configs" / "mine.yaml"
+    approved.parent.mkdir()
+    for other in (None, OWN + "# read\n"):
+        if other is not None:
+            approved.write_text(other, encoding="utf-8")
+        end = start(job)
+        assert end._site is None
+        with at("A"):
+            refusal = ask(end, OpenRequest("A", 1))
+        assert refusal.reason == "the job needs a config that this site has not approved; its log says which"
+        assert not refusal.final
+        assert f"mine.yaml of sha256 {job['approved']['mine.yaml']}" in caplog.text
+    approved.write_bytes(mine.read_bytes())
+    assert type(start(job)._site.critic.discriminator[0]).__name__ == "Conv2d"
+    # once it is there, the site takes part in a job that waits for it
+    with at("A"):
+        assert ask(end, OpenRequest("A", 1)).num_samples == len(end._site.samples)
 
 
 def test_a_private_site_lets_a_job_choose_nothing_among_its_data(folder, lists, caplog):

@@ -123,7 +123,7 @@ def test_the_simulator_has_the_bits_of_one_process(phantom_dir, local, tmp_path)
     for site in SECRETS:
         write_secret(tmp_path / "participants" / site / "checkpoints" / "releases", site)
     words = [sys.executable, "-m", "bundle.cli", "federate", "simulate", "--task", "brats", "--profile", "demo"]
-    words += ["--dataset_dir", str(phantom_dir), "--run_dir", str(tmp_path), "--num_threads", "1", "--device", "cpu"]
+    words += ["--dataset_dir", str(phantom_dir), "--run_dir", str(tmp_path), "--threads", "1", "--device", "cpu"]
     words += ["--release_policy", "out_of_fold", "--set", *(f"{key}={value}".lower() for key, value in SIZES.items())]
     done = subprocess.run(
         words,

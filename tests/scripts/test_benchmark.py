@@ -39,7 +39,7 @@ def test_a_variant_says_how_many_threads_compute_where(tmp_path, monkeypatch):
     assert environment["OMP_NUM_THREADS"] == "3"
     assert words[words.index("--num_steps") + 1] == "6"
     words, environment = command(Variant.parse("simulator/3/1"), TRAINING, tmp_path)
-    assert (words[words.index("--server_threads") + 1], words[words.index("--num_threads") + 1]) == ("3", "1")
+    assert (words[words.index("--server_threads") + 1], words[words.index("--threads") + 1]) == ("3", "1")
     assert "num_steps=6" in words[words.index("--set") :]
     assert not {key for key in environment if "OMP_" in key}
     assert "GOMP_SPINCOUNT" in command(Variant.parse("simulator/3/1/spin"), TRAINING, tmp_path)[1]
