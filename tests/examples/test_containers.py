@@ -168,8 +168,10 @@ class Containers:
         given |= {"SERVER": "localhost", "PORT": str(self.port)}
         if "SETTINGS" in given:
             given["SETTINGS"] = self.settings
+        # fonts are found once
+        cache = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
         paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        return os.environ | {"PATH": paths, "PYTHONPATH": str(ROOT), "HOME": str(home)} | given
+        return os.environ | {"PATH": paths, "PYTHONPATH": str(ROOT), "HOME": str(home), "XDG_CACHE_HOME": cache} | given
 
     def start(self, name, stack):
         service = SERVICES[name]
