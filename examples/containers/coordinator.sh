@@ -23,7 +23,7 @@ PROFILE
     receive_kit "$lead"
 fi
 sites=$(printf ', %s' "$@")
-until asyndgan federate status --startup_kit kit | grep -q "^sites: ${sites#, }$"; do sleep 5; done
+until asyndgan federate status --startup_kit kit | grep "^sites: ${sites#, }$" > /dev/null; do sleep 5; done
 # settings are words of their own
 # shellcheck disable=SC2086
 asyndgan federate submit --startup_kit kit --task brats --profile demo --sites "$@" --set $SETTINGS | tee submitted

@@ -1,8 +1,8 @@
 """The federation in containers: what its files name is there, and its commands, as processes, train to the end."""
 
+import argparse
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +15,8 @@ import psutil
 import pytest
 import torch
 import yaml
+from nvflare.tool.cert.cert_cli import def_cert_cli_parser
+from nvflare.tool.package.package_cli import def_package_cli_parser
 from test_docs_commands import problem
 
 from bundle.flare.kits import free_port
@@ -90,26 +92,30 @@ def test_the_sites_that_the_coordinator_waits_for_are_those_that_there_are():
     assert [[site] for site in coordinator] == hospitals
 
 
+def nvflare_problem(words):
+    """What FLARE's own parsers find wrong with a command of theirs."""
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    commands = parser.add_subparsers(required=True)
+    def_cert_cli_parser(commands)
+    def_package_cli_parser(commands)
+    try:
+        _, left = parser.parse_known_args(words)
+    except (argparse.ArgumentError, SystemExit) as error:
+        return str(error)
+    return f"unknown: {left}" if left else None
+
+
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
 def test_a_scripts_commands_are_ones(path):
     subprocess.run(["bash", "-n", str(path)], check=True)
-    text = path.read_text(encoding="utf-8").replace(
-        "$SETTINGS", filled(SERVICES["coordinator"]["environment"]["SETTINGS"])
-    )
-    text = text.replace("$name", "A")
-    lines = re.findall(r"(?<!>)\basyndgan ((?:phantoms|prepare|site|federate) [^;|\n]*)", text)
-    wrong = {line: said for line in lines if (said := problem(["asyndgan", *re.sub(r"[\"']", "", line).split()]))}
-    assert wrong == {}
-    assert lines or path.name == "kit.sh"
-    # what comes with the package, with bash and with any Linux
-    programs = set(re.findall(r"^ *(?:until |exec )?([a-z][\w/.]*)(?= )", text, re.MULTILINE))
-    own = set(re.findall(r"^(\w+)\(\)", (FOLDER / "kit.sh").read_text(encoding="utf-8"), re.MULTILINE))
-    ordinary = {"cat", "cd", "cp", "exec", "for", "grep", "if", "mv", "printf", "rm", "server", "set", "sleep", "until"}
-    assert {
-        name
-        for name in programs - own - ordinary
-        if name not in ("asyndgan", "nvflare", "startup/sub_start.sh", "name")
-    } == set()
+    text = path.read_text(encoding="utf-8").replace("$name", "A")
+    text = text.replace("$SETTINGS", filled(SERVICES["coordinator"]["environment"]["SETTINGS"]))
+    lines = re.findall(r"(?:^ *|until |\|\| )((?:asyndgan|nvflare) [^;|\n]*)", text, re.MULTILINE)
+    assert lines
+    for line in lines:
+        # what the shell puts in is one word
+        program, *words = re.sub(r"\$\([^()]*(?:\([^()]*\))?[^()]*\)", "WORD", line).replace('"', "").split()
+        assert (nvflare_problem(words) if program == "nvflare" else problem([program, *words])) is None, line
 
 
 def test_the_image_holds_the_package_and_neither_data_nor_weights():
@@ -123,7 +129,7 @@ def test_the_image_holds_the_package_and_neither_data_nor_weights():
         "requirements.txt",
     }
     assert {path.suffix for path in files} & {".pt", ".npz", ".gz", ".png", ".tif", ".safetensors"} == set()
-    assert Path("bundle/report/templates/page.html") in files or any("templates" in path.parts for path in files)
+    assert any("templates" in path.parts for path in files)
     copied = [word for name, words in instructions() if name == "COPY" for word in words.split()[:-1]]
     assert {path.parts[0] for path in files} == set(copied)
     assert all((ROOT / word).exists() for word in copied)
@@ -217,7 +223,7 @@ def test_the_commands_of_compose_train_to_the_end(tmp_path, tiny_sizes):
         stack.callback(containers.end)
         for name in SERVICES:
             containers.start(name, stack)
-        end = time.monotonic() + 1500
+        end = time.monotonic() + 3600
         coordinator = containers.processes["coordinator"]
         while coordinator.poll() is None:
             assert time.monotonic() < end, containers.said("coordinator")
@@ -238,4 +244,3 @@ def test_the_commands_of_compose_train_to_the_end(tmp_path, tiny_sizes):
         assert not [name for name in zipfile.ZipFile(path).namelist() if name.endswith(".key")]
     assert not list((tmp_path / "post").rglob("*.key"))
     assert not [*(tmp_path / "server").rglob("*.nii.gz"), *(tmp_path / "coordinator").rglob("*.nii.gz")]
-    shutil.rmtree(tmp_path / "homes")
