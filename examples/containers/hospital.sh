@@ -14,6 +14,4 @@ if [ ! -d kit ]; then
 fi
 cd kit
 [ -f local/site.yaml ] || asyndgan site init --dataset_dir "$own/data" --checkpoint_dir "$own/checkpoints" --device cpu
-until asyndgan site check; do sleep 5; done  # the server starts when it likes
-rm -f daemon_pid.fl  # of a container that is gone
-exec startup/sub_start.sh --once
+start_kit

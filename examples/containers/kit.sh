@@ -25,3 +25,9 @@ send() {
 await() {
     until [ -e "$1" ]; do sleep 1; done
 }
+
+# start_kit: the kit in this folder; it checks itself first, and goes on until it is stopped
+start_kit() {
+    rm -f daemon_pid.fl  # of a container that is gone
+    exec startup/sub_start.sh --once
+}

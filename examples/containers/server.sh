@@ -8,8 +8,8 @@ if [ ! -d kit ]; then
     receive_kit "$SERVER"
 fi
 cd kit
-[ -f local/server.yaml ] || printf 'run_dir: %s\ndevice: cpu\n' "$own/run" > local/server.yaml
-asyndgan federate kits
-asyndgan federate check --startup_kit .
-rm -f daemon_pid.fl  # of a container that is gone
-exec startup/sub_start.sh --once
+if [ ! -f local/server.yaml ]; then
+    asyndgan federate kits
+    printf 'run_dir: %s\ndevice: cpu\n' "$own/run" > local/server.yaml
+fi
+start_kit
