@@ -26,8 +26,12 @@ await() {
     until [ -e "$1" ]; do sleep 1; done
 }
 
-# start_kit: the kit in this folder; it checks itself first, and goes on until it is stopped
+# start_kit: the kit in this folder, again when it ends, as a service is; it checks itself first
 start_kit() {
-    rm -f daemon_pid.fl  # of a container that is gone
-    exec startup/sub_start.sh --once
+    trap 'kill "$process"; exit' TERM
+    while true; do
+        startup/sub_start.sh --once & process=$!
+        wait "$process" || true
+        sleep 10
+    done
 }
