@@ -124,7 +124,7 @@ $(VENV_DOCS)/.installed: requirements-docs.txt
 	$(VENV_DOCS)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
 	touch $@
 
-# pages, tutorial and API reference to build/docs/index.html; a warning is an error
+# pages, tutorials and API reference to build/docs/index.html; a warning is an error
 docs: $(VENV_DOCS)/.installed
 	NO_MKDOCS_2_WARNING=1 $(VENV_DOCS)/bin/mkdocs build --strict --quiet
 

@@ -1,4 +1,4 @@
-"""What MkDocs builds beside the pages: the tutorial from its notebook, and the reference of each room from docstrings.
+"""What MkDocs builds beside the pages: the tutorials from notebooks, and the reference of each room from docstrings.
 
 mkdocs.yml names it; MkDocs calls the functions by their names (https://www.mkdocs.org/dev-guide/plugins/#events).
 """
