@@ -55,6 +55,9 @@ def declare(parser: argparse.ArgumentParser) -> None:
         "--license", type=Path, metavar="FILE", help="of code and configs (default: that of this package)"
     )
     add_threads(parser)
+    parser.add_argument(
+        "--shapes", type=Path, metavar="FILE.npz", help="of label maps (asyndgan shapes measure), for a generator"
+    )
     group = parser.add_argument_group("files of the run that do not lie where it left them")
     for name, text in FILES.items():
         group.add_argument(f"--{name}", type=Path, metavar="FILE", help=text)
@@ -72,7 +75,18 @@ def run(options: argparse.Namespace) -> int:
     warnings.filterwarnings("ignore")
     logging.basicConfig(level=logging.WARNING, handlers=[console()])
     logging.getLogger("monai.bundle.scripts").setLevel(logging.WARNING)
-    names = ("kind", "weights", "output", "name", "version", "changes", "overwrite", "data_name", "data_license")
+    names = (
+        "kind",
+        "weights",
+        "output",
+        "name",
+        "version",
+        "changes",
+        "overwrite",
+        "data_name",
+        "data_license",
+        "shapes",
+    )
     given = {name: getattr(options, name) for name in names}
     given |= {"authors": options.authors} if options.authors else {}
     given |= {"license": options.license or license_file()}

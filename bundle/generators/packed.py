@@ -17,6 +17,7 @@ __all__ = [
     "GENERATOR_FILE",
     "NETWORK_FILE",
     "SHAPES_FILE",
+    "SHEET_FILE",
     "ModelError",
     "PackedGenerator",
     "model_names",
@@ -26,6 +27,7 @@ __all__ = [
 GENERATOR_FILE = Path("configs", "generator.json")
 NETWORK_FILE = Path("models", "model.ts")
 SHAPES_FILE = Path("models", "shapes.npz")
+SHEET_FILE = Path("docs", "data_sheet.json")
 _FIELDS: dict[str, type | tuple[type, ...]] = {
     "task": str,
     "image_size": int,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from bundle.engines import (
     write_png,
 )
 from bundle.generators.dataset import DIVISOR, DrawnConditions, noise_seed
-from bundle.generators.packed import ModelError, PackedGenerator, read_model
+from bundle.generators.packed import SHEET_FILE, ModelError, PackedGenerator, read_model
 from bundle.shapes import ALL
 
 __all__ = ["generate"]
@@ -39,7 +40,8 @@ def generate(
     **controls: Any,
 ) -> Path:
     """
-    Write a labelled synthetic data set: ``images/``, ``labels/`` and ``datalist.json``, as the stage ``generate`` does.
+    Write a labelled synthetic data set: ``images/``, ``labels/`` and ``datalist.json``, as the stage ``generate`` does,
+    and beside them the data sheet of the generator.
 
     Args:
         model: name of a generator that comes with this project, or the folder of a packed one.
@@ -66,6 +68,8 @@ def generate(
         raise ModelError(f"{packed.folder}: images as {packed.suffix}, expected {' or '.join(_WRITERS)}")
     conditions = DrawnConditions(packed, num, seed, style, size, **controls)
     _evaluator(packed, conditions, folder, torch.device(device)).run()
+    if (packed.folder / SHEET_FILE).is_file():
+        shutil.copyfile(packed.folder / SHEET_FILE, folder / "generator_data_sheet.json")
     return folder
 
 

@@ -20,6 +20,7 @@ from bundle.installation import config_dir
 from bundle.networks.weights import read_weights
 from bundle.sharing.code import Code, names_in
 from bundle.sharing.configs import TEMPLATES, generator_configs, segmenter_configs
+from bundle.sharing.drawing_files import check_shapes, write_drawing_files
 from bundle.sharing.errors import PackError
 from bundle.sharing.facts import SCHEMA, about, describe, generator_figures, package_versions, performance
 from bundle.sharing.generator_pages import generator_sheet, write_generator_pages
@@ -49,6 +50,8 @@ class PackOptions:
         authors: who made it.
         overwrite: whether a bundle of that name in ``output`` is replaced. Its changelog goes on.
         files: see :class:`RunFiles`.
+        shapes: statistics of shapes of label maps (``asyndgan shapes measure``), so that a generator draws label
+            maps of its own; None: whoever has it brings label maps.
         data_name, data_license: what the real data are called, and a file with their licence, in the place of what
             their data list says.
     """
@@ -65,6 +68,7 @@ class PackOptions:
     files: dict[str, Path | None] = field(default_factory=dict)
     data_name: str | None = None
     data_license: Path | None = None
+    shapes: Path | None = None
 
 
 def pack_bundle(options: PackOptions) -> Path:
@@ -82,6 +86,7 @@ def pack_bundle(options: PackOptions) -> Path:
     run = RunFiles(Path(options.weights), options.files)
     state = read_weights(run.weights, "expected the weights that a run has written")
     kind = _kind(options.kind, run)
+    check_shapes(options.shapes, kind)
     name = options.name or about(kind)["name"]
     if not name.isidentifier() or not name.isascii() or name == "scripts":
         raise PackError(f"--name {name}: expected letters, digits and underscores, for code is packed under that name")
@@ -140,6 +145,7 @@ def pack_bundle(options: PackOptions) -> Path:
         if sheet is None:
             write_text(folder / "docs" / "README.md", _segmenter_page(fields))
         else:
+            write_drawing_files(folder, run.config, options.shapes)
             write_generator_pages(folder, run, sheet, {**fields, "figures": figures})
     with atomic_path(target.with_suffix(".zip")) as temporary:
         shutil.make_archive(str(temporary.with_suffix("")), "zip", target.parent, name)
