@@ -11,8 +11,8 @@ from bundle.site.release import ReleaseLedger
 pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
 
 from bundle.declarations.job import SERVER_KEYS, SITE_KEYS, JobError, read_local
-from bundle.flare.kits import provision
 from bundle.files import digest
+from bundle.flare.kits import provision
 from bundle.flare.own_files import SERVER_LINES, SITE_LINES, read_server, read_site
 from bundle.text import SERVER
 
