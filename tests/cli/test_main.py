@@ -74,7 +74,7 @@ def test_one_dialect(name):
         "--set": "KEY=VALUE",
         "--dataset_dir": "DIR",
     }
-    meant |= {"--run_dir": "DIR", "--seed": "N", "--seeds": "N", "--startup_kit": "KIT"}
+    meant |= {"--run_dir": "DIR", "--seed": "N", "--seeds": "N", "--threads": "N", "--startup_kit": "KIT"}
     for action in PARSERS[name]._actions:
         for option in action.option_strings:
             assert action.metavar == meant.get(option, action.metavar), f"{name} {option}"
