@@ -1,7 +1,7 @@
 """A GAN between hospitals, with MONAI and NVIDIA FLARE's Collab API, in one file. No image leaves a hospital.
 
     pip install torch "monai>=1.6,<1.7" "nvflare>=2.9,<2.10" matplotlib
-    python examples/flare_gan/train.py
+    python examples/flare_gan/train.py       # less than two minutes on two cores
 
 The generator is at the server, and has never seen an image. Each hospital keeps its images and a discriminator. A step
 is one call of each hospital: synthetic images go out, and the gradient of the loss with respect to them comes back,
@@ -141,7 +141,7 @@ def main() -> None:
     folder = options.output.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     recipe = CollabRecipe("flare_gan", Server(options.steps, str(folder)), Hospital(), sync_task_timeout=600)
-    recipe.run(SimEnv(clients=list(HOSPITALS), workspace_root=str(folder / "flare")))
+    recipe.run(SimEnv(clients=list(HOSPITALS), workspace_root=str(folder / "flare"), log_config="error"))
     print(f"drawn after {options.steps} steps, both kinds of lesion in one image: {folder / 'synthetic.png'}")
 
 
