@@ -10,12 +10,10 @@ import copy
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
-from monai.data import get_track_meta, set_track_meta
 from monai.transforms import Compose
 from torch.utils.data import Dataset
 from torch.utils.data.distributed import DistributedSampler
@@ -55,17 +53,6 @@ def prepare_case(item: Mapping, transform: Callable, name: str) -> dict:
             f"{name}: case {item.get('case')} of site {item.get('site')} cannot be prepared "
             f"(image {item.get('image')}, label {item.get('label')}): {cause}"
         ) from error
-
-
-@contextmanager
-def plain_tensors() -> Iterator[None]:
-    """MONAI's transforms without their record of where a voxel lies: half their time, for slices that have no place."""
-    tracked = get_track_meta()
-    set_track_meta(False)
-    try:
-        yield
-    finally:
-        set_track_meta(tracked)
 
 
 class HeldOutDataset(Dataset):
@@ -264,8 +251,8 @@ class SampleDataset(Dataset):
         if self._change is not None:
             sample = self._change(index, sample)
         if seed is not None and self.augmentation is not None:
-            with plain_tensors():
-                sample = self.augmentation.set_random_state(seed=seed)(sample)
+            sample = self.augmentation.set_random_state(seed=seed)(sample)
+            sample = {k: v.as_tensor() if hasattr(v, "as_tensor") else v for k, v in sample.items()}
         return sample
 
     def batch(self, seed: int, name: str, first: int, count: int) -> dict[str, torch.Tensor]:

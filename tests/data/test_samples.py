@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from monai.data import get_track_meta
 from monai.transforms import Compose, RandFlipd, RandSpatialCropd
 from torch.utils.data import DataLoader
 
@@ -224,27 +223,3 @@ def test_samples_are_changed_before_they_are_augmented(augmentation):
     assert torch.equal(ours["image"], theirs["image"] + torch.tensor(added).reshape(6, 1, 1, 1))
     assert sorted(seen[1:]) == list(range(6))
     assert torch.equal(plain[3]["image"], dataset()[3]["image"]), "those that were there are as before"
-
-
-def test_what_is_augmented_has_no_record_of_its_place_and_the_bits_that_it_has_with_one():
-    samples = dataset(
-        augmentation=Compose([RandFlipd(("image", "label"), prob=0.5), RandSpatialCropd(("image", "label"), (4, 4))])
-    )
-    drawn = [Draw(index, seed) for index in range(len(samples)) for seed in range(5)]
-    plain = [samples[one] for one in drawn]
-    assert get_track_meta()
-    assert {type(sample[key]) for sample in plain for key in ("image", "label")} == {torch.Tensor}
-    for one, sample in zip(drawn, plain, strict=True):
-        unchanged = {key: samples[one.index][key] for key in ("image", "label")}
-        tracked = samples.augmentation.set_random_state(seed=one.seed)(unchanged)
-        assert all(torch.equal(tracked[key].as_tensor(), sample[key]) for key in unchanged)
-
-
-def test_what_fails_in_an_augmentation_leaves_the_record_of_places_on():
-    def fails(sample):
-        raise RuntimeError("no")
-
-    samples = dataset(augmentation=Compose([fails]))
-    with pytest.raises(RuntimeError):
-        samples[Draw(0, 1)]
-    assert get_track_meta()
