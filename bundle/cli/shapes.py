@@ -3,8 +3,7 @@
 Examples:
   asyndgan shapes measure --task brats --profile compact --dataset_dir data/brats --output shapes.npz
   asyndgan shapes draw --shapes shapes.npz --num 500 --size 64 --output bank.npz
-  asyndgan generate --task brats --profile compact --dataset_dir data/brats --run_dir runs/drawn \\
-      --set condition_bank=bank.npz use_released=false
+  asyndgan generate --task brats --dataset_dir DIR --run_dir runs/a --set condition_bank=bank.npz use_released=false
 """
 
 from __future__ import annotations
@@ -33,14 +32,14 @@ def summary(command: str) -> str:
 
 def declare(parser: argparse.ArgumentParser) -> None:
     parts = parser.add_subparsers(dest="part", required=True, metavar="PART")
-    measure = make_parser(parts.add_parser, None, "measure", help="write statistics of a data list's training patients")
+    text = "write statistics of the shapes of a data list's training patients, of each site and of all"
+    measure = make_parser(parts.add_parser, f"{text.capitalize()}.", "measure", help=text)
     measure.set_defaults(run=run_measure)
     add_training(measure)
     add_dataset_dir(measure)
     measure.add_argument("--output", type=Path, required=True, metavar="FILE.npz", help="file to write")
-    draw = make_parser(
-        parts.add_parser, None, "draw", help="write a bank of conditions that are drawn from such statistics"
-    )
+    text = "write a bank of conditions that are drawn from such statistics"
+    draw = make_parser(parts.add_parser, f"{text.capitalize()}.", "draw", help=text)
     draw.set_defaults(run=run_draw)
     draw.add_argument("--shapes", type=Path, required=True, metavar="FILE.npz", help="what measure has written")
     draw.add_argument("--num", type=int, required=True, metavar="N", help="label maps")
