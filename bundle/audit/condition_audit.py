@@ -121,7 +121,9 @@ def audit_conditions(
         shapes: what conditions are drawn by; None: those that are drawn are not looked at.
 
     Returns:
-        For JSON: ``dice`` of known masks and deformed conditions with the real ones, means over masks; ``releases``: by
+        For JSON: ``dice`` of known masks and deformed conditions with the real ones, means over masks; ``nearest``: by
+        kind, mean Dice of a released condition with the nearest of its site's patients, and of a patient's own with the
+        nearest of another one; ``releases``: by
         kind and attack, ``membership`` (:func:`discrimination` of a patient's mean best Dice; one score a patient) and
         ``identification`` (:func:`identification_rates` of members); ``not_drawn``: why none are drawn; numbers and
         settings.
@@ -145,6 +147,7 @@ def audit_conditions(
         "known_masks": {"member": int(true.member.sum()), "nonmember": int((~true.member).sum())},
         "released_conditions": {site: members.sites.count(site) for site in sites},
         "dice": {"known masks": _mean_dice(known, true.conditions)},
+        "nearest": {"another patient's": _nearest_of_another(members, num_classes, side)},
         "releases": {},
     }
     known = _small(known, side)
@@ -158,11 +161,36 @@ def audit_conditions(
             changed = torch.cat([releases[site].conditions for site in sites])
             own = torch.cat([make_release("real", members, site, deform, seed).conditions for site in sites])
             found["dice"]["deformed conditions"] = _mean_dice(changed, own)
+        found["nearest"][kind] = _nearest(releases, members, num_classes, side)
         found["releases"][kind] = {
             attack: _attack(true, known, releases, search if attack == "aligned" else None, side, seed)
             for attack in ATTACKS
         }
     return found
+
+
+def _nearest(releases: dict[str, Release], members: Candidates, num_classes: int, side: int | None) -> float:
+    """Mean over released conditions with a label: Dice with the nearest that any patient of their site has."""
+    values: list[np.ndarray] = []
+    for site, release in releases.items():
+        own = members.conditions[[i for i, name in enumerate(members.sites) if name == site]]
+        labelled = release.conditions[release.conditions[:, :num_classes].flatten(1).bool().any(dim=1)]
+        if len(labelled):
+            values.append(nearest_release(_small(labelled, side), _small(own, side))[0])
+    return float(np.concatenate(values).mean()) if values else float("nan")
+
+
+def _nearest_of_another(members: Candidates, num_classes: int, side: int | None) -> float:
+    """The same for the patients' own conditions, among those of the other patients of their site."""
+    values = []
+    for site in set(members.sites):
+        own = members.take([i for i, name in enumerate(members.sites) if name == site])
+        masks = _small(own.conditions, side)
+        same = torch.tensor([[one == other for other in own.patients] for one in own.patients])
+        labelled = own.conditions[:, :num_classes].flatten(1).bool().any(dim=1)
+        best = torch.where(same, -1.0, dice_matrix(masks, masks)).max(dim=1).values
+        values += best[labelled & (best >= 0)].tolist()
+    return float(np.mean(values)) if values else float("nan")
 
 
 def _attack(

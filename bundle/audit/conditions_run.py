@@ -56,6 +56,8 @@ def run_conditions(target: Audited, output: Path, about: Mapping[str, Any], mask
         }
         | found,
     )
+    near = ", ".join(f"{kind} {value:.3f}" for kind, value in found["nearest"].items())
+    print(f"Dice with the nearest label map of the site's patients: {near}")
     for kind, attacks in found["releases"].items():
         for attack, result in attacks.items():
             rates = result["identification"]

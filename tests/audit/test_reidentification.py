@@ -128,6 +128,13 @@ def test_rates_of_masks_and_of_patients():
         identification_rates([], [], [])
 
 
+def test_how_near_conditions_come_to_a_patient_s(found):
+    near = found["nearest"]
+    assert near["real"] == 1
+    assert near["drawn"] < near["deformed"] < 1
+    assert near["another patient's"] < near["deformed"]
+
+
 def test_drawn_conditions_name_nobody(found):
     for attack in ("as they are", "aligned"):
         drawn = found["releases"]["drawn"][attack]
