@@ -10,6 +10,7 @@ from bundle.phantoms.brains import write_brats_phantoms
 from bundle.prepare.preparation import PrepareOptions, prepare
 from bundle.server import read_conditions
 from bundle.shapes import read_statistics
+from bundle.site.release import summarize
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +60,19 @@ def test_a_site_with_few_patients_is_left_out_and_so_are_all_that_are_few(phanto
 def test_a_task_without_a_shape_model_says_so(patients_dir, tmp_path, capsys):
     assert measure(patients_dir, tmp_path / "shapes.npz", "shape_model=null") == 2
     assert "shape_model: expected what label maps are drawn by" in capsys.readouterr().err
+
+
+def test_a_training_whose_sites_draw_their_label_maps_has_none_of_theirs(patients_dir, tiny_sizes, tmp_path):
+    def train(run_dir, *words):
+        sizes = [f"{key}={json.dumps(value)}" for key, value in (tiny_sizes | {"min_tumor_pixels": 4}).items()]
+        options = ["--task", "brats", "--dataset_dir", str(patients_dir), "--run_dir", str(tmp_path / run_dir)]
+        assert main(["train", *options, "--set", *sizes, *words]) == 0
+        found = read_conditions(tmp_path / run_dir / "seed_0" / "asyndgan" / "gan" / "conditions.npz")
+        return {site: {one.tobytes() for one in own} for site, own in found.items()}
+
+    real = train("real")
+    drawn = train("drawn", "release_policy={policy: guarded, conditions: drawn}")
+    assert {site: len(own) for site, own in drawn.items()} == {site: len(own) for site, own in real.items()}
+    assert not any(drawn[site] & real[site] for site in real)
+    page = summarize(next((tmp_path / "drawn").rglob("A.jsonl")))
+    assert "drawn" in page
