@@ -11,7 +11,9 @@ import bundle
 from bundle.cli.main import main
 from bundle.data import load_datalist
 from bundle.generators import ModelError, SyntheticDataset, generate, model_names, read_model
+from bundle.installation import config_dir
 from bundle.shapes import OrganWithRegions, write_statistics
+from bundle.sheet import NOBODY, check_sheet
 
 
 class Paints(torch.nn.Module):
@@ -177,3 +179,24 @@ def test_the_command_needs_nothing_of_a_run(model, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["generate"])
     assert "required: --task, --dataset_dir" in capsys.readouterr().err
+
+
+def test_the_generators_that_come_along_are_small_and_draw(tmp_path):
+    folder = config_dir().parent / "models"
+    assert model_names() == ["brats"]
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 25 * 2**20
+    dataset = SyntheticDataset("brats", num=3, region_size=(0.03, 0.1))
+    for item in (dataset[index] for index in range(3)):
+        assert item["label"].any()
+        inside, outside = (item["image"][item["label"] == value].mean() for value in (1, 0))
+        assert inside > outside + 0.3, "FLAIR shows tumours bright"
+    # the same images everywhere
+    means = [SyntheticDataset("brats", num=3)[index]["image"].mean().item() for index in range(3)]
+    assert means == pytest.approx([-0.83008, -0.84254, -0.96309], abs=1e-3)
+
+
+def test_what_comes_along_says_what_it_is(tmp_path):
+    folder = read_model("brats").folder
+    sheet = json.loads((folder / "docs" / "data_sheet.json").read_text(encoding="utf-8"))
+    assert check_sheet(sheet) == []
+    assert NOBODY not in (folder / "docs" / "README.md").read_text(encoding="utf-8"), "it was attacked"
