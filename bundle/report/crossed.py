@@ -65,7 +65,8 @@ def kinds_from_sites(policy: str | None) -> str:
         "scalar_losses False" in part or (of and "scalar_losses " not in part)
         for part, of in zip(parts, private, strict=True)
     ]
-    maps = "deformed label maps" if all("conditions deformed" in part for part in parts) else "label maps"
+    alike = (kind for kind in ("deformed", "drawn") if all(f"conditions {kind}" in part for part in parts))
+    maps = " ".join([*alike, "label maps"])
     kinds = [_unless(maps, without_maps), "image gradients", _unless("losses", without_losses)]
     return ", ".join(filter(None, kinds))
 

@@ -43,6 +43,7 @@ def test_what_was_not_measured_says_how_it_is():
         (None, "label maps, image gradients, losses"),
         ("guarded", "label maps, image gradients, losses"),
         ("guarded (conditions deformed)", "deformed label maps, image gradients, losses"),
+        ("guarded (conditions drawn)", "drawn label maps, image gradients, losses"),
         ("guarded (conditions public)", "image gradients, losses"),
         ("guarded (scalar_losses False)", "label maps, image gradients"),
         ("private (epsilon 4, delta 1e-05, clip_norm 0.01)", "image gradients"),
