@@ -26,7 +26,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "--model",
         action=_InsteadOfARun,
         metavar="NAME",
-        help="brats, multi_organ, or the folder of a bundle of asyndgan pack generator",
+        help="brats, or the folder of a bundle of asyndgan pack generator",
     )
     group.add_argument("--num", type=int, metavar="N", help="images (default 100)", default=100)
     group.add_argument("--output", type=Path, metavar="DIR", help="folder to write", default=Path("synthetic"))
