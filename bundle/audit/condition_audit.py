@@ -14,8 +14,7 @@ from bundle.audit.reidentification import Search, identification_rates, nearest_
 from bundle.audit.roc import discrimination
 from bundle.audit.scores import dice_matrix
 from bundle.seeding import derive_seed
-from bundle.shapes import TooFewPatients
-from bundle.site.samples import ShapeModel
+from bundle.shapes import ShapeModel, TooFewPatients, by_patient, draw_in_place
 
 __all__ = ["ATTACKS", "KINDS", "NotDrawn", "Release", "audit_conditions", "make_release"]
 
@@ -83,17 +82,12 @@ def make_release(
 def _drawn(own: Candidates, shapes: ShapeModel | None, seed: int) -> torch.Tensor:
     if shapes is None:
         raise NotDrawn("drawn: expected a shape_model, and the task has none")
-    by_patient: dict[str, list[np.ndarray]] = {}
-    for condition, patient in zip(own.conditions, own.patients, strict=True):
-        by_patient.setdefault(patient, []).append(condition.numpy())
     try:
-        statistics = shapes.fit(by_patient)
+        statistics = shapes.fit(by_patient(own.conditions, own.patients))
     except TooFewPatients as error:
         raise NotDrawn(f"drawn: {error}") from error
-    height, width = own.conditions.shape[-2:]
-    rngs = (np.random.default_rng(derive_seed(seed, index)) for index in range(len(own)))
-    drawn = [shapes.draw(statistics, rng, max(height, width))[:, :height, :width] for rng in rngs]
-    return torch.from_numpy(np.stack(drawn))
+    drawn = [draw_in_place(shapes, statistics, derive_seed(seed, i), one) for i, one in enumerate(own.conditions)]
+    return torch.stack(drawn)
 
 
 def audit_conditions(

@@ -58,6 +58,9 @@ def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shapes", type=Path, metavar="FILE.npz", help="of label maps (asyndgan shapes measure), for a generator"
     )
+    parser.add_argument(
+        "--drawing_only", action="store_true", help="no more of a generator than asyndgan generate --model takes"
+    )
     group = parser.add_argument_group("files of the run that do not lie where it left them")
     for name, text in FILES.items():
         group.add_argument(f"--{name}", type=Path, metavar="FILE", help=text)
@@ -86,6 +89,7 @@ def run(options: argparse.Namespace) -> int:
         "data_name",
         "data_license",
         "shapes",
+        "drawing_only",
     )
     given = {name: getattr(options, name) for name in names}
     given |= {"authors": options.authors} if options.authors else {}

@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
-from bundle.engines import PaddedInferer, SeededInferer
+from bundle.engines import PaddedInferer, SeededBatch, SeededInferer
 from bundle.generators.packed import PackedGenerator, read_model
-from bundle.seeding import derive_seed
-from bundle.shapes import ALL, draw_conditions, style_of
+from bundle.shapes import ALL, draw_conditions, model_of, style_of
 from bundle.transforms import label_from_condition
 
-__all__ = ["DrawnConditions", "SyntheticDataset", "noise_seed"]
+__all__ = ["DrawnConditions", "SyntheticDataset"]
 
 DIVISOR = 4
 """Of the sides that a generator takes; others are padded by reflection."""
@@ -48,7 +47,7 @@ class DrawnConditions(Dataset):
         **controls: Any,
     ) -> None:
         self.statistics = style_of(model.shapes(), style)
-        if size is not None and size != model.image_size and self.statistics.model == "OrganWithRegions":
+        if size is not None and size != model.image_size and not model_of(self.statistics).any_size:
             raise ValueError(f"size: this generator draws images of {model.image_size} pixels, got {size}")
         self.size = model.image_size if size is None else size
         self.num = num
@@ -112,21 +111,18 @@ class SyntheticDataset(Dataset):
         self.device = torch.device(device)
         self._network = self.model.network(self.device)
         self._inferer = SeededInferer(PaddedInferer(DIVISOR))
+        self._prepare = SeededBatch(seed, self.model.noise)
 
     def __len__(self) -> int:
         return len(self.conditions)
 
     def __getitem__(self, index: int) -> Any:
         """``image`` C×N×N float32 in [-1, 1], ``label`` 1×N×N uint8: 0, and the classes from 1 on; transformed."""
-        condition = self.conditions[index]["image"]
-        seeds = [noise_seed(self.conditions.seed, index)] if self.model.noise else None
+        batch = default_collate([self.conditions[index]])
+        inputs, _, *noise = self._prepare(batch, self.device, dtype=torch.float32)
         with torch.no_grad():
-            image = self._inferer(condition[None].to(self.device, torch.float32), self._network, seeds=seeds)[0].cpu()
+            image = self._inferer(inputs, self._network, **(noise[1] if noise else {}))[0].cpu()
+        condition = batch["image"][0]
         label = label_from_condition(condition, len(self.model.label_groups))
         item = {"image": image.float(), "label": label}
         return item if self.transform is None else self.transform(item)
-
-
-def noise_seed(seed: int, index: int) -> int:
-    """What the noise of an image depends on: not on the batch that it is drawn in."""
-    return derive_seed(seed, "noise", "drawn", index, 0)

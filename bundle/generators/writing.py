@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from monai.engines import SupervisedEvaluator, default_prepare_batch
-from monai.engines.utils import PrepareBatch
+from monai.engines import SupervisedEvaluator
 from torch.utils.data import DataLoader
 
 from bundle.engines import (
     PaddedInferer,
     Progress,
+    SeededBatch,
     SeededInferer,
     SyntheticWriter,
     write_nifti_slice,
     write_png,
 )
-from bundle.generators.dataset import DIVISOR, DrawnConditions, noise_seed
+from bundle.generators.dataset import DIVISOR, DrawnConditions
 from bundle.generators.packed import SHEET_FILE, ModelError, PackedGenerator, read_model
 from bundle.shapes import ALL
 
@@ -91,22 +90,8 @@ def _evaluator(
         DataLoader(conditions, batch_size=16),
         packed.network(device),
         inferer=SeededInferer(PaddedInferer(DIVISOR)),
-        prepare_batch=_Batches(conditions.seed if packed.noise else None),
+        prepare_batch=SeededBatch(conditions.seed, packed.noise),
         to_kwargs={"dtype": torch.float32},
         val_handlers=[writer, Progress(f"generating {packed.name}")],
         amp=False,
     )
-
-
-class _Batches(PrepareBatch):
-    """Conditions with a seed each, where the network draws noise."""
-
-    def __init__(self, seed: int | None) -> None:
-        self.seed = seed
-
-    def __call__(self, batchdata: Mapping, device: Any = None, non_blocking: bool = False, **kwargs: Any) -> tuple:
-        inputs, target = default_prepare_batch(batchdata, device, non_blocking, **kwargs)
-        if self.seed is None:
-            return inputs, target
-        seeds = [noise_seed(self.seed, int(index)) for index in batchdata["index"]]
-        return inputs, target, (), {"seeds": seeds}

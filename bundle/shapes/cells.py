@@ -43,6 +43,9 @@ class Cells:
         ValueError: for numbers below 1.
     """
 
+    any_size = True
+    """A larger tile shows more objects, not larger ones."""
+
     def __init__(self, boundary_width: int = 2, components: int = 4, min_patients: int = MIN_PATIENTS) -> None:
         if min(components, min_patients) < 1:
             raise ValueError("a shape model: expected whole numbers from 1 on")
@@ -73,12 +76,7 @@ class Cells:
                     tiles.setdefault(patient, []).append(np.array([*_density(instances, len(found)), *mean[:2]]))
                     # waves are no property of a tile
                     objects.setdefault(patient, []).extend(found - np.array([*mean[:2], *[0.0] * _ORDERS]))
-        moments = {
-            "tile": Moments.of(tiles, self.components, self.min_patients),
-            "object": Moments.of(objects, self.components, self.min_patients),
-        }
-        about = {"patients": len(tiles), "conditions": sum(map(len, tiles.values()))}
-        return ShapeStatistics(type(self).__name__, dict(vars(self)), moments, about)
+        return ShapeStatistics.of(self, {"tile": tiles, "object": objects}, "tile")
 
     def draw(
         self,

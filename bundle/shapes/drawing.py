@@ -2,19 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 from bundle.seeding import derive_seed
 from bundle.shapes.models import model_of
 from bundle.shapes.statistics import ShapeStatistics
 
-__all__ = ["ALL", "draw_conditions", "style_of"]
+__all__ = ["ALL", "ShapeModel", "by_patient", "draw_conditions", "draw_in_place", "style_of"]
 
 ALL = "all"
 """In the place of a site's name, for statistics over the patients of all."""
+
+
+class ShapeModel(Protocol):
+    """Says what shapes conditions of some patients have, and draws others like them."""
+
+    def fit(self, conditions: Mapping[str, Sequence[np.ndarray]]) -> ShapeStatistics: ...
+
+    def draw(self, statistics: ShapeStatistics, rng: np.random.Generator, size: int) -> np.ndarray: ...
+
+
+def by_patient(conditions: Iterable[torch.Tensor], patients: Iterable[object]) -> dict[str, list[np.ndarray]]:
+    """Conditions X×H×W as arrays, by the text of their patient."""
+    found: dict[str, list[np.ndarray]] = {}
+    for condition, patient in zip(conditions, patients, strict=True):
+        found.setdefault(str(patient), []).append(np.asarray(condition))
+    return found
+
+
+def draw_in_place(model: ShapeModel, statistics: ShapeStatistics, seed: int, condition: torch.Tensor) -> torch.Tensor:
+    """
+    A condition to stand in the place of another one.
+
+    Args:
+        model: what draws.
+        statistics: what it has measured.
+        seed: of the draw.
+        condition: X×H×W, of which the height and width are looked at.
+
+    Returns:
+        X×H×W uint8 of 0 and 1.
+    """
+    height, width = condition.shape[-2:]
+    drawn = model.draw(statistics, np.random.default_rng(seed), max(height, width))
+    return torch.from_numpy(np.ascontiguousarray(drawn[:, :height, :width]))
 
 
 def draw_conditions(

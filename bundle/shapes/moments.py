@@ -39,8 +39,7 @@ class Moments:
 
         Args:
             vectors: by patient, some of d numbers each; a patient without any does not count.
-            components: how many at most. One less than patients are taken in any case, so no component can be one
-                patient's own.
+            components: how many at most, and one less than patients.
             least: patients that there have to be.
 
         Raises:

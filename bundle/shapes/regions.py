@@ -44,6 +44,9 @@ class OrganWithRegions:
         ValueError: for numbers below 1, and more frequencies than a window has samples.
     """
 
+    any_size = False
+    """An organ fills the image that it was learned in."""
+
     def __init__(
         self,
         num_classes: int,
@@ -88,9 +91,7 @@ class OrganWithRegions:
                     shapes.setdefault(patient, []).append(self._shape_vector(condition, region))
                     places.setdefault(patient, []).append(_place_vector(outline, region))
         parts = {"outline": outlines, "presence": presence, "shape": shapes, "place": places}
-        moments = {name: Moments.of(found, self.components, self.min_patients) for name, found in parts.items()}
-        about = {"patients": len(outlines), "conditions": sum(map(len, outlines.values()))}
-        return ShapeStatistics(type(self).__name__, dict(vars(self)), moments, about)
+        return ShapeStatistics.of(self, parts, "outline")
 
     def draw(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -36,6 +36,23 @@ class ShapeStatistics:
     arguments: Mapping[str, int]
     moments: Mapping[str, Moments]
     about: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, model: Any, vectors: Mapping[str, Mapping[str, Sequence[np.ndarray]]], counted: str) -> ShapeStatistics:
+        """
+        Args:
+            model: what draws from them; its attributes are the arguments that it was made with, ``components`` and
+                ``min_patients`` among them.
+            vectors: by part and patient.
+            counted: the part that has a vector for every condition.
+
+        Raises:
+            TooFewPatients: see :class:`bundle.shapes.Moments`.
+        """
+        moments = {part: Moments.of(own, model.components, model.min_patients) for part, own in vectors.items()}
+        patients = vectors[counted]
+        about = {"patients": len(patients), "conditions": sum(map(len, patients.values()))}
+        return cls(type(model).__name__, dict(vars(model)), moments, about)
 
 
 def write_statistics(path: str | PathLike, statistics: Mapping[str, ShapeStatistics]) -> None:

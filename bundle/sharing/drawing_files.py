@@ -12,15 +12,18 @@ from bundle.generators.packed import GENERATOR_FILE, SHAPES_FILE
 from bundle.shapes import model_of, read_statistics
 from bundle.sharing.errors import PackError
 
-__all__ = ["check_shapes", "write_drawing_files"]
+__all__ = ["check_shapes", "keep_drawing_files", "write_drawing_files"]
 
 
-def check_shapes(shapes: Path | None, kind: str) -> None:
+def check_shapes(shapes: Path | None, kind: str, drawing_only: bool = False) -> None:
     """
     Raises:
-        PackError: the file is none of shapes, or the bundle is no generator.
+        PackError: the file is none of shapes, or the bundle is no generator; there is none, and nothing else would be
+            packed to use the generator by.
     """
     if shapes is None:
+        if drawing_only:
+            raise PackError("--drawing_only: expected --shapes FILE as well, for label maps to draw on")
         return
     if not kind.startswith("generator"):
         raise PackError(f"--shapes {shapes}: a segmenter draws nothing; expected it with a generator")
@@ -31,21 +34,22 @@ def check_shapes(shapes: Path | None, kind: str) -> None:
         raise PackError(f"--shapes {error}") from error
 
 
-def write_drawing_files(folder: Path, config: Mapping[str, Any], shapes: Path | None) -> None:
+def write_drawing_files(
+    folder: Path, fields: Mapping[str, Any], config: Mapping[str, Any], shapes: Path | None
+) -> None:
     """
     Write ``configs/generator.json`` and, where they are given, ``models/shapes.npz``.
 
     Args:
         folder: of the bundle.
+        fields: of :func:`bundle.sharing.facts.describe`.
         config: resolved configuration of the generator's training.
         shapes: see :class:`bundle.sharing.PackOptions`.
     """
-    # an organ's outline is a channel of its own
-    outline = config["task"] == "brats"
     about = {
         "task": config["task"],
-        "image_size": int(config["image_size"]),
-        "channels": len(config["label_groups"]) + outline,
+        "image_size": fields["image_size"],
+        "channels": fields["condition_channels"],
         "noise": int(config.get("generator_noise") or 0) > 0,
         "label_groups": {str(name): list(values) for name, values in config["label_groups"].items()},
         "modality": list(config["modalities"]),
@@ -55,3 +59,11 @@ def write_drawing_files(folder: Path, config: Mapping[str, Any], shapes: Path | 
     write_json(folder / GENERATOR_FILE, about)
     if shapes is not None:
         shutil.copyfile(shapes, folder / SHAPES_FILE)
+
+
+def keep_drawing_files(folder: Path, package: str) -> None:
+    """Remove the code of a bundle, and the configs that name it."""
+    shutil.rmtree(folder / package)
+    for path in (folder / "configs").iterdir():
+        if path.name != GENERATOR_FILE.name:
+            path.unlink()

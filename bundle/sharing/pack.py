@@ -20,7 +20,7 @@ from bundle.installation import config_dir
 from bundle.networks.weights import read_weights
 from bundle.sharing.code import Code, names_in
 from bundle.sharing.configs import TEMPLATES, generator_configs, segmenter_configs
-from bundle.sharing.drawing_files import check_shapes, write_drawing_files
+from bundle.sharing.drawing_files import check_shapes, keep_drawing_files, write_drawing_files
 from bundle.sharing.errors import PackError
 from bundle.sharing.facts import SCHEMA, about, describe, generator_figures, package_versions, performance
 from bundle.sharing.generator_pages import generator_sheet, write_generator_pages
@@ -52,6 +52,8 @@ class PackOptions:
         files: see :class:`RunFiles`.
         shapes: statistics of shapes of label maps (``asyndgan shapes measure``), so that a generator draws label
             maps of its own; None: whoever has it brings label maps.
+        drawing_only: whether a generator is packed with no more than ``asyndgan generate --model`` takes: no code, and
+            no configs for MONAI's commands. For those who have this project.
         data_name, data_license: what the real data are called, and a file with their licence, in the place of what
             their data list says.
     """
@@ -69,6 +71,7 @@ class PackOptions:
     data_name: str | None = None
     data_license: Path | None = None
     shapes: Path | None = None
+    drawing_only: bool = False
 
 
 def pack_bundle(options: PackOptions) -> Path:
@@ -86,7 +89,7 @@ def pack_bundle(options: PackOptions) -> Path:
     run = RunFiles(Path(options.weights), options.files)
     state = read_weights(run.weights, "expected the weights that a run has written")
     kind = _kind(options.kind, run)
-    check_shapes(options.shapes, kind)
+    check_shapes(options.shapes, kind, options.drawing_only)
     name = options.name or about(kind)["name"]
     if not name.isidentifier() or not name.isascii() or name == "scripts":
         raise PackError(f"--name {name}: expected letters, digits and underscores, for code is packed under that name")
@@ -145,8 +148,11 @@ def pack_bundle(options: PackOptions) -> Path:
         if sheet is None:
             write_text(folder / "docs" / "README.md", _segmenter_page(fields))
         else:
-            write_drawing_files(folder, run.config, options.shapes)
-            write_generator_pages(folder, run, sheet, {**fields, "figures": figures})
+            write_drawing_files(folder, fields, run.config, options.shapes)
+            if options.drawing_only:
+                keep_drawing_files(folder, code.package)
+            drawing = {"shapes": options.shapes is not None, "drawing_only": options.drawing_only, "folder": name}
+            write_generator_pages(folder, run, sheet, {**fields, **drawing, "figures": figures})
     with atomic_path(target.with_suffix(".zip")) as temporary:
         shutil.make_archive(str(temporary.with_suffix("")), "zip", target.parent, name)
     return target

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 
 from bundle.seeding import Draw, derive_seed
-from bundle.shapes import ShapeStatistics, TooFewPatients
+from bundle.shapes import ShapeModel, ShapeStatistics, TooFewPatients, by_patient, draw_in_place
 
 __all__ = ["DeformedSamples", "DrawnSamples", "Samples", "outgoing"]
 
@@ -17,14 +16,6 @@ __all__ = ["DeformedSamples", "DrawnSamples", "Samples", "outgoing"]
 def outgoing(sample: Mapping) -> torch.Tensor:
     """The condition that leaves for a sample, or for a batch of them: its own, or the one drawn in its place."""
     return sample["drawn"] if "drawn" in sample else sample["condition"]
-
-
-class ShapeModel(Protocol):
-    """Says what shapes conditions of some patients have, and draws others like them (:mod:`bundle.shapes`)."""
-
-    def fit(self, conditions: Mapping[str, Sequence[np.ndarray]]) -> ShapeStatistics: ...
-
-    def draw(self, statistics: ShapeStatistics, rng: np.random.Generator, size: int) -> np.ndarray: ...
 
 
 class Samples(Protocol):
@@ -89,8 +80,9 @@ class DeformedSamples:
 class DrawnSamples:
     """
     The same samples, each with another condition beside its own, ``drawn``, which leaves in its place: drawn from the
-    statistics of shapes over all patients of the site. It is one for each sample, whatever the training, its seed and
-    its steps are, so what leaves tells no more of the statistics however often it is asked for.
+    statistics of shapes over all patients of the site. It is one for each sample, whatever the training's seed and
+    steps are, so what leaves tells no more of the statistics however often it is asked for. Trainings on other samples,
+    of another image size or other slices, have other statistics, and other draws.
 
     Args:
         samples: the samples as they are.
@@ -132,17 +124,13 @@ class DrawnSamples:
 
     def _replaced(self, index: int, sample: dict) -> dict:
         if index not in self._drawn:
-            height, width = sample["condition"].shape[-2:]
-            rng = np.random.default_rng(derive_seed(self._secret(), "drawn", *self.origin(index)))
-            drawn = self._model.draw(self._fitted(), rng, max(height, width))[:, :height, :width]
-            self._drawn[index] = torch.from_numpy(np.ascontiguousarray(drawn))
+            seed = derive_seed(self._secret(), "drawn", *self.origin(index))
+            self._drawn[index] = draw_in_place(self._model, self._fitted(), seed, sample["condition"])
         return sample | {"condition": self._drawn[index].clone()}
 
     def _fitted(self) -> ShapeStatistics:
         if self._statistics is None:
-            conditions: dict[str, list[np.ndarray]] = {}
-            for index in range(len(self._samples)):
-                own = conditions.setdefault(str(self.origin(index)[0]), [])
-                own.append(np.asarray(self._samples[index]["condition"]))
-            self._statistics = self._model.fit(conditions)
+            every = range(len(self._samples))
+            conditions = (self._samples[index]["condition"] for index in every)
+            self._statistics = self._model.fit(by_patient(conditions, (self.origin(index)[0] for index in every)))
         return self._statistics

@@ -8,10 +8,11 @@ from functools import partial
 
 from bundle.by_site import by_site
 from bundle.seeding import seeded
+from bundle.shapes import ShapeModel
 from bundle.site.critic import Critic
 from bundle.site.folds import FoldedCritic, Folds
 from bundle.site.release import ReleaseGate, make_gates
-from bundle.site.samples import DeformedSamples, DrawnSamples, PlainSamples, Samples, ShapeModel
+from bundle.site.samples import DeformedSamples, DrawnSamples, PlainSamples, Samples
 from bundle.site.site import Site
 from bundle.site.store import SiteStore
 from bundle.site.teacher import Teacher

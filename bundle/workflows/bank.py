@@ -10,6 +10,7 @@ import numpy as np
 
 from bundle.installation import config_dir
 from bundle.server import write_conditions
+from bundle.shapes import by_patient
 from bundle.workflows.workflow import DistributedGANWorkflow
 
 __all__ = ["list_conditions", "make_bank"]
@@ -60,9 +61,9 @@ def list_conditions(
         **({"setting": "asyndgan"} | dict(overrides)),
     )
     workflow.initialize()
-    found: dict[str, dict[str, list[np.ndarray]]] = {}
+    found = {}
     for site, samples in workflow.make("site_samples").items():
-        own = found.setdefault(site, {})
-        for index in range(len(samples)):
-            own.setdefault(str(samples.origin(index)[0]), []).append(samples[index]["condition"].numpy())
+        every = range(len(samples))
+        patients = (samples.origin(index)[0] for index in every)
+        found[site] = by_patient((samples[index]["condition"] for index in every), patients)
     return workflow.make("shape_model"), found
