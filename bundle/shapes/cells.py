@@ -37,7 +37,6 @@ class Cells:
     Args:
         boundary_width: in pixels, as in the condition.
         components: principal components at most.
-        min_patients: tiles' patients of which there have to be statistics.
 
     Raises:
         ValueError: for numbers below 1.
@@ -46,18 +45,18 @@ class Cells:
     any_size = True
     """A larger tile shows more objects, not larger ones."""
 
-    def __init__(self, boundary_width: int = 2, components: int = 4, min_patients: int = MIN_PATIENTS) -> None:
-        if min(components, min_patients) < 1:
+    def __init__(self, boundary_width: int = 2, components: int = 4) -> None:
+        if components < 1:
             raise ValueError("a shape model: expected whole numbers from 1 on")
         TernaryLabeld("label", boundary_width)  # says what is wrong with it
         self.boundary_width = boundary_width
         self.components = components
-        self.min_patients = min_patients
 
-    def fit(self, conditions: Mapping[str, Sequence[np.ndarray]]) -> ShapeStatistics:
+    def fit(self, conditions: Mapping[str, Sequence[np.ndarray]], least: int = MIN_PATIENTS) -> ShapeStatistics:
         """
         Args:
             conditions: 2×H×W uint8 of 0 and 1, by patient. A tile without objects counts for nothing.
+            least: patients of which there have to be statistics.
 
         Raises:
             TooFewPatients: see :class:`bundle.shapes.Moments`.
@@ -76,7 +75,7 @@ class Cells:
                     tiles.setdefault(patient, []).append(np.array([*_density(instances, len(found)), *mean[:2]]))
                     # waves are no property of a tile
                     objects.setdefault(patient, []).extend(found - np.array([*mean[:2], *[0.0] * _ORDERS]))
-        return ShapeStatistics.of(self, {"tile": tiles, "object": objects}, "tile")
+        return ShapeStatistics.of(self, {"tile": tiles, "object": objects}, "tile", least)
 
     def draw(
         self,

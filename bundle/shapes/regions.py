@@ -38,7 +38,6 @@ class OrganWithRegions:
         region_frequencies: a side, of a region.
         components: principal components of a part at most.
         min_pixels: that a drawn region has at least.
-        min_patients: of which there have to be statistics.
 
     Raises:
         ValueError: for numbers below 1, and more frequencies than a window has samples.
@@ -54,9 +53,8 @@ class OrganWithRegions:
         region_frequencies: int = 12,
         components: int = 20,
         min_pixels: int = 4,
-        min_patients: int = MIN_PATIENTS,
     ) -> None:
-        numbers = num_classes, outline_frequencies, region_frequencies, components, min_pixels, min_patients
+        numbers = num_classes, outline_frequencies, region_frequencies, components, min_pixels
         if min(numbers) < 1 or region_frequencies > _SAMPLES:
             raise ValueError(f"a shape model: expected whole numbers from 1 on, frequencies up to {_SAMPLES}")
         self.num_classes = num_classes
@@ -64,12 +62,12 @@ class OrganWithRegions:
         self.region_frequencies = region_frequencies
         self.components = components
         self.min_pixels = min_pixels
-        self.min_patients = min_patients
 
-    def fit(self, conditions: Mapping[str, Sequence[np.ndarray]]) -> ShapeStatistics:
+    def fit(self, conditions: Mapping[str, Sequence[np.ndarray]], least: int = MIN_PATIENTS) -> ShapeStatistics:
         """
         Args:
             conditions: (num_classes + 1)×N×N uint8 of 0 and 1, by patient.
+            least: patients of which there have to be statistics.
 
         Raises:
             TooFewPatients: see :class:`bundle.shapes.Moments`; a patient without any region is none of a region.
@@ -91,7 +89,7 @@ class OrganWithRegions:
                     shapes.setdefault(patient, []).append(self._shape_vector(condition, region))
                     places.setdefault(patient, []).append(_place_vector(outline, region))
         parts = {"outline": outlines, "presence": presence, "shape": shapes, "place": places}
-        return ShapeStatistics.of(self, parts, "outline")
+        return ShapeStatistics.of(self, parts, "outline", least)
 
     def draw(
         self,

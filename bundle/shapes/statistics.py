@@ -38,18 +38,21 @@ class ShapeStatistics:
     about: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, model: Any, vectors: Mapping[str, Mapping[str, Sequence[np.ndarray]]], counted: str) -> ShapeStatistics:
+    def of(
+        cls, model: Any, vectors: Mapping[str, Mapping[str, Sequence[np.ndarray]]], counted: str, least: int
+    ) -> ShapeStatistics:
         """
         Args:
-            model: what draws from them; its attributes are the arguments that it was made with, ``components`` and
-                ``min_patients`` among them.
+            model: what draws from them; its attributes are the arguments that it was made with, ``components`` among
+                them.
             vectors: by part and patient.
             counted: the part that has a vector for every condition.
+            least: patients that every part has to have.
 
         Raises:
             TooFewPatients: see :class:`bundle.shapes.Moments`.
         """
-        moments = {part: Moments.of(own, model.components, model.min_patients) for part, own in vectors.items()}
+        moments = {part: Moments.of(own, model.components, least) for part, own in vectors.items()}
         patients = vectors[counted]
         about = {"patients": len(patients), "conditions": sum(map(len, patients.values()))}
         return cls(type(model).__name__, dict(vars(model)), moments, about)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 
 from bundle.seeding import Draw, derive_seed
-from bundle.shapes import ShapeModel, ShapeStatistics, TooFewPatients, by_patient, draw_in_place
+from bundle.shapes import ShapeModel, TooFewPatients, by_patient, draw_in_place
 
 __all__ = ["DeformedSamples", "DrawnSamples", "Samples", "outgoing"]
 
@@ -96,16 +96,15 @@ class DrawnSamples:
     """
 
     def __init__(self, samples: PlainSamples, model: ShapeModel, least: int, secret: Callable[[], int]) -> None:
-        patients = {str(samples.origin(index)[0]) for index in range(len(samples))}
-        if len(patients) < least:
-            raise TooFewPatients(
-                f"its release policy draws conditions from statistics over at least {least} patients (min_patients), "
-                f"and it has {len(patients)}"
-            )
+        every = range(len(samples))
+        conditions = by_patient((samples[i]["condition"] for i in every), (samples.origin(i)[0] for i in every))
+        try:
+            self._statistics = model.fit(conditions, least)
+        except TooFewPatients as error:
+            raise TooFewPatients(f"its release policy draws conditions (min_patients: {least}): {error}") from error
         self._model = model
         self._secret = secret
         self._samples = samples
-        self._statistics: ShapeStatistics | None = None
         self._drawn: dict[int, torch.Tensor] = {}
         self._others = samples.changed(self._replaced)
 
@@ -125,12 +124,5 @@ class DrawnSamples:
     def _replaced(self, index: int, sample: dict) -> dict:
         if index not in self._drawn:
             seed = derive_seed(self._secret(), "drawn", *self.origin(index))
-            self._drawn[index] = draw_in_place(self._model, self._fitted(), seed, sample["condition"])
+            self._drawn[index] = draw_in_place(self._model, self._statistics, seed, sample["condition"])
         return sample | {"condition": self._drawn[index].clone()}
-
-    def _fitted(self) -> ShapeStatistics:
-        if self._statistics is None:
-            every = range(len(self._samples))
-            conditions = (self._samples[index]["condition"] for index in every)
-            self._statistics = self._model.fit(by_patient(conditions, (self.origin(index)[0] for index in every)))
-        return self._statistics

@@ -23,9 +23,9 @@ class Patients(RandomSamples):
 class Pixels:
     """Draws every pixel by how often it is 1."""
 
-    def fit(self, conditions):
+    def fit(self, conditions, least):
         vectors = {patient: [one.ravel().astype(float) for one in own] for patient, own in conditions.items()}
-        return ShapeStatistics("Pixels", {}, {"pixels": Moments.of(vectors, 1, least=2)})
+        return ShapeStatistics("Pixels", {}, {"pixels": Moments.of(vectors, 1, least)})
 
     def draw(self, statistics, rng, size):
         mean = statistics.moments["pixels"].mean.reshape(2, size, size)
@@ -70,9 +70,9 @@ def test_there_is_one_for_each_sample_whatever_is_asked():
 
 
 def test_few_patients_are_refused_before_anything_is_drawn(tmp_path):
-    with pytest.raises(TooFewPatients, match=r"at least 5 patients \(min_patients\), and it has 4"):
+    with pytest.raises(TooFewPatients, match=r"\(min_patients: 5\): expected at least 5 patients .* got 4"):
         drawn(samples=Patients("A", 8))
-    with pytest.raises(ValueError, match=r"site A: its release policy draws conditions .* it has 4"):
+    with pytest.raises(ValueError, match=r"site A: its release policy draws conditions .* got 4"):
         site(tmp_path, samples=Patients("A", 8))
     assert site(tmp_path, samples=Patients("A", 8), min_patients=4).name == "A"
 

@@ -1,5 +1,6 @@
-"""Folds and teachers behind FLARE: the bits of one process, from the same secrets."""
+"""Folds, teachers and drawn label maps behind FLARE: the bits of one process, from the same secrets."""
 
+import json
 import os
 import subprocess
 import sys
@@ -26,6 +27,10 @@ from bundle.workflows import DistributedGANWorkflow
 ROOT = Path(__file__).resolve().parents[2]
 FILES = ("train.yaml", "brats.yaml", "demo.yaml")
 SECRETS = {"A": "0" * 31 + "1", "B": "2" * 32}
+POLICIES = {
+    "out_of_fold": "out_of_fold",
+    "drawn": {"policy": "guarded", "conditions": "drawn", "min_patients": 2},
+}
 SIZES = {
     "image_size": 32,
     "generator_channels": 8,
@@ -53,26 +58,28 @@ def weights(run_dir):
     return torch.load(outputs(run_dir) / "generator.pt", weights_only=True)
 
 
-@pytest.fixture(scope="module")
-def local(phantom_dir, tmp_path_factory):
-    """The training with all sites in this process: its folder, and the output of its last step."""
+@pytest.fixture(scope="module", params=POLICIES)
+def local(request, phantom_dir, tmp_path_factory):
+    """The training with all sites in this process: its policy, its folder, and the output of its last step."""
     run_dir = tmp_path_factory.mktemp("local")
     for site in SECRETS:
         write_secret(outputs(run_dir) / "releases", site)
-    sizes = SIZES | {"release_policy": "out_of_fold"}
+    policy = POLICIES[request.param]
+    sizes = SIZES | {"release_policy": policy}
     workflow = train_in_one_process(FILES, phantom_dir, run_dir, sizes)
-    return SimpleNamespace(run_dir=run_dir, output=workflow.make("train::trainer").state.output[0])
+    return SimpleNamespace(policy=policy, run_dir=run_dir, output=workflow.make("train::trainer").state.output[0])
 
 
 def assert_same(run_dir, local):
-    for name in ("generator.pt", "conditions.npz", "teacher.npz"):
+    taught = ["teacher.npz"] if local.policy == "out_of_fold" else []
+    for name in ("generator.pt", "conditions.npz", *taught):
         assert (outputs(run_dir) / name).read_bytes() == (outputs(local.run_dir) / name).read_bytes(), name
 
 
-def test_every_step_has_its_paired_term(local):
+def test_every_step_has_its_paired_term_where_there_is_a_teacher(local):
     """The server makes the steps' conditions again, bends and flips among it, and finds them the same."""
     for losses in local.output["losses"].values():
-        assert set(losses) == {"adversarial", "paired"}
+        assert set(losses) == {"adversarial", "paired" if local.policy == "out_of_fold" else "discriminator"}
 
 
 def test_two_ends_of_flare_have_the_bits_of_one_process(phantom_dir, local, tmp_path, monkeypatch):
@@ -93,7 +100,7 @@ def test_two_ends_of_flare_have_the_bits_of_one_process(phantom_dir, local, tmp_
     for site, path in write_site_lists(load_datalist(phantom_dir), tmp_path / "lists").items():
         write_secret(tmp_path / "kept" / site / "releases", site)
         own = {"dataset_dir": str(path.parent), "checkpoint_dir": str(tmp_path / "kept" / site), "device": "cpu"}
-        write_local(tmp_path, site, "site.yaml", release_policy="out_of_fold", **own)
+        write_local(tmp_path, site, "site.yaml", release_policy=local.policy, **own)
         ends[site], proxies[site] = FlareSite(job), Proxy(site, answer(site))
         with at(site):
             ends[site].start()
@@ -114,7 +121,7 @@ def test_two_ends_of_flare_have_the_bits_of_one_process(phantom_dir, local, tmp_
     for site, end in ends.items():
         end.stop()
         kept = sorted(path.name for path in (tmp_path / "kept" / site).rglob("teacher_*.pt"))
-        assert kept == ["teacher_0.pt", "teacher_1.pt"]
+        assert kept == (["teacher_0.pt", "teacher_1.pt"] if local.policy == "out_of_fold" else [])
         assert verify(tmp_path / "kept" / site / "releases" / f"{site}.jsonl").whole
 
 
@@ -124,7 +131,12 @@ def test_the_simulator_has_the_bits_of_one_process(phantom_dir, local, tmp_path)
         write_secret(tmp_path / "participants" / site / "checkpoints" / "releases", site)
     words = [sys.executable, "-m", "bundle.cli", "federate", "simulate", "--task", "brats", "--profile", "demo"]
     words += ["--dataset_dir", str(phantom_dir), "--run_dir", str(tmp_path), "--threads", "1", "--device", "cpu"]
-    words += ["--release_policy", "out_of_fold", "--set", *(f"{key}={value}".lower() for key, value in SIZES.items())]
+    words += [
+        "--release_policy",
+        json.dumps(local.policy),
+        "--set",
+        *(f"{key}={value}".lower() for key, value in SIZES.items()),
+    ]
     done = subprocess.run(
         words,
         cwd=tmp_path,
