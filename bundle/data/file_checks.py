@@ -87,7 +87,7 @@ def find_copies(items: Sequence[Mapping[str, Any]], modality: Sequence[str]) -> 
     for item in progress(items, "compare modalities", len(items)) if len(modality) > 1 else []:
         single = not isinstance(item["image"], (list, tuple))
         try:
-            arrays = [_decode(path) for path in ([item["image"]] if single else item["image"])]
+            arrays = [decode_image(path) for path in ([item["image"]] if single else item["image"])]
         except (DataError, OSError):
             continue
         if any(array is None for array in arrays):
@@ -138,7 +138,7 @@ def _check_item(item: Mapping[str, Any], modality: Sequence[str], labels: list[i
         try:
             check_file(path)
             headers[path] = _header(path, expected, field)
-            array = _decode(path) if deep else None
+            array = decode_image(path) if deep else None
         except DataError as error:
             problems.append(f"case {case}, {field}: {error}")
             continue
@@ -261,7 +261,12 @@ def _stored_size(path: str) -> int:
         return struct.unpack("<I", file.read(4))[0]
 
 
-def _decode(path: str) -> np.ndarray:
+def decode_image(path: str) -> np.ndarray:
+    """All pixels or voxels of a file, channels last.
+
+    Raises:
+        DataError: the file is truncated, damaged, or of no format that is read.
+    """
     if has_suffix(path, NIFTI_SUFFIXES):
         return decode_nifti(path)
     if has_suffix(path, TILE_SUFFIXES):

@@ -18,6 +18,7 @@ from bundle.data.progress import progress
 from bundle.prepare.case_conversion import ConvertOptions
 from bundle.prepare.cases import CaseFiles
 from bundle.prepare.layouts import Layout, get_layout
+from bundle.prepare.same_scan import find_same_scans
 from bundle.prepare.splits import RULES, assign_sites, check_split, split_patients
 from bundle.prepare.tables import Row, match_table, read_table
 from bundle.text import SITE_NAMES, is_site_name
@@ -119,6 +120,7 @@ def prepare(options: PrepareOptions) -> Summary:
     problems = check_files(items, files.channels, labels, deep=True, label_type=layout.label_type)
     if problems:
         raise DataError.listing(f"data in {options.source}", problems)
+    warnings += _same_scans(items, files.channels)
     sizes = {item["case"]: layout.measure(item["label"]) for item in items}
     empty = sorted(case for case, size in sizes.items() if size == 0)
     if empty:
@@ -328,6 +330,16 @@ def _leave_out_copies(
         raise DataError(f"no case is left: in all {len(copies)} one modality is a copy of another")
     kept = None if split is None else {case: part for case, part in split.items() if case not in copies}
     return [case for case in cases if case.case not in copies], kept
+
+
+def _same_scans(items: Sequence[Mapping[str, Any]], channels: Sequence[str]) -> list[str]:
+    """Sentences on one scan under two patients' names, which neither the split nor the folds of a site keep apart."""
+    pairs = find_same_scans(items, channels)
+    if not pairs:
+        return []
+    named = [f"{first} and {second} ({correlation:.2f})" for first, second, correlation in pairs]
+    remedy = "give both one patient (column patient of --table) or leave one out"
+    return [f"cases of different patients look like one scan (correlation): {_names(named)}; {remedy}"]
 
 
 def _provenance(options: PrepareOptions, split: str) -> dict[str, Any]:
