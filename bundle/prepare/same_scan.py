@@ -23,7 +23,7 @@ bias field had at least 0.92."""
 GRIDS = {2: (64, 64), 3: (32, 32, 16)}
 """Cells of a fingerprint along the axes of an image."""
 AROUND = 5
-"""Cells around one, along every axis, whose mean is taken off it: what is left is the patient's, not the head's shape."""
+"""Cells around one, along every axis, whose mean is taken off it: the patient is left, not the head's shape."""
 
 
 class SameScan(NamedTuple):
