@@ -23,11 +23,15 @@ class FlakyFederation(LocalFederation):
         self.faults, self.away, self.infos = dict(faults or {}), away or {}, infos or {}
         self.opens, self.last = [], {}
 
-    def open(self, step, sites=None):
+    def open(self, step, sites=None, waiting=None):
         asked = sorted(self.sites if sites is None else sites)
         self.opens.append((step, asked))
         reached = [site for site in asked if step not in self.away.get(site, ())]
-        infos = super().open(step, reached).messages
+        infos = (
+            super()
+            .open(step, reached, {site: own for site, own in (waiting or {}).items() if site in reached})
+            .messages
+        )
         infos = {site: self.infos.get(site, lambda info: info)(info) for site, info in infos.items()}
         return Outcome(infos, {site: "out of reach" for site in asked if site not in reached})
 

@@ -183,6 +183,11 @@ GROUPS: dict[str, dict[str, Key]] = {
         "foreground_weight": Key(_WEIGHT, "what pixels of the classes count in the adversarial terms", "1"),
         "class_weights": Key(ListOf(_WEIGHT, 1, 512), "the same by channel of the condition, the background last"),
         "mixture": Key(OneOf("proportional", "sum"), "weights of the sites", "proportional; sum in the code of 2020"),
+        "sites_per_step": Key(
+            optional(Whole(1, _SITES)),
+            "how many sites a step asks, large ones oftener and what they say counting less; null: all",
+            "all",
+        ),
         "lr": Key(_RATE, "learning rate of G", "2e-4"),
         "discriminator_lr": Key(_RATE, "learning rate of every D", "2e-4"),
         "teacher_lr": Key(_RATE, "learning rate of R"),

@@ -92,9 +92,12 @@ class FlareFederation(Federation):
     def sites(self) -> tuple[str, ...]:
         return self._names
 
-    def open(self, step: int, sites: Collection[str] | None = None) -> Outcome:
+    def open(
+        self, step: int, sites: Collection[str] | None = None, waiting: Mapping[str, int] | None = None
+    ) -> Outcome:
         chosen = self.sites if sites is None else sorted(sites)
-        requests = {site: OpenRequest(site, step) for site in chosen}
+        steps = dict.fromkeys(chosen, step) | dict(waiting or {})
+        requests = {site: OpenRequest(site, steps[site]) for site in chosen}
         if not self._opened:
             self._opened = True
             return self._with_late(self._ask(requests, self.open_timeout))

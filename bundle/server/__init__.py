@@ -10,6 +10,7 @@ from bundle.server.conditions import (
 from bundle.server.evaluation import FederatedEvaluation
 from bundle.server.federation import Federation, Outcome, SiteUnreachable
 from bundle.server.local_federation import LocalFederation, LocalScoring
+from bundle.server.mixture import asked_sites, mixture_weights
 from bundle.server.paired_term import PairedTerm
 from bundle.server.roster import TooFewSites
 from bundle.server.teacher_images import read_teacher_images, write_teacher_images
@@ -18,7 +19,6 @@ from bundle.server.trainer import (
     first_images,
     losses_by_tag,
     mean_losses,
-    mixture_weights,
 )
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "PublicConditions",
     "SiteUnreachable",
     "TooFewSites",
+    "asked_sites",
     "first_images",
     "losses_by_tag",
     "mean_losses",

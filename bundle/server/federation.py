@@ -64,13 +64,17 @@ class Federation(ABC):
         """Names of all the sites that the run is for, sorted, whether or not they can be reached."""
 
     @abstractmethod
-    def open(self, step: int, sites: Collection[str] | None = None) -> Outcome:
+    def open(
+        self, step: int, sites: Collection[str] | None = None, waiting: Mapping[str, int] | None = None
+    ) -> Outcome:
         """
         Ask sites to take part from ``step`` (from 1) on.
 
         Args:
             step: the first step that the server is going to ask them for.
             sites: names; None for all.
+            waiting: by name, of some of those sites, an earlier step: they are asked to open for that one, whose
+                conditions they had issued when a training was interrupted that does not ask every site at every step.
 
         Returns:
             :class:`bundle.wire.messages.SiteInfo` by site: n_j, the conditions of ``step``, and up to where the

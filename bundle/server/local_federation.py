@@ -132,9 +132,12 @@ class LocalFederation(_Calls, Federation):
     def site(self, name: str) -> Site:
         return self._sites[name]
 
-    def open(self, step: int, sites: Collection[str] | None = None) -> Outcome:
+    def open(
+        self, step: int, sites: Collection[str] | None = None, waiting: Mapping[str, int] | None = None
+    ) -> Outcome:
         asked = self.sites if sites is None else sorted(sites)
-        return self._ask({name: partial(self._sites[name].open, step) for name in asked})
+        steps = dict.fromkeys(asked, step) | dict(waiting or {})
+        return self._ask({name: partial(self._sites[name].open, steps[name]) for name in asked})
 
     def exchange(self, synthetic: Mapping[str, SyntheticBatch]) -> Outcome:
         self.ledger.steps += 1

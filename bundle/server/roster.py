@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from bundle.engines.checkpoint_handlers import StoppedAtStep
@@ -42,7 +42,8 @@ class Roster:
     ``record`` holds, by site: ``state``; ``last_step``, the last that the site took part in; ``answered``, the number
     of steps that it took part in; ``failures``, how often it did not answer or not as it should, ``strikes`` and
     ``late`` among them; ``policy``, its release policy in words, once it has said so. Plain strings and integers: a
-    checkpoint and a JSON file take it as it is.
+    checkpoint and a JSON file take it as it is. Where a step asks some of the sites, also ``waits``: the step that the
+    conditions, which the site issued last, were issued for.
 
     Raises:
         ValueError: when one of the numbers is not a whole number of at least 1.
@@ -63,6 +64,7 @@ class Roster:
         self.max_strikes = max_strikes
         self._reasons: dict[str, str] = {}
         self._next_open: dict[str, int] = {}
+        self._waiting: dict[str, int] = {}  # who took part when the checkpoint was written, and waits to be asked
 
     def start(self, step: int, record: Mapping[str, Mapping[str, Any]]) -> None:
         """
@@ -74,6 +76,8 @@ class Roster:
         """
         for site, about in self.record.items():
             about.update(record.get(site, {}))
+            if about["state"] == PRESENT and "waits" in about:
+                self._waiting[site] = about["waits"]
             about["state"] = LEFT_OUT if about["strikes"] >= self.max_strikes else MISSING
             self._next_open[site] = step
             self._reasons.setdefault(site, f"{about['strikes']} strikes" if about["strikes"] else "not asked yet")
@@ -86,6 +90,17 @@ class Roster:
         """Missing sites that are to be asked to open for this step, sorted."""
         missing = (site for site, about in self.record.items() if about["state"] == MISSING)
         return [site for site in missing if self._next_open[site] <= step]
+
+    def opening(self, sites: Iterable[str], step: int) -> dict[str, int]:
+        """
+        The step that each of these sites is asked to open for: the present one, or that of the conditions which it had
+        issued when the run was interrupted, so that the very same are waited with.
+        """
+        return {site: self._waiting.pop(site, step) for site in sites}
+
+    def waits(self, site: str, step: int) -> None:
+        """A site has issued conditions for this step, and waits to be asked."""
+        self.record[site]["waits"] = step
 
     def opened(self, site: str, step: int, trained: int, policy: str = "") -> None:
         """A site takes part from this step on; its discriminator has seen the steps up to ``trained``."""
@@ -136,22 +151,30 @@ class Roster:
             about["state"] = LEFT_OUT
             logger.error("step %d: site %s is left out for the rest of the run: %s", step, site, self._reasons[site])
 
-    def require(self, step: int) -> None:
+    def require(self, step: int, asked: Collection[str] | None = None) -> None:
         """
+        Args:
+            step: the step.
+            asked: the sites that it asked, of which ``min_sites`` must still be present, or all if they are fewer; None
+                before it asks.
+
         Raises:
             TooFewSites: when fewer than ``min_sites`` are present.
             ReleasesEnded: when so few would be even if all that are missing came back, and would not be if some had not
                 ended.
         """
-        if len(self.present) >= self.min_sites:
+        present = self.present if asked is None else [site for site in self.present if site in asked]
+        needed = self.min_sites if asked is None else min(self.min_sites, len(asked))
+        if len(present) >= needed:
             return
         absent = [f"{s} ({a['state']}: {self._reasons[s]})" for s, a in self.record.items() if a["state"] != PRESENT]
         could = sum(about["state"] in (PRESENT, MISSING) for about in self.record.values())
         ended = sum(about["state"] == ENDED for about in self.record.values())
         enough = could >= self.min_sites
+        of = len(self.record if asked is None else asked)
         over = not enough and could + ended >= self.min_sites
         raise (ReleasesEnded if over else TooFewSites)(
-            f"step {step} needs {self.min_sites} of {len(self.record)} sites and has {len(self.present)}; without "
+            f"step {step} needs {needed} of {of} sites and has {len(present)}; without "
             f"{', '.join(absent)}. Nothing of the step was done. "
             + (
                 "When those that are missing answer again, the same command goes on with it"

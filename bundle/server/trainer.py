@@ -16,6 +16,7 @@ from monai.inferers import Inferer, SimpleInferer
 from bundle.seeding import derive_seed, forked_rng
 from bundle.server.conditions import PublicConditions
 from bundle.server.federation import Federation, Outcome
+from bundle.server.mixture import asked_sites, check_sites_per_step, mixture_weights
 from bundle.server.paired_term import PairedTerm
 from bundle.server.roster import ReleasesEnded, Roster, TooFewSites
 from bundle.timing import Laps
@@ -23,31 +24,9 @@ from bundle.wire.fold_losses import of_all_folds
 from bundle.wire.guards import MAX_BATCH, TOLERANCE, LateReply, Violation, check_info, check_reply
 from bundle.wire.messages import SiteInfo, SiteReply, SyntheticBatch
 
-__all__ = ["DistributedGanTrainer", "first_images", "losses_by_tag", "mean_losses", "mixture_weights"]
+__all__ = ["DistributedGanTrainer", "first_images", "losses_by_tag", "mean_losses"]
 
 logger = logging.getLogger(__name__)
-
-
-def mixture_weights(
-    num_samples: dict[str, int], mixture: Literal["proportional", "sum"] = "proportional"
-) -> dict[str, float]:
-    """
-    Weights of the sites' image gradients.
-
-    Args:
-        num_samples: n_j by site, of the sites that take part.
-        mixture: ``proportional`` for π_j = n_j / Σ n_i (Chang et al. 2020, equation 1), ``sum`` for 1 each, as the
-            authors' code of 2020 has it.
-
-    Raises:
-        ValueError: for another name of a mixture.
-    """
-    if mixture == "sum":
-        return dict.fromkeys(num_samples, 1.0)
-    if mixture != "proportional":
-        raise ValueError(f"mixture is 'proportional' or 'sum', not {mixture!r}")
-    total = sum(num_samples.values())
-    return {site: n / total for site, n in num_samples.items()}
 
 
 @dataclass(frozen=True)
@@ -58,6 +37,7 @@ class _Participant:
     batch_size: int
     nonce: str
     issuing: bool  # whether its conditions are its own, or the server's public ones
+    step: int  # that the conditions were issued for; later ones may pass before the site is asked
     conditions: torch.Tensor
 
 
@@ -69,6 +49,10 @@ class DistributedGanTrainer(Trainer):
     Σ_j π_j ∂L_j/∂ŷ_j through G, one update of G. Where a site has a teacher, π_j times the
     paired term of :class:`bundle.server.PairedTerm` is added here. The trainer knows a
     :class:`bundle.server.Federation` and not where its sites are. Handlers do everything else.
+
+    With ``sites_per_step`` a step asks so many sites, drawn and weighted by :func:`bundle.server.asked_sites` such that
+    the mean over all draws is the step that asks all. A site that is not asked hears nothing: its D_j, its conditions
+    and their nonce stay, until it is.
 
     A site that fails costs its share of a step and no more: the others go on with weights π renormalised over those
     present, and it is asked to open again later. Whatever a site says is checked before anything is computed with it
@@ -85,7 +69,8 @@ class DistributedGanTrainer(Trainer):
         inferer: how the generator is called; :class:`bundle.engines.AutocastInferer` for mixed precision.
         mixture: see :func:`mixture_weights`.
         seed: seed of the run, for a generator with random layers.
-        min_sites: how many sites must answer for a step to be done; more than there are means all of them.
+        min_sites: how many sites must answer for a step to be done; more than there are, or than it asks, means all of
+            them.
         rejoin_interval: steps after which a site that failed is asked to open again.
         max_strikes: answers that do not pass the checks after which a site is left out for the rest of the run.
         max_gradient_norm: what the L2 norm of ∂L_j/∂ŷ_j of one image may be at most; None for no bound.
@@ -96,6 +81,7 @@ class DistributedGanTrainer(Trainer):
         public_conditions: the server's own, for sites that issue none; without them such a site cannot take part.
         train_data_loader: nothing by default: the server holds no data. MONAI's bundle properties require the key.
         train_handlers: MONAI or Ignite handlers.
+        sites_per_step: how many sites a step asks, from 1 to as many as there are; None for all.
 
     After an iteration ``engine.state.output`` is ``[{"loss": Σ_j π_j adversarial_j, "losses": {site: {name: value}},
     "images": {site: B×C×H×W}, "conditions": {site: B×X×H×W}, "seconds": {part: value}}]`` of the sites that
@@ -137,6 +123,7 @@ class DistributedGanTrainer(Trainer):
         train_data_loader: Iterable | None = None,
         train_handlers: Sequence | None = None,
         paired: PairedTerm | None = None,
+        sites_per_step: int | None = None,
     ) -> None:
         self.federation = federation
         self.generator = generator
@@ -148,6 +135,8 @@ class DistributedGanTrainer(Trainer):
             raise ValueError(f"max_gradient_norm: expected a number above 0 or None, got {max_gradient_norm!r}")
         self.seed = seed
         self.roster = Roster(federation.sites, min_sites, rejoin_interval, max_strikes)
+        check_sites_per_step(sites_per_step, federation.sites)
+        self.sites_per_step = sites_per_step
         self.max_gradient_norm = max_gradient_norm
         self.condition_channels = condition_channels
         self.condition_size = condition_size
@@ -199,7 +188,8 @@ class DistributedGanTrainer(Trainer):
         participants = self._participants
         self.generator.train()
         self.optimizer.zero_grad(set_to_none=True)
-        images = {site: self._generate(participants[site].conditions, site, step) for site in sorted(participants)}
+        asked = self._asked(step)
+        images = {site: self._generate(participants[site].conditions, site, step) for site in asked}
         _check_images(images.values(), step)
         self._laps.lap("generator")
         replies = self._exchange({site: self._message(site, step, own) for site, own in images.items()})
@@ -207,15 +197,16 @@ class DistributedGanTrainer(Trainer):
 
         # in the order of names: floating-point sums depend on their order
         present = sorted(replies)
-        weights = mixture_weights({site: participants[site].num_samples for site in present}, self.mixture)
+        weights = mixture_weights({site: participants[site].num_samples for site in present}, self.mixture, asked)
         gradients = [weights[s] * replies[s].image_gradient.to(self.state.device) for s in present]
-        terms = self._paired(step, {s: images[s] for s in present})
+        terms = self._paired({s: images[s] for s in present})
         weighted = [weights[s] * self.paired.weight * term for s, term in terms.items()] if self.paired else []
         torch.autograd.backward([*(images[s] for s in present), *weighted], [*gradients, *([None] * len(weighted))])
         self.optimizer.step()
         self._laps.lap("generator")
 
-        self._participants = {s: self._continued(s, participants[s], step + 1, replies[s]) for s in present}
+        waiting = {s: about for s, about in participants.items() if s not in asked}
+        self._participants = waiting | {s: self._continued(s, participants[s], step + 1, replies[s]) for s in present}
         losses = {s: of_all_folds(replies[s].losses) for s in present}
         for s, term in terms.items():
             losses[s]["paired"] = term.item()
@@ -229,11 +220,17 @@ class DistributedGanTrainer(Trainer):
         }
         return [output]
 
-    def _paired(self, step: int, images: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def _asked(self, step: int) -> dict[str, float]:
+        """The sites that the step asks, sorted, and how probable that was."""
+        counts = {site: about.num_samples for site, about in self._participants.items()}
+        return asked_sites(counts, self.sites_per_step or len(counts), self.seed, step, self.mixture)
+
+    def _paired(self, images: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """The paired term by site, of sites that have one."""
         if self.paired is None:
             return {}
-        found = {s: self.paired.loss(s, step, self._participants[s].conditions, own) for s, own in images.items()}
+        of = self._participants
+        found = {s: self.paired.loss(s, of[s].step, of[s].conditions, own) for s, own in images.items()}
         return {s: term for s, term in found.items() if term is not None}
 
     def _message(self, site: str, step: int, images: torch.Tensor) -> SyntheticBatch:
@@ -247,7 +244,9 @@ class DistributedGanTrainer(Trainer):
         if not about.issuing:
             assert self.public_conditions is not None  # without them nobody takes part who issues none
             conditions = self.public_conditions.batch(self.seed, site, step, about.batch_size)
-        return replace(about, nonce=message.nonce, conditions=conditions)
+        if self.sites_per_step is not None:
+            self.roster.waits(site, step)
+        return replace(about, nonce=message.nonce, step=step, conditions=conditions)
 
     def _open(self, step: int) -> None:
         """Ask the sites that do not take part to do so from this step on: at first all, then those that are due."""
@@ -255,11 +254,12 @@ class DistributedGanTrainer(Trainer):
             self._begin(step)
         due = self.roster.due(step)
         if due:
-            outcome = self.federation.open(step, due)
+            steps = self.roster.opening(due, step)
+            outcome = self.federation.open(step, due, {site: own for site, own in steps.items() if own != step})
             self.roster.dropped(outcome.late)
             infos: dict[str, SiteInfo] = {}
             for site in due:
-                asked = site, step, (), self.max_batch_size
+                asked = site, steps[site], (), self.max_batch_size
                 if site not in outcome.messages:
                     self._missing(site, step, outcome)
                 elif self._passes(site, step, check_info, outcome.messages[site], *asked):
@@ -270,10 +270,10 @@ class DistributedGanTrainer(Trainer):
                 if not issuing and self.public_conditions is None:
                     reason = "it issues no conditions, and there are no public_conditions of the server's own"
                     self.roster.failed(site, step, reason)
-                elif self._passes(site, step, check_info, info, site, step, *expected):
+                elif self._passes(site, step, check_info, info, site, steps[site], *expected):
                     self.roster.opened(site, step, info.trained, info.policy)
-                    about = _Participant(info.num_samples, info.batch_size, info.nonce, issuing, info.conditions)
-                    self._participants[site] = self._continued(site, about, step, info)
+                    about = _Participant(info.num_samples, info.batch_size, info.nonce, issuing, step, info.conditions)
+                    self._participants[site] = self._continued(site, about, steps[site], info)
         self.roster.require(step)
 
     def _condition_shape(self, infos: Mapping[str, SiteInfo]) -> Sequence[int | None]:
@@ -299,7 +299,7 @@ class DistributedGanTrainer(Trainer):
                 self._missing(site, own.step, outcome)
             elif self._passes(site, own.step, check_reply, outcome.messages[site], *sent):
                 replies[site] = outcome.messages[site]
-        self.roster.require(self.state.iteration)
+        self.roster.require(self.state.iteration, synthetic)
         for site in replies:
             self.roster.answered(site, self.state.iteration)
         return replies

@@ -37,11 +37,13 @@ class Answer:
         gradient: B×C×H×W float32, ∂L_j/∂ŷ.
         losses: scalar losses by name; none where the policy withholds them.
         noise: multiplier of the noise in ``gradient``, 0 for none.
+        issued: the step that its conditions were issued for.
     """
 
     gradient: torch.Tensor
     losses: dict[str, float]
     noise: float
+    issued: int
 
 
 class Site:
@@ -53,7 +55,10 @@ class Site:
     of what was issued.
 
     ``trained`` is the number of the last step that the discriminator has seen, 0 for none; ``run`` is how many steps up
-    to it were done one after the other.
+    to it were done one after the other, those among them that did not ask this site.
+
+    Where the training asks some of its sites at each step, a synthetic batch is of the conditions that the site issued
+    last, whichever step it is for: a site that is not asked keeps its discriminator, its conditions and their nonce.
 
     Whatever leaves the site passes its :class:`bundle.site.release.ReleaseGate`: nothing that its release policy
     forbids is computed into an answer, and every answer is in its ledger before it is returned.
@@ -68,6 +73,7 @@ class Site:
         seed: seed of the run.
         batch_size: B of this site.
         teacher: whose images leave beside the conditions, where the policy has one.
+        waits: whether steps may pass that do not ask this site.
 
     Raises:
         ValueError: when the batch size is below 1, the site has fewer samples, or they are not deformed or drawn and
@@ -85,6 +91,7 @@ class Site:
         seed: int = 0,
         batch_size: int = 1,
         teacher: Teacher | None = None,
+        waits: bool = False,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"site {name}: expected a batch_size of at least 1, got {batch_size}")
@@ -112,7 +119,9 @@ class Site:
         self.batch_size = batch_size
         self.teacher = teacher if gate.policy.teacher else None
         gate.plan(critic.loss.terms, batch_size, len(samples))
+        self.waits = waits
         self.trained = self.run = 0
+        self._issued: int | None = None  # the step of the conditions that were issued last
         self._drawn: tuple[int, dict[str, torch.Tensor]] | None = None
         self._answer: Answer | None = None  # to the step `trained`
         self._initial = deepcopy(self.state_dict())
@@ -136,7 +145,7 @@ class Site:
             if not 1 <= step <= guards.MAX_STEP:
                 raise guards.Violation(f"site {self.name}: steps are counted from 1 to {guards.MAX_STEP}, got {step}")
             self.gate.check_step(step)
-            if self.trained != step - 1 and not (self.trained == step and self._answer):
+            if self.trained != step - 1 and not (self._answer and self._answer.issued == step):
                 self._go_to(step - 1)
             conditions, nonce = self._issue(step)
             said = self.gate.num_samples(len(self.samples))
@@ -170,19 +179,23 @@ class Site:
                 f"site {self.name} has done step {self.trained}: step {step} is past until it is opened"
             )
         self.gate.check_step(step)
-        drawn = self.draw(step)
+        issued = self._issued_for(step)
+        drawn = self.draw(issued)
         public = drawn["condition"].shape if self.policy.conditions == "public" else None
         guards.check_synthetic(synthetic, self.name, drawn["image"].shape, public)
-        self.gate.redeem(step, synthetic.nonce)
+        self.gate.redeem(issued, synthetic.nonce)
         before = self.trained
+        if issued < step:
+            # a server that goes back to its checkpoint between the two goes back to this
+            self._keep(before, step - 1)
         try:
-            self._answer = self._learn(synthetic, drawn)
+            self._answer = self._learn(synthetic, drawn, issued)
         except Exception:
             self.gate.note_failure(step)
             raise
         reply = self._reply()
         # after it is in the ledger: no checkpoint holds an answer that was not counted
-        self._keep(before)
+        self._keep(before if issued == step else step - 1, step)
         return reply
 
     def conditions(self, request: ConditionRequest) -> ConditionBatch:
@@ -259,7 +272,15 @@ class Site:
             return {}
         return {"folds": self.critic.folds.digest if (self.trained if trained is None else trained) else ""}
 
-    def _learn(self, synthetic: SyntheticBatch, drawn: dict[str, torch.Tensor]) -> Answer:
+    def _issued_for(self, step: int) -> int:
+        """The step whose conditions the images of a step are of."""
+        if not self.waits:
+            return step
+        if self._issued is None or self._issued > step:
+            raise guards.Violation(f"site {self.name}: it has issued no conditions that step {step} could be about")
+        return self._issued
+
+    def _learn(self, synthetic: SyntheticBatch, drawn: dict[str, torch.Tensor], issued: int) -> Answer:
         """Update D_j; the answer, as far as the policy lets it out."""
         device, step = self.critic.device, synthetic.step
         real = drawn["image"].to(device)
@@ -267,18 +288,18 @@ class Site:
         condition = drawn["condition"].to(device, real.dtype)
         public = self.policy.conditions == "public"
         source = (synthetic.conditions if public else outgoing(drawn)).to(device, real.dtype)
-        critic = self.critic.of(self._indices(step)) if isinstance(self.critic, FoldedCritic) else self.critic
+        critic = self.critic.of(self._indices(issued)) if isinstance(self.critic, FoldedCritic) else self.critic
         with forked_rng(derive_seed(self.seed, "site", self.name, step), device):
             loss = critic.update((condition, real), (source, images), step)
             # from here on the step is done, whatever becomes of its answer
-            self.run = self.run + 1 if step == self.trained + 1 else 1
+            self.run = self.run + step - self.trained if issued == self.trained + 1 else 1
             self.trained, self._answer = step, None
             gradient, terms = critic.gradient(source, images, real)
         # of several critics it would mix what is known of all their patients
         losses = {} if loss is None else {"discriminator": loss}
         # noise is drawn once: the answer that is given again is the very same
         gradient, noise = self.gate.gradient(gradient)
-        return Answer(gradient, self.gate.losses(losses | terms), noise)
+        return Answer(gradient, self.gate.losses(losses | terms), noise, issued)
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
@@ -306,11 +327,11 @@ class Site:
         """The next conditions and their nonce; after the last step those of that step again: there are no others."""
         if not self.gate.is_past_the_end(self.trained + 1):
             return self._issue(self.trained + 1)
-        return self._leaving(self.trained), ""
+        return self._leaving(self._answer.issued), ""
 
     def _issue(self, step: int) -> tuple[torch.Tensor, str]:
         """The conditions of a step as they leave, and their nonce."""
-        leaving = self._leaving(step)
+        leaving, self._issued = self._leaving(step), step
         if self.policy.conditions == "public":
             return leaving, self.gate.issue(step, [])
         return leaving, self.gate.issue(step, [self._named(index) for index in self._indices(step)])
@@ -333,8 +354,9 @@ class Site:
     def _identity(self) -> dict[str, str | int]:
         return {"site": self.name, "seed": self.seed}
 
-    def _keep(self, before: int) -> None:
-        if self.store is None or not self.store.due(before, self.trained):
+    def _keep(self, before: int, after: int) -> None:
+        """Keep a checkpoint where one belongs between these two numbers of steps."""
+        if self.store is None or not self.store.due(before, after):
             return
         try:
             self.store.save(self.trained, self.run, self.state_dict(), self._identity)

@@ -32,6 +32,7 @@ def make_sites(
     updates: int | None = None,
     teacher: Callable[..., Teacher] | None = None,
     shapes: ShapeModel | None = None,
+    waits: bool = False,
 ) -> list[Site]:
     """
     One :class:`Site` per entry of ``samples``, each with a critic of its own.
@@ -50,6 +51,7 @@ def make_sites(
         teacher: makes the teacher of a site from its folds, ``name`` and ``store``, where the policy has one. In a
             config a :class:`bundle.site.Teacher` with ``_mode_: callable``.
         shapes: what conditions are drawn by, for policies that have them drawn; None where there is nothing.
+        waits: whether steps may pass that do not ask every site (:class:`Site`).
 
     Raises:
         ValueError: when ``gates`` or ``batch_size`` lacks a site or names one that there is not; see also
@@ -75,7 +77,7 @@ def make_sites(
             folds = Folds(data, gate)
             own = FoldedCritic(folds, partial(_critic_of_fold, critic, weights_seed, name), updates)
             taught = teacher(folds, name=name, store=kept) if teacher is not None and gate.policy.teacher else None
-        sites.append(Site(name, data, own, gate, kept, seed, sizes[name], taught))
+        sites.append(Site(name, data, own, gate, kept, seed, sizes[name], taught, waits))
     return sites
 
 

@@ -13,6 +13,7 @@ Examples:
     python -m scripts.benchmark step --config published --sites 10 --modes textbook tf32 bfloat16 bfloat16+compile
     python -m scripts.benchmark federation --dataset_dir data/lgg
     python -m scripts.benchmark scale --sites 4 8 16
+    python -m scripts.benchmark scale --sites 4 16 64 256 --sites_per_step 4 --variants process/1
 """
 
 from __future__ import annotations

@@ -60,6 +60,9 @@ def add_arguments(federation: argparse.ArgumentParser, scale: argparse.ArgumentP
     federation.add_argument("--repeats", type=int, default=3, help="trainings of each variant, in turn (default 3)")
     federation.add_argument("--output", type=Path, default=ROOT / "runs/benchmark/federation", help="folder")
     scale.add_argument("--sites", nargs="+", type=int, default=[4, 8, 16, 32], help="how many (default 4 8 16 32)")
+    scale.add_argument(
+        "--sites_per_step", type=int, metavar="K", help="how many of the sites a step asks (default all of them)"
+    )
     scale.add_argument("--profile", default="demo", help="configs/PROFILE.yaml (default demo)")
     scale.add_argument("--output", type=Path, default=ROOT / "runs/benchmark/scale", help="folder")
 
@@ -206,6 +209,8 @@ def federation_table(summary: list[dict[str, Any]]) -> str:
 
 def scale(options: argparse.Namespace) -> int:
     """A training of ever more sites, in one process and in the simulator."""
+    if options.sites_per_step is not None:
+        options.set = [*options.set, f"sites_per_step={options.sites_per_step}"]
     results = Results(options.output, common(options))
     done = True
     for sites in sorted(options.sites):

@@ -64,12 +64,12 @@ def outputs(run_dir):
     return run_dir / "seed_0" / "asyndgan" / "gan"
 
 
-def start(data, run_dir):
+def start(data, run_dir, sizes=SIZES):
     """Start a simulation; that each of its processes computes with one thread is the command's to see to."""
     words = [sys.executable, "-m", "bundle.cli", "federate", "simulate"]
     words += ["--task", "brats", "--profile", "demo", "--dataset_dir", str(data)]
     words += ["--run_dir", str(run_dir), "--threads", "1", "--device", "cpu", "--set"]
-    words += [f"{key}={json.dumps(value)}" for key, value in SIZES.items()]
+    words += [f"{key}={json.dumps(value)}" for key, value in sizes.items()]
     return subprocess.Popen(
         words,
         cwd=run_dir,

@@ -84,9 +84,9 @@ def test_a_step_is_one_exchange_with_every_site():
     calls = []
 
     class Counting(LocalFederation):
-        def open(self, step, sites=None):
+        def open(self, step, sites=None, waiting=None):
             calls.append(("open", step, list(sites or self.sites)))
-            return super().open(step, sites)
+            return super().open(step, sites, waiting)
 
         def exchange(self, batches):
             calls.append(("exchange", {site: batch.step for site, batch in batches.items()}))

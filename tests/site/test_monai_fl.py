@@ -45,7 +45,7 @@ class HostedFederation(Federation):
     def sites(self):
         return tuple(sorted(self.algos))
 
-    def open(self, step, sites=None):
+    def open(self, step, sites=None, waiting=None):
         messages = {}
         for name in self.sites if sites is None else sites:
             self.algos[name].initialize({ExtraItems.CLIENT_NAME: name, "step": step})
