@@ -119,14 +119,24 @@ def summarize(attacks: list[Attack], seed: int = 0) -> dict[str, Any]:
     """
     By name of the attack: :func:`discrimination` ``overall`` and by site, under ``sites``; for JSON. Where an attack
     has a control (:data:`CONTROLS`) its name as ``control``, and under ``excess`` :func:`excess` over it.
+
+    ``overall`` and ``excess`` compare members with non-members of the same site, at the sites that have both: at
+    another site there is another scanner, which a generator learns and which is no patient's secret. Only where no site
+    has both are all compared; ``within_sites`` says which it was.
     """
     found: dict[str, dict[str, Any]] = {}
     by_name = {attack.name: attack for attack in attacks}
     for attack in attacks:
         member, sites = attack.candidates.member, np.asarray(attack.candidates.sites)
         patients = np.asarray(attack.candidates.patients)
+        both = np.isin(sites, np.intersect1d(sites[member], sites[~member]))
+        within = bool(both.any())
+        compared = both if within else np.ones_like(member)
+        of = member[compared], patients[compared]
+        strata = sites[compared] if within else None
         found[attack.name] = {
-            "overall": discrimination(attack.scores, member, patients, seed=seed),
+            "overall": discrimination(attack.scores[compared], *of, seed=seed, strata=strata),
+            "within_sites": within,
             "sites": {
                 str(site): discrimination(attack.scores[own], member[own], patients[own], seed=seed)
                 for site in np.unique(sites)
@@ -134,7 +144,7 @@ def summarize(attacks: list[Attack], seed: int = 0) -> dict[str, Any]:
             },
         }
         if control := by_name.get(CONTROLS.get(attack.name, "")):
-            over = excess(attack.scores, control.scores, member, patients, seed=seed)
+            over = excess(attack.scores[compared], control.scores[compared], *of, seed=seed, strata=strata)
             found[attack.name] |= {"control": control.name, "excess": over}
     return found
 

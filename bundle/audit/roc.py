@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -82,10 +83,21 @@ def roc_curve(members: np.ndarray, nonmembers: np.ndarray) -> tuple[np.ndarray, 
     return np.concatenate([[0.0], rates[0]]), np.concatenate([[0.0], rates[1]])
 
 
-def weighted_auc(members: np.ndarray, nonmembers: np.ndarray, weights: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """:func:`auc` of R samples in which score ``i`` stands ``weights[side][r, i]`` times: R float64."""
+def weighted_auc(
+    members: np.ndarray,
+    nonmembers: np.ndarray,
+    weights: tuple[np.ndarray, np.ndarray],
+    compared: np.ndarray | None = None,
+) -> np.ndarray:
+    """
+    :func:`auc` of R samples in which score ``i`` stands ``weights[side][r, i]`` times: R float64. Of the pairs of a
+    member and a non-member those count that are ``compared``, bool N×M; None for all.
+    """
     wins = (members[:, None] > nonmembers[None]) + 0.5 * (members[:, None] == nonmembers[None])
-    total = weights[0].sum(axis=1) * weights[1].sum(axis=1)
+    if compared is None:
+        total = weights[0].sum(axis=1) * weights[1].sum(axis=1)
+    else:
+        wins, total = wins * compared, ((weights[0] @ compared.astype(float)) * weights[1]).sum(axis=1)
     return ((weights[0] @ wins) * weights[1]).sum(axis=1) / total
 
 
@@ -108,6 +120,7 @@ def clustered_interval(
     statistic: Callable[[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]], np.ndarray] = weighted_auc,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    strata: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> tuple[float, float] | None:
     """
     Percentile bootstrap interval of :data:`CONFIDENCE` over patients.
@@ -123,6 +136,7 @@ def clustered_interval(
         statistic: of scores of members and of non-members, in samples given by how often each occurs.
         resamples: how many.
         seed: of the draws.
+        strata: of members and of non-members, within which patients are drawn; None for one.
 
     Returns:
         Lower and upper end; None with fewer than two patients on one side, where nothing can be drawn.
@@ -137,7 +151,8 @@ def clustered_interval(
     ):
         if len(scores) != len(patients):
             raise ValueError(f"{name}: expected a patient for each of {len(scores)} scores, got {len(patients)}")
-    weights = _drawn(member_patients, nonmember_patients, resamples, seed)
+    strata = strata or (np.zeros(len(members), dtype=int), np.zeros(len(nonmembers), dtype=int))
+    weights = _drawn(member_patients, nonmember_patients, resamples, seed, strata)
     return None if weights is None else _percentiles(statistic(members, nonmembers, weights))
 
 
@@ -148,6 +163,7 @@ def excess(
     patients: Sequence[str] | np.ndarray,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    strata: Sequence[str] | np.ndarray | None = None,
 ) -> dict[str, Any]:
     """
     By how much an attack's AUC is above that of a control, which tells the same patients apart without knowing more.
@@ -159,7 +175,7 @@ def excess(
     Args:
         scores, control: N, finite, of the same candidates; higher means more likely a member.
         member: N, bool.
-        patients, resamples, seed: as for :func:`discrimination`.
+        patients, resamples, seed, strata: as for :func:`discrimination`.
 
     Returns:
         For JSON: ``auc``, the difference, and ``interval``, its percentile bootstrap interval over patients; None as
@@ -173,24 +189,37 @@ def excess(
         raise ValueError(f"expected as many scores as of the control, got {np.shape(scores)} and {np.shape(control)}")
     if member.all() or not member.any():
         return {"auc": None, "interval": None}
-    ours, theirs = ((values[member], values[~member]) for values in (np.asarray(scores), np.asarray(control)))
-    weights = _drawn(names[member], names[~member], resamples, seed)
-    ends = None if weights is None else _percentiles(weighted_auc(*ours, weights) - weighted_auc(*theirs, weights))
-    return {"auc": auc(*ours) - auc(*theirs), "interval": None if ends is None else list(ends)}
+    ours, theirs = (_scores(values[member], values[~member]) for values in (np.asarray(scores), np.asarray(control)))
+    groups = np.zeros(len(member), dtype=int) if strata is None else np.asarray(strata)
+    compared = groups[member][:, None] == groups[~member][None]
+    once = np.ones((1, len(ours[0]))), np.ones((1, len(ours[1])))
+    found = [float(weighted_auc(*values, once, compared)[0]) for values in (ours, theirs)]
+    weights = _drawn(names[member], names[~member], resamples, seed, (groups[member], groups[~member]))
+    ends = None
+    if weights is not None:
+        ends = _percentiles(weighted_auc(*ours, weights, compared) - weighted_auc(*theirs, weights, compared))
+    return {"auc": found[0] - found[1], "interval": None if ends is None else list(ends)}
 
 
 def _drawn(
-    member_patients: Sequence[str], nonmember_patients: Sequence[str], resamples: int, seed: int
+    member_patients: Sequence[str],
+    nonmember_patients: Sequence[str],
+    resamples: int,
+    seed: int,
+    strata: tuple[np.ndarray, np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """How often each slice of either side is in each resample of the patients; None where there are too few."""
+    """How often each slice of either side is in each resample of a stratum's patients; None where there are too few."""
     rng = np.random.default_rng(seed)
     weights = []
-    for patients in (member_patients, nonmember_patients):
-        names, patient = np.unique(np.asarray(patients), return_inverse=True)
-        if len(names) < 2:
-            return None
-        drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
-        weights.append(drawn[:, patient].astype(float))
+    for patients, groups in zip((member_patients, nonmember_patients), strata, strict=True):
+        drawn = np.empty((resamples, len(groups)))
+        for group in np.unique(groups):
+            names, patient = np.unique(np.asarray(patients)[groups == group], return_inverse=True)
+            if len(names) < 2:
+                return None
+            times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
+            drawn[:, groups == group] = times[:, patient]
+        weights.append(drawn)
     return weights[0], weights[1]
 
 
@@ -205,6 +234,7 @@ def discrimination(
     patients: Sequence[str] | np.ndarray,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    strata: Sequence[str] | np.ndarray | None = None,
 ) -> dict[str, Any]:
     """
     All that is reported of an attack on some candidates.
@@ -214,6 +244,8 @@ def discrimination(
         member: N, bool.
         patients: of every candidate.
         resamples, seed: of the intervals.
+        strata: of every candidate, such as its site; each has members and non-members. Then the AUC is over pairs of
+            one stratum, and patients are drawn within each: what tells strata apart is no membership. None for one.
 
     Returns:
         For JSON: ``auc``, ``interval``; ``tpr`` and ``tpr_interval`` at ``fpr``; ``false_positives_allowed``, how many
@@ -228,10 +260,15 @@ def discrimination(
     for side, values, of in zip(("member", "nonmember"), sides, clusters, strict=True):
         found |= {f"{side}_slices": len(values), f"{side}_patients": len(np.unique(of))}
     if min(map(len, sides)):
-        statistics = (("auc", "interval", auc, weighted_auc), ("tpr", "tpr_interval", tpr_at_fpr, weighted_tpr))
-        for value, interval, statistic, weighted in statistics:
-            ends = clustered_interval(*sides, *clusters, weighted, resamples, seed)
-            found |= {value: statistic(*sides), interval: None if ends is None else list(ends)}
+        groups = np.zeros(len(member), dtype=int) if strata is None else np.asarray(strata)
+        apart = groups[member], groups[~member]
+        compared = apart[0][:, None] == apart[1][None]
+        once = np.ones((1, len(sides[0]))), np.ones((1, len(sides[1])))
+        within = partial(weighted_auc, compared=compared)
+        for value, interval, statistic in (("auc", "interval", within), ("tpr", "tpr_interval", weighted_tpr)):
+            ends = clustered_interval(*sides, *clusters, statistic, resamples, seed, apart)
+            known = float(statistic(*_scores(*sides), once)[0])
+            found |= {value: known, interval: None if ends is None else list(ends)}
     return found
 
 

@@ -75,8 +75,8 @@ def test_a_generator_that_copies_is_caught_and_its_controls_are_not():
 
 
 def test_a_generator_that_knows_nobody_is_not_accused():
-    found = candidates()
-    others = candidates(seed=5)
+    found = candidates(patients=48)
+    others = candidates(patients=48, seed=5)
     results = summarize(audit_membership(found, target(found, grey, others.images), wall_slices=1, shift=1))
     for name, result in results.items():
         low, high = result["overall"]["interval"]

@@ -156,3 +156,33 @@ def test_an_excess_without_two_sides_or_with_other_scores():
     assert excess(np.ones(2), np.zeros(2), *one_each) == {"auc": 0, "interval": None}
     with pytest.raises(ValueError, match=r"as many scores as of the control, got \(60,\) and \(59,\)"):
         excess(scores, scores[1:], member, patients)
+
+
+def sites_of_two_scanners():
+    """Scores that know the site alone: A has 9 members and 3 others, B 3 members and 9 others; a slice a patient."""
+    site = np.array(["A"] * 12 + ["B"] * 12)
+    member = np.array([True] * 9 + [False] * 3 + [True] * 3 + [False] * 9)
+    scores = (site == "A") + np.random.default_rng(0).normal(0, 0.01, 24)
+    return scores, member, [f"p{n}" for n in range(24)], site
+
+
+def test_what_tells_sites_apart_is_no_membership():
+    scores, member, patients, site = sites_of_two_scanners()
+    everybody = discrimination(scores, member, patients)
+    within = discrimination(scores, member, patients, strata=site)
+    assert everybody["auc"] > 0.7
+    assert within["interval"][0] < 0.5 < within["interval"][1]
+    control = np.random.default_rng(1).normal(size=24)
+    assert (
+        excess(scores, control, member, patients)["auc"] > excess(scores, control, member, patients, strata=site)["auc"]
+    )
+
+
+def test_the_area_within_sites_is_the_mean_over_their_pairs():
+    scores, member, patients, site = sites_of_two_scanners()
+    parts = [(auc(scores[member & own], scores[~member & own]), (member & own).sum() * (~member & own).sum())
+             for own in (site == "A", site == "B")]  # fmt: skip
+    expected = sum(area * pairs for area, pairs in parts) / sum(pairs for _, pairs in parts)
+    assert discrimination(scores, member, patients, strata=site)["auc"] == pytest.approx(expected)
+    one = np.full(24, "A")
+    assert discrimination(scores, member, patients, strata=one) == discrimination(scores, member, patients)
