@@ -15,7 +15,9 @@ __all__ = [
     "Site",
     "SiteStore",
     "Teacher",
+    "critics_of",
     "make_sites",
+    "stored_critics",
 ]
 
 # imported when asked for: to read a ledger, bundle.site.release, does not take torch
@@ -29,7 +31,9 @@ _LATER = {
     "Site": "site",
     "SiteStore": "store",
     "Teacher": "teacher",
+    "critics_of": "earlier",
     "make_sites": "sites",
+    "stored_critics": "earlier",
 }
 
 

@@ -266,6 +266,12 @@ class Site:
         answer = state["answer"] if state.get("policy") == self.policy.to_dict() else None
         self._answer = answer and Answer(**answer)
 
+    def begin(self, state: dict) -> None:
+        """Begin with the critic of an earlier training in the place of initial weights; raises as the above."""
+        self.load_state_dict(state)
+        self.trained, self.run, self._answer = 0, 0, None
+        self._initial = deepcopy(self.state_dict())
+
     def _folds_of_state(self, trained: int | None = None) -> dict[str, str]:
         """What tells the folds of a state from others; before the first step nobody has asked for them."""
         if not isinstance(self.critic, FoldedCritic):

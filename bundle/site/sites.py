@@ -5,11 +5,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 from bundle.by_site import by_site
 from bundle.seeding import seeded
 from bundle.shapes import ShapeModel
 from bundle.site.critic import Critic
+from bundle.site.earlier import begin_with
 from bundle.site.folds import FoldedCritic, Folds
 from bundle.site.release import ReleaseGate, make_gates
 from bundle.site.samples import DeformedSamples, DrawnSamples, PlainSamples, Samples
@@ -33,6 +35,7 @@ def make_sites(
     teacher: Callable[..., Teacher] | None = None,
     shapes: ShapeModel | None = None,
     waits: bool = False,
+    earlier: Callable[[str], Mapping[str, Any] | None] | None = None,
 ) -> list[Site]:
     """
     One :class:`Site` per entry of ``samples``, each with a critic of its own.
@@ -52,6 +55,8 @@ def make_sites(
             config a :class:`bundle.site.Teacher` with ``_mode_: callable``.
         shapes: what conditions are drawn by, for policies that have them drawn; None where there is nothing.
         waits: whether steps may pass that do not ask every site (:class:`Site`).
+        earlier: from the name of a site to its state at the end of an earlier training, which it begins with
+            (:mod:`bundle.site.earlier`); None to begin with initial weights.
 
     Raises:
         ValueError: when ``gates`` or ``batch_size`` lacks a site or names one that there is not; see also
@@ -78,6 +83,7 @@ def make_sites(
             own = FoldedCritic(folds, partial(_critic_of_fold, critic, weights_seed, name), updates)
             taught = teacher(folds, name=name, store=kept) if teacher is not None and gate.policy.teacher else None
         sites.append(Site(name, data, own, gate, kept, seed, sizes[name], taught, waits))
+        begin_with(sites[-1], None if earlier is None else earlier(name))
     return sites
 
 
