@@ -20,6 +20,9 @@ UPDATE = "update"
 ROUNDING = 1e-9
 """Of the whole: the last release planned ends at the budget, not exactly on it."""
 
+DROWNED = 10
+"""Times the noise of the last update: where more is needed, what is left is what rounding left."""
+
 HARDLY = 0.01
 """By how much less noise has to do, of itself, for a site to change what it adds."""
 
@@ -163,8 +166,11 @@ class SampledBudget(_Ledgered):
         fits = bool(last) and of_rate == rate and self._fits(updates * renyi(last, rate))
         if fits and self._settled:
             return last
-        found = sampled_noise(self._policy.epsilon, self._policy.delta, rate, updates, self.spent, self.order)
+        allowed, before = (self._policy.epsilon, self._policy.delta), tuple(self.spent.tolist())
+        found = sampled_noise(*allowed, rate, updates, before, self.order)
         self._settled = True
+        if last and found > last * DROWNED:
+            return math.inf
         return last if fits and found > last * (1 - HARDLY) else found
 
     def order_of(self, noise_multiplier: float, rate: float, updates: int) -> float:
