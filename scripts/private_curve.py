@@ -34,10 +34,10 @@ EPSILONS = (1.0, 4.0, 10.0, math.inf)
 MECHANISMS = ("dp_sgd", "gradient_noise")
 TEST, TUNING, BANK = 40, 20, 150
 SIZE = 32
-STEPS = 300
+STEPS = 150
 BATCH = 8
 CLIP = {"dp_sgd": 1.0, "gradient_noise": 0.01}
-DRAWN = {8: 8, 100: 32, 1000: 128}  # patients for an update
+DRAWN = {8: 8, 100: 32, 1000: 64}  # patients for an update
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -49,8 +49,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=2, help="trainings of each kind (default 2)")
     parser.add_argument("--minutes", type=float, default=60.0, help="after which none is begun (default 60)")
     parser.add_argument("--split", choices=("test", "tuning"), default="test", help="phantoms to score on")
-    parser.add_argument("--updates", type=int, default=2, help="of D, a step, under dp_sgd (default 2)")
-    parser.add_argument("--rate", type=float, default=1e-3, help="learning rate of G and D (default 0.001)")
+    parser.add_argument("--updates", type=int, default=1, help="of D, a step, under dp_sgd (default 1)")
+    parser.add_argument("--rate", type=float, default=2e-3, help="learning rate of G and D (default 0.002)")
     parser.add_argument("--only", nargs="*", default=[], metavar="KIND", help="such as dp_sgd/1000/4 (default: all)")
     return parser.parse_args(arguments)
 
@@ -183,7 +183,7 @@ def dice(images: torch.Tensor, labels: torch.Tensor, found: dict[str, Slices], s
     network = UNet(2, 1, 2, (8, 16, 32), (2, 2), num_res_units=1, norm="INSTANCE")
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
     criterion = DiceCELoss(to_onehot_y=True, softmax=True)
-    for _ in range(300):
+    for _ in range(200):
         rows = torch.randint(len(images), (16,))
         loss = criterion(network(images[rows]), labels[rows])
         optimizer.zero_grad()
