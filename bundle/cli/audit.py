@@ -2,7 +2,8 @@
 
 `readout`: real images, read out of the image gradients that a site returns. `membership`: who was in the training.
 `segmenters`: the same of segmenters, such as that of federated averaging. `conditions`: what the conditions tell.
-`plan`: what an epsilon is going to cost, before anything runs. What a site has let out so far says `asyndgan site ledger`.
+`plan`: what an epsilon is going to cost, before anything runs.
+What a site has let out so far says `asyndgan site ledger`.
 
 Examples:
   asyndgan audit readout --task brats --dataset_dir data/lgg --site CS --output runs/audit
