@@ -5,7 +5,7 @@ has seen the generator's images alone is scored on phantoms that nobody trained 
 real images of one site, of both, and one of label maps painted at random, which needs no site.
 
 Every finished training is a line of OUTPUT/runs.jsonl; the same command goes on after the last one, and writes
-private_curve.json, .md and .png of those that there are.
+private_curve.md and private_curve.png of those that there are.
 
 From a checkout; no command of the product.
 
@@ -222,8 +222,8 @@ def baselines(found: dict[str, Slices], patients: int, seed: int, split: str) ->
 def kinds() -> Iterator[tuple[str, int, float]]:
     """What is trained, the most telling first."""
     for mechanism in MECHANISMS:
-        for epsilon in (4.0, math.inf, 10.0, 1.0):
-            for patients in PATIENTS:
+        for patients in reversed(PATIENTS):
+            for epsilon in (4.0, math.inf, 10.0, 1.0):
                 yield mechanism, patients, epsilon
 
 
@@ -244,6 +244,9 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     weights = sum(weight.numel() for weight in discriminator().parameters())
     begun = time.monotonic()
 
+    def wanted(kind: str, seed: int) -> bool:
+        return (kind, seed) not in done and (not options.only or kind in options.only)
+
     def keep(kind: str, seed: int, **about: Any) -> None:
         lines.append({"kind": kind, "seed": seed, **about})
         with path.open("a", encoding="utf-8") as file:
@@ -252,13 +255,13 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
 
     for seed in range(options.seeds):
         for patients in PATIENTS:
-            if not options.only and (f"real/{patients}", seed) not in done:
+            if wanted(f"real/{patients}", seed):
                 keep(f"real/{patients}", seed, **baselines(found, patients, seed, options.split))
-        if not options.only and ("painter", seed) not in done:
+        if wanted("painter", seed):
             keep("painter", seed, dice=of_generator(LabelPainter(2, 1), found, seed, options.split))
         for kind in kinds():
             named = name_of(kind)
-            if (named, seed) in done or (options.only and named not in options.only):
+            if not wanted(named, seed):
                 continue
             if time.monotonic() - begun > 60 * options.minutes:
                 return lines
@@ -270,11 +273,76 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     return lines
 
 
+def means(lines: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """Dice of all seeds, by what was trained and, of real images, on whose."""
+    found: dict[str, list[float]] = {}
+    for line in lines:
+        scores = {key: line[key] for key in ("best single site", "both sites") if key in line}
+        for key, score in scores.items():
+            found.setdefault(f"{line['kind']}/{key}", []).append(score)
+        if not scores:
+            found.setdefault(line["kind"], []).append(line["dice"])
+    return found
+
+
+def table(lines: list[dict[str, Any]]) -> str:
+    """Dice by patients, in Markdown: a row for each mechanism and epsilon, and for what they are compared with."""
+    found = means(lines)
+    noise = {line["kind"]: line["norm"] for line in lines if line.get("norm")}
+
+    def cells(pattern: str) -> list[str]:
+        return [_cell(found.get(pattern.format(n)), noise.get(pattern.format(n))) for n in PATIENTS]
+
+    rows = [["images that the segmenter saw", *(f"{n:,} patients a site" for n in PATIENTS)], ["---", *["---:"] * 3]]
+    rows += [[f"real, {key}", *cells(f"real/{{}}/{key}")] for key in ("best single site", "both sites")]
+    for mechanism in MECHANISMS:
+        for epsilon in reversed(EPSILONS):
+            told = f"`{mechanism}`, ε = {'∞' if math.isinf(epsilon) else f'{epsilon:g}'}"
+            rows.append([told, *cells(f"{mechanism}/{{}}/{epsilon:g}")])
+    rows.append(["label maps painted at random", *[_cell(found.get("painter"), None)] * 3])
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
+
+
+def _cell(scores: list[float] | None, noise: float | None) -> str:
+    if not scores:
+        return "–"
+    return f"{np.mean(scores):.2f}" + (f" ({noise:.2g})" if noise else "")
+
+
+def figure(lines: list[dict[str, Any]], path: Path) -> None:
+    """Patients per site against Dice, a curve for every epsilon, a panel for each mechanism."""
+    from matplotlib.figure import Figure
+
+    found = means(lines)
+    drawn = Figure(figsize=(9, 3.6), layout="constrained")
+    axes = drawn.subplots(1, len(MECHANISMS), sharey=True)
+    for axis, mechanism in zip(axes, MECHANISMS, strict=True):
+        for key, style in (("best single site", "k--"), ("both sites", "k:")):
+            _curve(axis, found, f"real/{{}}/{key}", style, f"real, {key}")
+        for epsilon in EPSILONS:
+            label = "ε = ∞" if math.isinf(epsilon) else f"ε = {epsilon:g}"
+            _curve(axis, found, f"{mechanism}/{{}}/{epsilon:g}", "o-", label)
+        if "painter" in found:
+            axis.axhline(np.mean(found["painter"]), color="0.7", label="painted at random")
+        axis.set(xscale="log", xlabel="patients per site", title=mechanism, ylim=(0, 1))
+    axes[0].set_ylabel("Dice on held-out phantoms")
+    axes[-1].legend(fontsize=7)
+    drawn.savefig(path, dpi=130)
+
+
+def _curve(axis: Any, found: dict[str, list[float]], pattern: str, style: str, label: str) -> None:
+    points = [(n, float(np.mean(found[pattern.format(n)]))) for n in PATIENTS if pattern.format(n) in found]
+    if points:
+        axis.plot(*zip(*points, strict=True), style, label=label)
+
+
 def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
     torch.set_num_threads(1)
     try:
-        run(options)
+        lines = run(options)
+        (options.output / "private_curve.md").write_text(table(lines), encoding="utf-8")
+        figure(lines, options.output / "private_curve.png")
     except (OSError, ValueError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2

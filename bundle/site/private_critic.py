@@ -208,7 +208,8 @@ class PrivateCritic:
                 f"a sampling rate above 1: {policy.patients_per_update} patients_per_update, and the site has "
                 f"{len(patients)}"
             )
-        if len(patients) > 1 and 2 * patients.largest > samples:
+        # of one or two it is nothing to wonder at
+        if len(patients) > 2 and 2 * patients.largest > samples:
             return (
                 f"one patient has {patients.largest} of its {samples} samples: as one of {len(patients)} patients he "
                 "would stand for most of them. See that the data list says whose they are"
