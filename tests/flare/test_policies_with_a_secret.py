@@ -125,6 +125,7 @@ def test_two_ends_of_flare_have_the_bits_of_one_process(phantom_dir, local, tmp_
     for site, path in write_site_lists(load_datalist(phantom_dir), tmp_path / "lists").items():
         write_secret(tmp_path / "kept" / site / "releases", site)
         own = {"dataset_dir": str(path.parent), "checkpoint_dir": str(tmp_path / "kept" / site), "device": "cpu"}
+        own |= {"allowed_overrides": [*SIZES]} if local.server else {}
         write_local(tmp_path, site, "site.yaml", release_policy=local.policy, **own)
         ends[site], proxies[site] = FlareSite(job), Proxy(site, answer(site))
         with at(site):

@@ -20,8 +20,8 @@ UPDATE = "update"
 ROUNDING = 1e-9
 """Of the whole: the last release planned ends at the budget, not exactly on it."""
 
-DROWNED = 10
-"""Times the noise of the last update: where more is needed, what is left is what rounding left."""
+LEFT_OVER = 1e-3
+"""Of the whole: what rounding up the noise of a training leaves of it, which nothing is done with."""
 
 HARDLY = 0.01
 """By how much less noise has to do, of itself, for a site to change what it adds."""
@@ -169,7 +169,7 @@ class SampledBudget(_Ledgered):
         allowed, before = (self._policy.epsilon, self._policy.delta), tuple(self.spent.tolist())
         found = sampled_noise(*allowed, rate, updates, before, self.order)
         self._settled = True
-        if last and found > last * DROWNED:
+        if not fits and self._left() < LEFT_OVER:
             return math.inf
         return last if fits and found > last * (1 - HARDLY) else found
 
@@ -179,6 +179,14 @@ class SampledBudget(_Ledgered):
             return self.order
         planned = to_epsilon(updates * renyi(noise_multiplier, rate), self._policy.delta)
         return float(ORDERS[planned.argmin()])
+
+    def _left(self) -> float:
+        """Share of what Rényi's ε may be at the order of the ledger."""
+        counted = self.order == ORDERS
+        if not counted.any():
+            return 1.0
+        allowed = self._policy.epsilon - to_epsilon(np.zeros(len(ORDERS)), self._policy.delta)[counted][0]
+        return 1 - float(self.spent[counted][0]) / allowed if allowed > 0 else 0.0
 
     def _fits(self, more: np.ndarray) -> bool:
         found = to_epsilon(self.spent + more, self._policy.delta)
