@@ -217,7 +217,7 @@ GROUPS: dict[str, dict[str, Key]] = {
         ),
         "discriminator_updates": Key(
             optional(Whole(1, 1000)),
-            "a step, of the critics of a site whose release policy has folds, in turn; null: one of each",
+            "a step, where a site's policy has folds, of their critics in turn, or is dp_sgd; null: one of each",
         ),
         "checkpoint_epochs": Key(_STEPS, "epochs between two checkpoints"),
         "crop_margin": Key(Whole(0, 4096), "pixels that an image is padded by before a random crop", "0"),

@@ -13,6 +13,8 @@ from bundle.shapes import ShapeModel
 from bundle.site.critic import Critic
 from bundle.site.earlier import begin_with
 from bundle.site.folds import FoldedCritic, Folds
+from bundle.site.patients import Patients
+from bundle.site.private_critic import PrivateCritic
 from bundle.site.release import ReleaseGate, make_gates
 from bundle.site.samples import DeformedSamples, DrawnSamples, PlainSamples, Samples
 from bundle.site.site import Site
@@ -50,7 +52,8 @@ def make_sites(
         store: makes the store of a site from its name; None for none.
         seed: seed of the run.
         batch_size: of every site, or by name of the site.
-        updates: of the critics of a site that has folds, a step (:class:`bundle.site.FoldedCritic`).
+        updates: a step, of the critics of a site that has folds (:class:`bundle.site.FoldedCritic`) or whose updates
+            get noise (:class:`bundle.site.PrivateCritic`).
         teacher: makes the teacher of a site from its folds, ``name`` and ``store``, where the policy has one. In a
             config a :class:`bundle.site.Teacher` with ``_mode_: callable``.
         shapes: what conditions are drawn by, for policies that have them drawn; None where there is nothing.
@@ -75,8 +78,11 @@ def make_sites(
             data = _drawn_samples(name, samples[name], shapes, gate)
         weights_seed = secrets.randbits(32) if gate.policy.secret_weights else seed
         kept = None if store is None else store(name)
-        own: Critic | FoldedCritic
-        if gate.policy.folds is None:
+        own: Critic | FoldedCritic | PrivateCritic
+        if gate.policy.noises_updates:
+            first, taught = seeded(critic, gate.secret, "discriminator", name, f"seed {seed}"), None
+            own = PrivateCritic(first, Patients(data), gate, updates)
+        elif gate.policy.folds is None:
             own, taught = seeded(critic, weights_seed, "discriminator", name), None
         else:
             folds = Folds(data, gate)
