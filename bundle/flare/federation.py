@@ -94,7 +94,7 @@ class FlareFederation(Federation):
         # one thread a site: with a call that has not ended, however late, it is asked nothing else
         self._pool = ThreadPoolExecutor(max(1, len(self._proxies)), thread_name_prefix="sites")
         self._running: dict[str, Future] = {}
-        self._step: dict[str, _Call] = {}  # what was sent, and has not been told of
+        self._sent: dict[str, _Call] = {}  # what was sent, and has not been told of
         self._silent: set[str] = set()
         # late answers that no outcome has told of; they come in the threads of the pool
         self._late: Counter[str] = Counter()
@@ -124,11 +124,11 @@ class FlareFederation(Federation):
 
     def send(self, batches: Iterable[SyntheticBatch]) -> None:
         for batch in batches:
-            self._step[batch.site] = self._call(batch, 2 * self.step_timeout)
+            self._sent[batch.site] = self._call(batch, 2 * self.step_timeout)
 
     def replies(self) -> Iterator[Outcome]:
         self.ledger.steps += 1
-        calls, self._step = self._step, {}
+        calls, self._sent = self._sent, {}
         for outcome in self._answers(calls, self.step_timeout):
             yield self._with_late(outcome)
 

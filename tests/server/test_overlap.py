@@ -10,7 +10,7 @@ from ignite.engine import Events
 from small_sites import federation, generator, sites
 
 from bundle.engines import AtomicCheckpointSaver, Resume
-from bundle.server import DistributedGanTrainer, Outcome
+from bundle.server import DistributedGanTrainer, Outcome, mixture_weights
 from bundle.server.roster import TooFewSites
 from bundle.server.step import SiteGradients
 
@@ -97,6 +97,30 @@ def test_nor_when_sites_fail_on_the_way(staleness):
     assert [one.state.sites[site]["failures"] for site in "ABCD"] == [1, 1, 0, 1]
 
 
+def test_without_a_site_that_failed_the_update_is_that_of_one_backward_pass_through_the_others():
+    """Bit for bit: with π of those that answered, though all but the last were gone back through before it failed."""
+    fed, given = flaky({("A", 1): "lost"}, lengths=LENGTHS), {}
+    trainer = make(fed, steps=2)
+    twin, back = deepcopy(trainer.generator), trainer._back
+
+    def noted(now, site, *more):
+        given[site] = now.replies[site].image_gradient
+        back(now, site, *more)
+
+    trainer._back = noted
+
+    @trainer.on(Events.ITERATION_COMPLETED(once=1))
+    def compare(engine):
+        x = engine.state.output[0]["conditions"]
+        pi = mixture_weights({site: LENGTHS[site] for site in "BCD"})
+        torch.autograd.backward([twin(x[s].float()) for s in "BCD"], [pi[s] * given[s] for s in "BCD"])
+        for one, two in zip(engine.generator.parameters(), twin.parameters(), strict=True):
+            assert torch.equal(one.grad, two.grad)
+
+    trainer.run()
+    assert list(given)[:3] == ["D", "C", "B"]
+
+
 def test_the_sum_is_that_of_one_backward_pass_through_all_images():
     torch.manual_seed(0)
     network, inputs = generator(), [torch.rand(2, 2, 8, 8) for _ in "ABCD"]
@@ -115,8 +139,8 @@ def test_tensors_that_autograd_gives_twice_and_weights_without_a_gradient():
     for site in "DBA":
         found.add(site, [one + two], [torch.ones(2)])
     found.leave_out("C")
-    found.store([one, two, unused], 0.5)
-    assert one.grad.tolist() == two.grad.tolist() == [1.5, 1.5]
+    found.store([one, two, unused])
+    assert one.grad.tolist() == two.grad.tolist() == [3.0, 3.0]
     assert unused.grad is None
 
 
@@ -245,6 +269,11 @@ def test_a_step_that_is_not_done_has_sent_nothing_of_the_next():
     assert trainer.state.iteration == 2
     assert [fed.site(name).trained for name in "ABCD"] == [3] * 4
     assert fed.sent == []
+
+
+def test_steps_that_ask_some_of_the_sites_are_refused():
+    with pytest.raises(ValueError, match="staleness: 1 is for steps that ask all sites"):
+        make(federation(), staleness=1, sites_per_step=1)
 
 
 @pytest.mark.parametrize(("staleness", "reason"), [(2, "expected 0 or 1, got 2"), (True, "expected 0 or 1, got True")])
