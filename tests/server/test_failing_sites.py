@@ -183,7 +183,7 @@ def test_answers_that_the_federation_dropped_are_counted(monkeypatch):
     fed = flaky(lengths=LENGTHS)
     openings, steps = {1: {"B": 1}}, {("A", 2): {"B": 2}, ("B", 2): {"C": 1}}
     whole_open, whole_step = fed.open, fed.step
-    monkeypatch.setattr(fed, "open", lambda step, sites: replace(whole_open(step, sites), late=openings.get(step, {})))
+    monkeypatch.setattr(fed, "open", lambda step, *of: replace(whole_open(step, *of), late=openings.get(step, {})))
     monkeypatch.setattr(fed, "step", lambda b: replace(whole_step(b), late=steps.get((b.site, b.step), {})))
     trainer = run(fed)
     assert {site: about["late"] for site, about in trainer.state.sites.items()} == {"A": 0, "B": 3, "C": 1}
