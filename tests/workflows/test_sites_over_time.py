@@ -75,12 +75,17 @@ def test_generator_optimiser_and_the_critics_of_those_who_stay_go_on(data, tmp_p
     before = load(earlier)
     rate = trainer.optimizer.param_groups[0]["lr"]
     seen = {}
-    trainer.federation.exchange = lambda batches: seen.update(
-        generator={key: value.clone() for key, value in trainer.generator.state_dict().items()},
-        optimizer=trainer.optimizer.state_dict(),
-        rate=trainer.optimizer.param_groups[0]["lr"],
-    )
-    with pytest.raises(AttributeError):  # it is called, and answers nothing
+
+    def send(batches):
+        seen.update(
+            generator={key: value.clone() for key, value in trainer.generator.state_dict().items()},
+            optimizer=trainer.optimizer.state_dict(),
+            rate=trainer.optimizer.param_groups[0]["lr"],
+        )
+        raise RuntimeError("seen enough")
+
+    trainer.federation.send = send
+    with pytest.raises(RuntimeError, match="seen enough"):
         trainer.run()
     torch.testing.assert_close(seen["generator"], before["generator"], rtol=0, atol=0)
     torch.testing.assert_close(seen["optimizer"]["state"], before["optimizer"]["state"], rtol=0, atol=0)
