@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import torch
 from small_sites import sites as small_sites
 
 from bundle.server import LocalFederation
@@ -56,3 +57,19 @@ def flaky(faults=None, away=None, infos=None, **kwargs):
 def change(**fields):
     """A corruption: a message with other values; functions are called with the message."""
     return lambda message: replace(message, **{k: v(message) if callable(v) else v for k, v in fields.items()})
+
+
+def weights(network):
+    """All numbers of a network in one row."""
+    return torch.cat([p.detach().flatten() for p in network.parameters()])
+
+
+def ends(trainer):
+    """All weights of a run: the generator's, and those of every discriminator."""
+    fed = trainer.federation
+    return [weights(trainer.generator), *(weights(fed.site(name).critic.discriminator) for name in fed.sites)]
+
+
+def equal(one, two):
+    """Whether two runs ended with the same bits."""
+    return all(torch.equal(a, b) for a, b in zip(ends(one), ends(two), strict=True))

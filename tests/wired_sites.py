@@ -125,3 +125,52 @@ class Gate:
         self.entered.set()
         assert self.opened.wait(60)
         return self.answer(data)
+
+
+def wired_training(monkeypatch, folder, dataset_dir, files, sizes, before=None, **local):
+    """
+    FLARE's two ends of a training by configs, started: sites with lists of their own, and the server's workflow.
+
+    Args:
+        folder: to write to; what is a site's own lies in ``kept/SITE``.
+        dataset_dir: of the data list of all sites.
+        files: names of the configs; ``flare.yaml`` is added.
+        sizes: what the job overrides.
+        before: called with a site's name and folder before it starts.
+        local: keys of every site's own file.
+
+    Returns:
+        The sites' ends and the server's proxies, both by name, and paths of the configs.
+    """
+    from bundle import __version__
+    from bundle.data import load_datalist, write_site_lists
+    from bundle.declarations.job import Job
+    from bundle.flare.participant import LOCAL_FILES
+    from bundle.installation import config_dir
+
+    files = [*files, "flare.yaml"]
+    job = Job.make(files, sizes, config_dir(), __version__).to_dict()
+    collab = Collab()
+    see(monkeypatch, collab)
+    monkeypatch.setenv(LOCAL_FILES, str(folder))
+    sites, proxies = {}, {}
+
+    def answer(name):
+        def receive(data):
+            with at(name):
+                return sites[name].receive(data)
+
+        return receive
+
+    for name, path in write_site_lists(load_datalist(dataset_dir), folder / "lists").items():
+        if before is not None:
+            before(name, folder / "kept" / name)
+        own = {"dataset_dir": str(path.parent), "checkpoint_dir": str(folder / "kept" / name), "device": "cpu"}
+        write_local(folder, name, "site.yaml", **own, **local)
+        sites[name], proxies[name] = FlareSite(job), Proxy(name, answer(name))
+        with at(name):
+            sites[name].start()
+        # in one process they would draw from one stream of torch's at the same time
+        sites[name]._computing.submit(lambda: None).result()
+    collab.clients = tuple(proxies.values())
+    return sites, proxies, [str(config_dir() / file) for file in files]

@@ -241,8 +241,10 @@ class FlareFederation(Federation):
 
 def arrivals(futures: Sequence[Future], timeout: float) -> Iterator[Future]:
     """
-    Those that are done, as they become so, in their order where several are; until ``timeout`` seconds have passed
-    since the first was asked for, also by whoever asks.
+    Those that are done, as they become so, in their order where several are, until ``timeout`` seconds have passed.
+
+    Not :func:`concurrent.futures.as_completed`: it gives up after its time even where answers have come meanwhile,
+    while whoever asks was busy with the one before.
     """
     deadline = time.monotonic() + timeout
     waiting = list(futures)

@@ -88,34 +88,31 @@ class Channels:
 
     def weighted(
         self,
-        gradients: Mapping[str, torch.Tensor],
-        weights: Mapping[str, float],
+        site: str,
+        gradient: torch.Tensor,
+        weight: float,
         num_samples: Mapping[str, int],
-        images: Mapping[str, torch.Tensor],
-    ) -> list[torch.Tensor]:
+    ) -> torch.Tensor:
         """
-        The weighted gradients of all channels. With ``proportional`` weights a site's w_j counts in channel c
+        The weighted gradient of all channels. With ``proportional`` weights a site's w_j counts in channel c
         w_j · Σ_i n_i / Σ_{i has c} n_i, over the sites that take part: so the weights of every channel add up to 1, or
         their mean over all draws of a step's sites does (:func:`bundle.server.asked_sites`).
 
         Args:
-            gradients: ∂L_j/∂ŷ of the channels that a site has, by site that has answered.
-            weights: w_j of the same sites, of :func:`bundle.server.mixture_weights`.
+            site: that has answered.
+            gradient: ∂L_j/∂ŷ, B×C_j×H×W, of the channels that the site has.
+            weight: w_j, of :func:`bundle.server.mixture_weights`.
             num_samples: n_j of all sites that take part, but for those that were asked and have not answered.
-            images: B×C×H×W of G, of the sites that have answered.
 
         Returns:
-            In the order of ``gradients``, B×C×H×W each, 0 in the channels that a site does not have.
+            B×C×H×W, 0 in the channels that the site does not have.
         """
-        if not any(self._own.get(site) for site in num_samples):
-            return [weights[site] * gradient for site, gradient in gradients.items()]
-        spread = []
-        for site, gradient in gradients.items():
-            whole = torch.zeros_like(images[site])
-            for place, channel in enumerate(self._of(site)):
-                whole[:, channel] = weights[site] * self._factor(channel, num_samples) * gradient[:, place]
-            spread.append(whole)
-        return spread
+        if not any(self._own.get(one) for one in num_samples):
+            return weight * gradient
+        whole = gradient.new_zeros(len(gradient), len(self.modalities), *gradient.shape[2:])
+        for place, channel in enumerate(self._of(site)):
+            whole[:, channel] = weight * self._factor(channel, num_samples) * gradient[:, place]
+        return whole
 
     def _of(self, site: str) -> Sequence[int]:
         return self._own.get(site) or range(len(self.modalities))

@@ -66,10 +66,10 @@ class Replay:
 
     This is the reminding loss of Qu, Zhang, Chang et al., "Learn Distributed GAN with Temporary Discriminators", ECCV
     2020, https://arxiv.org/abs/2007.09221; what the sites that are there return is their digesting loss. As in the
-    authors' code (huiqu18/TDGAN-PyTorch) it is an L1 distance; the paper's is squared. It differs in two ways: their
-    code adds up a batch of every earlier site, here one batch is drawn from all their conditions, so that a step costs
-    the same however many have left; and their G' is always that of the time before, here that of the time when the site
-    left, so that errors do not add up over times.
+    authors' code (huiqu18/TDGAN-PyTorch, models/TDGAN_model.py) it is an L1 distance. It differs in three ways: theirs
+    has a perceptual term beside it; theirs adds up a batch of every earlier site, here one batch is drawn from all
+    their conditions, so that a step costs the same however many have left; and their G' is always that of the time
+    before, here that of the time when the site left, so that errors do not add up over times.
 
     Args:
         folder: of :func:`write_replay`; there may be nothing. Read when it is needed first.

@@ -299,9 +299,9 @@ class DistributedGanTrainer(Trainer):
         """π_j ∂L_j/∂ŷ through G, and the paired term of a site that has one; ``weights`` are of all that count."""
         images, about, reply, weight = now.images[site], now.asked[site], now.replies[site], weights[site]
         now.losses[site] = of_all_folds(reply.losses)
-        returned = {site: reply.image_gradient.to(self.state.device)}
+        returned = reply.image_gradient.to(self.state.device)
         counts = {s: a.num_samples for s, a in self._participants.items() if s in weights or s not in now.asked}
-        outputs, given = [images], self.channels.weighted(returned, weights, counts, {site: images})
+        outputs, given = [images], [self.channels.weighted(site, returned, weight, counts)]
         term = self.paired.loss(site, about.step, about.conditions, images) if self.paired else None
         if self.paired and term is not None:
             now.losses[site]["paired"] = term.item()

@@ -10,7 +10,7 @@ import statistics
 import time
 from collections.abc import Callable
 
-GENERATORS = ("a site after the other", "textbook", "one forward for all", "channels last", "bfloat16")
+GENERATORS = ("a site after the other", "textbook", "one forward for all", "bfloat16")
 OPTIMISERS = ("Adam", "Adam foreach", "Adam fused")
 
 
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def ways(options: argparse.Namespace) -> dict[str, Callable[[], object]]:
-    """What is timed, by name: images and gradients of G's weights for all sites, or an update."""
+    """What is timed, by name: the gradients of G's weights, summed over all sites, or an update."""
     import torch
 
     from bundle.engines import AutocastInferer
@@ -31,21 +31,24 @@ def ways(options: argparse.Namespace) -> dict[str, Callable[[], object]]:
     from scripts.benchmark.textbook_step import resnet_generator
 
     size, sites = options.image_size, options.sites
+    torch.manual_seed(0)
     conditions = torch.rand(sites, 2, size, size)
 
     def make() -> torch.nn.Module:
+        torch.manual_seed(0)
         return ResnetGenerator(2, 1, options.channels, options.blocks)
 
-    def passes(
-        network: torch.nn.Module, at_once: int = 1, layout: torch.memory_format = torch.contiguous_format, **how: bool
-    ) -> Callable[[], object]:
-        network = network.to(memory_format=layout)
-        inferer = AutocastInferer(amp=how.get("amp", False))
+    def passes(network: torch.nn.Module, at_once: int = 1, amp: bool = False) -> Callable[[], list[torch.Tensor]]:
+        inferer = AutocastInferer(amp=amp)
+        weights = list(network.parameters())
 
-        def run() -> None:
+        def run() -> list[torch.Tensor]:
+            total = [torch.zeros_like(weight) for weight in weights]
             for batch in conditions.split(at_once):
-                images = inferer(batch.contiguous(memory_format=layout), network)
-                torch.autograd.grad(images, list(network.parameters()), torch.ones_like(images))
+                images = inferer(batch, network)
+                found = torch.autograd.grad(images, weights, torch.ones_like(images))
+                torch._foreach_add_(total, found)
+            return total
 
         return run
 
@@ -59,7 +62,6 @@ def ways(options: argparse.Namespace) -> dict[str, Callable[[], object]]:
         passes(make()),
         passes(resnet_generator(2, 1, options.channels, options.blocks)),
         passes(make(), at_once=sites),
-        passes(make(), layout=torch.channels_last),
         passes(make(), amp=True),
     )
     updating = update(), update(foreach=True), update(fused=True)

@@ -151,6 +151,8 @@ class ProjectStep:
         networks = [self.trainer.generator, *(site.critic.discriminator for site in sites_of(self.trainer))]
         for network in networks:
             if "channels_last" in mode.added:
+                if self.trainer.state.device.type == "cpu":
+                    raise ValueError("channels_last: on a CPU torch's instance norm goes back wrongly through it")
                 network.to(memory_format=torch.channels_last)
             if "compile" in mode.added:
                 network.compile()

@@ -4,21 +4,16 @@ import gzip
 import json
 import os
 
-import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from data_lists import edit, save
 
 from bundle.data.datalist import load_datalist, write_datalist
 from bundle.data.errors import DataError
 
 MODALITY = ("flair", "t2")
 LABELS = {0: "background", 1: "core", 2: "oedema"}
-
-
-def save(path, array):
-    nib.save(nib.Nifti1Image(array, np.eye(4)), path)
-    return str(path)
 
 
 @pytest.fixture
@@ -36,14 +31,6 @@ def folder(tmp_path):
 
 def common():
     return {"name": "t", "task": "brats", "layout": "brats", "modality": MODALITY, "labels": LABELS}
-
-
-def edit(folder, change):
-    """Apply `change` to the parsed data list and write it back."""
-    path = folder / "datalist.json"
-    content = json.loads(path.read_text(encoding="utf-8"))
-    change(content)
-    path.write_text(json.dumps(content))
 
 
 def fails(folder, *texts, **options):

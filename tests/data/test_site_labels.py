@@ -2,10 +2,10 @@
 
 import json
 
-import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from data_lists import edit, save
 
 from bundle.data import DataError, complete, fitting, load_datalist, write_site_lists
 from bundle.data.datalist import write_datalist
@@ -22,21 +22,13 @@ def folder(tmp_path):
     rng = np.random.default_rng(0)
     items = []
     for case, site, highest in (("a1", "A", 3), ("b1", "B", 2), ("a2", "A", 3)):
-        paths = {part: tmp_path / f"{case}_{part}.nii.gz" for part in ("flair", "seg")}
-        nib.save(nib.Nifti1Image(rng.normal(size=(6, 5, 4)), np.eye(4)), paths["flair"])
-        nib.save(nib.Nifti1Image(rng.integers(0, highest, (6, 5, 4)).astype(np.uint8), np.eye(4)), paths["seg"])
-        items.append({"image": str(paths["flair"]), "label": str(paths["seg"]), "case": case, "site": site})
+        image = save(tmp_path / f"{case}_flair.nii.gz", rng.normal(size=(6, 5, 4)))
+        label = save(tmp_path / f"{case}_seg.nii.gz", rng.integers(0, highest, (6, 5, 4)).astype(np.uint8))
+        items.append({"image": image, "label": label, "case": case, "site": site})
     labels = {0: "background", 1: "core", 2: "oedema", 4: "enhancing"}
     about = {"name": "t", "task": "brats", "layout": "brats", "modality": ["flair"], "labels": labels}
     write_datalist(tmp_path, training=items[:2], test=items[2:], label_groups=OWN, **about)
     return tmp_path
-
-
-def edit(folder, change):
-    path = folder / "datalist.json"
-    content = json.loads(path.read_text(encoding="utf-8"))
-    change(content)
-    path.write_text(json.dumps(content))
 
 
 def test_items_of_the_site_say_what_its_values_may_be_and_its_own_list_does(folder, tmp_path):

@@ -2,9 +2,9 @@
 
 import json
 
-import nibabel as nib
 import numpy as np
 import pytest
+from data_lists import edit, save
 
 from bundle.data import (
     DataError,
@@ -26,11 +26,6 @@ CASES = [("a1", "A", MODALITY), ("b1", "B", HAVE["B"]), ("c1", "C", HAVE["C"]), 
 CASES += [("b2", "B", HAVE["B"]), ("c2", "C", MODALITY)]
 
 
-def save(path, array):
-    nib.save(nib.Nifti1Image(array, np.eye(4)), path)
-    return str(path)
-
-
 @pytest.fixture
 def folder(tmp_path):
     """Three sites, of which A has all three modalities; a case is a file for each that is there."""
@@ -43,13 +38,6 @@ def folder(tmp_path):
     about = {"name": "t", "task": "brats", "layout": "brats", "labels": {0: "background", 1: "core", 2: "oedema"}}
     write_datalist(tmp_path, training=items[:3], test=items[3:], modality=MODALITY, modalities=HAVE, **about)
     return tmp_path
-
-
-def edit(folder, change):
-    path = folder / "datalist.json"
-    content = json.loads(path.read_text(encoding="utf-8"))
-    change(content)
-    path.write_text(json.dumps(content))
 
 
 def refused(folder, *texts, **options):

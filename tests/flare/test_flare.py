@@ -5,19 +5,15 @@ One simulation serves most tests; it takes longer than all its steps.
 """
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import psutil
 import pytest
 import torch
 from one_process import train_in_one_process
+from simulations import TIMEOUT, finish, kill, load, outputs, record, simulate, start
 
 pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
 
@@ -37,7 +33,6 @@ SIZES = {
     "epoch_length": 5,
     "amp": False,
 }
-TIMEOUT = 300
 
 
 @pytest.fixture(scope="module")
@@ -54,59 +49,8 @@ def local(phantom_dir, tmp_path_factory):
 def simulated(phantom_dir, tmp_path_factory):
     """The same training in the simulator: the folder of the run."""
     run_dir = tmp_path_factory.mktemp("simulated")
-    process = start(phantom_dir, run_dir)
-    said = finish(process)
-    assert process.returncode == 0, said
+    simulate(phantom_dir, run_dir, SIZES)
     return run_dir
-
-
-def outputs(run_dir):
-    return run_dir / "seed_0" / "asyndgan" / "gan"
-
-
-def start(data, run_dir, sizes=SIZES, *more):
-    """Start a simulation; that each of its processes computes with one thread is the command's to see to."""
-    words = [sys.executable, "-m", "bundle.cli", "federate", "simulate"]
-    words += ["--task", "brats", "--profile", "demo", "--dataset_dir", str(data)]
-    words += ["--run_dir", str(run_dir), "--threads", "1", "--device", "cpu", *more, "--set"]
-    words += [f"{key}={json.dumps(value)}" for key, value in sizes.items()]
-    return subprocess.Popen(
-        words,
-        cwd=run_dir,
-        env={key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"} | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-
-
-def finish(process):
-    """Wait for a simulation; whatever becomes of it, none of its processes is left. Returns what it said."""
-    try:
-        return process.communicate(timeout=TIMEOUT)[0].decode(errors="replace")
-    finally:
-        kill(process)
-
-
-def kill(process):
-    """Kill a simulation that still runs, with all that it started: FLARE puts processes in groups of their own."""
-    if process.poll() is not None:
-        return
-    family = psutil.Process(process.pid).children(recursive=True)
-    for each in (process, *family):
-        try:
-            each.send_signal(signal.SIGKILL)
-        except psutil.NoSuchProcess:
-            continue
-    psutil.wait_procs(family, timeout=30)
-
-
-def record(folder):
-    return json.loads((folder / "record.json").read_text(encoding="utf-8"))
-
-
-def load(path):
-    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def assert_same_training(run_dir, local):

@@ -1,9 +1,6 @@
 """Folds, teachers, drawn label maps and DP-SGD behind FLARE: the bits of one process, from the same secrets."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,17 +8,12 @@ import numpy as np
 import pytest
 import torch
 from one_process import train_in_one_process
+from simulations import outputs, simulate
 
 pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
 
-from wired_sites import Collab, Proxy, at, see, write_local
+from wired_sites import wired_training
 
-from bundle import __version__
-from bundle.data import load_datalist, write_site_lists
-from bundle.declarations.job import Job
-from bundle.flare.participant import LOCAL_FILES
-from bundle.flare.site import FlareSite
-from bundle.installation import config_dir
 from bundle.server import write_conditions
 from bundle.site.release import verify
 from bundle.workflows import DistributedGANWorkflow
@@ -71,10 +63,6 @@ def servers_own(folder):
     return {"public_conditions": str(path)}
 
 
-def outputs(run_dir):
-    return run_dir / "seed_0" / "asyndgan" / "gan"
-
-
 def weights(run_dir):
     return torch.load(outputs(run_dir) / "generator.pt", weights_only=True)
 
@@ -108,34 +96,17 @@ def test_every_step_has_its_paired_term_where_there_is_a_teacher(local):
 
 
 def test_two_ends_of_flare_have_the_bits_of_one_process(phantom_dir, local, tmp_path, monkeypatch):
-    files = [*FILES, "flare.yaml"]
-    job = Job.make(files, SIZES, config_dir(), __version__).to_dict()
-    collab = Collab()
-    see(monkeypatch, collab)
-    monkeypatch.setenv(LOCAL_FILES, str(tmp_path))
-    ends, proxies = {}, {}
+    given = {"allowed_overrides": [*SIZES]} if local.server else {}
 
-    def answer(site):
-        def receive(data):
-            with at(site):
-                return ends[site].receive(data)
+    def before(site, folder):
+        write_secret(folder / "releases", site)
 
-        return receive
-
-    for site, path in write_site_lists(load_datalist(phantom_dir), tmp_path / "lists").items():
-        write_secret(tmp_path / "kept" / site / "releases", site)
-        own = {"dataset_dir": str(path.parent), "checkpoint_dir": str(tmp_path / "kept" / site), "device": "cpu"}
-        own |= {"allowed_overrides": [*SIZES]} if local.server else {}
-        write_local(tmp_path, site, "site.yaml", release_policy=local.policy, **own)
-        ends[site], proxies[site] = FlareSite(job), Proxy(site, answer(site))
-        with at(site):
-            ends[site].start()
-        # in one process they would draw from one stream of torch's at the same time
-        ends[site]._computing.submit(lambda: None).result()
-    collab.clients = tuple(proxies.values())
+    ends, _, files = wired_training(
+        monkeypatch, tmp_path, phantom_dir, FILES, SIZES, before, release_policy=local.policy, **given
+    )
     run_dir = tmp_path / "outputs"
     workflow = DistributedGANWorkflow(
-        config_file=[str(config_dir() / name) for name in files],
+        config_file=files,
         bundle_root=str(tmp_path),
         run_dir=str(run_dir),
         device="cpu",
@@ -156,22 +127,6 @@ def test_two_ends_of_flare_have_the_bits_of_one_process(phantom_dir, local, tmp_
 def test_the_simulator_has_the_bits_of_one_process(phantom_dir, local, tmp_path):
     for site in SECRETS:
         write_secret(tmp_path / "participants" / site / "checkpoints" / "releases", site)
-    words = [sys.executable, "-m", "bundle.cli", "federate", "simulate", "--task", "brats", "--profile", "demo"]
-    words += ["--dataset_dir", str(phantom_dir), "--run_dir", str(tmp_path), "--threads", "1", "--device", "cpu"]
-    words += [
-        "--release_policy",
-        json.dumps(local.policy),
-        "--set",
-        *(f"{key}={value}".lower() for key, value in SIZES.items()),
-        *(f"{key}={value}" for key, value in local.server.items()),
-    ]
-    done = subprocess.run(
-        words,
-        cwd=tmp_path,
-        env={key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"} | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout.decode(errors="replace") + done.stderr.decode(errors="replace")
+    servers = [word for key, value in local.server.items() for word in (f"--{key}", value)]
+    simulate(phantom_dir, tmp_path, SIZES, "--release_policy", json.dumps(local.policy), *servers)
     assert_same(tmp_path, local)

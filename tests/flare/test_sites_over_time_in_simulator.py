@@ -5,10 +5,11 @@ import json
 import pytest
 import torch
 from one_process import train_in_one_process
+from simulations import load, outputs, record, simulate
 
 pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
 
-from test_flare import SIZES, finish, load, outputs, record, start
+from test_flare import SIZES
 
 from bundle.data import load_datalist
 from bundle.data.datalist import write_part
@@ -23,13 +24,6 @@ def later(phantom_dir, tmp_path_factory):
     datalist = load_datalist(phantom_dir)
     items = [{**item, "site": "C"} if item["site"] == "A" else item for item in datalist.training]
     return write_part(datalist, tmp_path_factory.mktemp("later"), "later", items, []).parent
-
-
-def simulate(data, run_dir, sizes, *words):
-    process = start(data, run_dir, sizes, *words)
-    said = finish(process)
-    assert process.returncode == 0, said
-    return said
 
 
 def test_a_training_that_goes_on_with_other_sites_has_the_bits_of_one_process(phantom_dir, later, tmp_path):

@@ -5,10 +5,11 @@ import time
 import pytest
 import torch
 from one_process import train_in_one_process
+from simulations import TIMEOUT, finish, kill, load, outputs, record, start
 
 pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
 
-from test_flare import SIZES, TIMEOUT, finish, kill, load, outputs, record, start
+from test_flare import SIZES
 
 SAMPLED = {**SIZES, "sites_per_step": 1}
 

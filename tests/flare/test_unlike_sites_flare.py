@@ -1,20 +1,16 @@
 """Sites that lack modalities and label less, behind FLARE: the bits of one process, from lists of their own."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from one_process import train_in_one_process
+from simulations import load, outputs, record, simulate
 
 pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
 
 from bundle.prepare.preparation import PrepareOptions, prepare
 
-ROOT = Path(__file__).resolve().parents[2]
 SIZES = {
     "image_size": 32,
     "modalities": ["flair", "t1ce"],
@@ -28,10 +24,6 @@ SIZES = {
 }
 
 
-def outputs(run_dir):
-    return run_dir / "seed_0" / "asyndgan" / "gan"
-
-
 @pytest.mark.federation
 def test_the_simulator_has_the_bits_and_the_bytes_of_one_process(phantom_dir, tmp_path):
     table, data = phantom_dir / "cases.csv", tmp_path / "data"
@@ -42,23 +34,11 @@ def test_the_simulator_has_the_bits_and_the_bytes_of_one_process(phantom_dir, tm
     content["label_groups"] = {"B": {key: list(SIZES["label_groups"]) for key in ("1", "2", "4")}}
     path.write_text(json.dumps(content), encoding="utf-8")
     here, there = tmp_path / "here", tmp_path / "there"
-    there.mkdir()
     train_in_one_process(("train.yaml", "brats.yaml", "demo.yaml"), data, here, SIZES)
-    words = [sys.executable, "-m", "bundle.cli", "federate", "simulate", "--task", "brats", "--profile", "demo"]
-    words += ["--dataset_dir", str(data), "--run_dir", str(there), "--threads", "1", "--device", "cpu"]
-    words += ["--set", *(f"{key}={json.dumps(value)}" for key, value in SIZES.items())]
-    done = subprocess.run(
-        words,
-        cwd=there,
-        env={key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"} | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout.decode(errors="replace") + done.stderr.decode(errors="replace")
+    simulate(data, there, SIZES)
     for name in ("generator.pt", "conditions.npz"):
         assert (outputs(there) / name).read_bytes() == (outputs(here) / name).read_bytes(), name
-    records = [json.loads((outputs(folder) / "record.json").read_text(encoding="utf-8")) for folder in (here, there)]
+    records = [record(outputs(folder)) for folder in (here, there)]
     assert records[0]["sites"] == records[1]["sites"]
     assert records[1]["sites"]["B"]["modalities"] == "flair"
     assert "modalities" not in records[1]["sites"]["A"]
@@ -69,5 +49,5 @@ def test_the_simulator_has_the_bits_and_the_bytes_of_one_process(phantom_dir, tm
     batch = (theirs["A"]["to"] - theirs["B"]["to"]) / images
     assert batch == pytest.approx(round(batch), abs=0.05)
     assert round(batch) >= 1
-    generator = torch.load(outputs(there) / "generator.pt", weights_only=True)
+    generator = load(outputs(there) / "generator.pt")
     assert all(torch.isfinite(tensor).all() for tensor in generator.values())

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from flaky_sites import FlakyFederation, change, flaky
+from flaky_sites import FlakyFederation, change, equal, flaky, weights
 from ignite.engine import Events
 from monai.handlers import LrScheduleHandler, TensorBoardStatsHandler
 from small_sites import federation, generator, sites
@@ -47,20 +47,6 @@ def make(fed, network=None, steps=6, handlers=(), epoch_length=2, folder=None, *
     )
     trainer.logger.setLevel(logging.CRITICAL)
     return trainer
-
-
-def weights(network):
-    return torch.cat([p.detach().flatten() for p in network.parameters()])
-
-
-def ends(trainer):
-    """All weights of a run."""
-    fed = trainer.federation
-    return [weights(trainer.generator), *(weights(fed.site(name).critic.discriminator) for name in fed.sites)]
-
-
-def equal(one, two):
-    return all(torch.equal(a, b) for a, b in zip(ends(one), ends(two), strict=True))
 
 
 def run(fed, **kwargs):

@@ -116,12 +116,11 @@ def test_a_channel_that_no_site_of_the_step_has_gets_no_gradient():
     channels = Channels(TASK)
     for site, own in HAVE.items():
         channels.join(info(site, own), {"last_step": 0})
-    images = {site: torch.ones(2, 3, 4, 4) for site in HAVE}
     gradients = {site: torch.ones(2, len(own), 4, 4) for site, own in HAVE.items()}
-    (alone,) = channels.weighted({"B": gradients["B"]}, {"B": 1.0}, {"B": 5}, images)
+    alone = channels.weighted("B", gradients["B"], 1.0, {"B": 5})
     assert alone.amax(dim=(0, 2, 3)).tolist() == [1, 0, 1]
     counts = {"B": 5, "C": 8}
-    both = channels.weighted(gradients, mixture_weights(counts), counts, images)
+    both = [channels.weighted(site, gradients[site], mixture_weights(counts)[site], counts) for site in counts]
     assert [one.amax(dim=(0, 2, 3)).tolist() for one in both] == [pytest.approx([1, 0, 1]), pytest.approx([0, 1, 0])]
 
 
@@ -130,16 +129,16 @@ def test_over_all_draws_of_a_steps_sites_the_mean_is_that_of_all():
     channels = Channels(TASK)
     for site, own in {"A": (), **HAVE}.items():
         channels.join(info(site, own), {"last_step": 0})
-    images = {site: torch.zeros(1, 3, 1, 1) for site in LENGTHS}
     gradients = {site: torch.ones(1, len(HAVE.get(site, TASK)), 1, 1) for site in LENGTHS}
     draws, total = 4000, dict.fromkeys(LENGTHS, torch.zeros(3))
     for step in range(draws):
         asked = asked_sites(LENGTHS, 2, 0, step)
         weights = mixture_weights({site: LENGTHS[site] for site in asked}, asked=asked)
-        found = channels.weighted({site: gradients[site] for site in asked}, weights, LENGTHS, images)
-        for site, one in zip(asked, found, strict=True):
+        for site in asked:
+            one = channels.weighted(site, gradients[site], weights[site], LENGTHS)
             total[site] = total[site] + one.flatten() / draws
-    expected = channels.weighted(gradients, mixture_weights(LENGTHS), LENGTHS, images)
+    every = mixture_weights(LENGTHS)
+    expected = [channels.weighted(site, gradients[site], every[site], LENGTHS) for site in LENGTHS]
     for site, one in zip(LENGTHS, expected, strict=True):
         torch.testing.assert_close(total[site], one.flatten(), atol=0.03, rtol=0)
     torch.testing.assert_close(sum(expected).flatten(), torch.ones(3))

@@ -5,7 +5,7 @@ from copy import deepcopy
 
 import pytest
 import torch
-from flaky_sites import FlakyFederation, flaky
+from flaky_sites import FlakyFederation, equal, flaky, weights
 from ignite.engine import Events
 from small_sites import federation, generator, sites
 
@@ -42,19 +42,6 @@ def run(fed, **kwargs):
     trainer = make(fed, **kwargs)
     trainer.run()
     return trainer
-
-
-def weights(network):
-    return torch.cat([p.detach().flatten() for p in network.parameters()])
-
-
-def ends(trainer):
-    fed = trainer.federation
-    return [weights(trainer.generator), *(weights(fed.site(name).critic.discriminator) for name in fed.sites)]
-
-
-def equal(one, two):
-    return all(torch.equal(a, b) for a, b in zip(ends(one), ends(two), strict=True))
 
 
 class Shuffled(FlakyFederation):

@@ -20,9 +20,7 @@ import torch
 import torch.nn.functional as F
 from small_sites import Drawn, RandomSamples, adam, discriminator, federation, sites
 
-from bundle import __version__
-from bundle.data import DataError, load_datalist, write_site_lists
-from bundle.declarations.job import Job
+from bundle.data import DataError, load_datalist
 from bundle.installation import config_dir
 from bundle.losses import AdversarialLoss, SiteLoss
 from bundle.phantoms.brains import write_brats_phantoms
@@ -127,33 +125,10 @@ def unseen(tmp_path_factory):
 
 
 def run_behind_flare(patch, folder, phantom_dir, arguments):
-    from wired_sites import Collab, Proxy, at, see, write_local
+    from wired_sites import wired_training
 
-    from bundle.flare.participant import LOCAL_FILES
-    from bundle.flare.site import FlareSite
-
-    files = [*FILES, "flare.yaml"]
-    job = Job.make(files, SIZES, config_dir(), __version__).to_dict()
-    collab = Collab()
-    see(patch, collab)
-    patch.setenv(LOCAL_FILES, str(folder))
-    ends, proxies = {}, {}
-
-    def answer(site):
-        def receive(data):
-            with at(site):
-                return ends[site].receive(data)
-
-        return receive
-
-    for site, path in write_site_lists(load_datalist(phantom_dir), folder / "lists").items():
-        own = {"dataset_dir": str(path.parent), "checkpoint_dir": str(folder / "kept" / site), "device": "cpu"}
-        write_local(folder, site, "site.yaml", **own)
-        ends[site], proxies[site] = FlareSite(job), Proxy(site, answer(site))
-        with at(site):
-            ends[site].start()
-    collab.clients = tuple(proxies.values())
-    workflow = DistributedGANWorkflow(config_file=[str(config_dir() / name) for name in files], **arguments)
+    ends, proxies, files = wired_training(patch, folder, phantom_dir, FILES, SIZES)
+    workflow = DistributedGANWorkflow(config_file=files, **arguments)
     workflow.initialize()
     workflow.run()
     crossed = [

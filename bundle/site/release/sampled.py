@@ -26,7 +26,8 @@ def renyi(noise_multiplier: float, rate: float) -> np.ndarray:
     A patient is drawn with probability ``rate``, each by itself; of those drawn, vectors of a norm of at most C are
     added up, with noise N(0, (σC)²) on every number. For a whole order α that is log(1 + Σ_k (α over k) q^k
     (1 − q)^(α−k) (e^(k(k−1)/2σ²) − 1)) / (α − 1) (Mironov, Talwar and Zhang 2019, https://arxiv.org/abs/1908.10530,
-    section 3.3). Opacus has the same numbers, in a hundred times the time. Updates add up, order by order.
+    section 3.3). Opacus has the same numbers (tests compare them) by loops that take several times as long, and one
+    calibration asks some twenty times. Updates add up, order by order.
 
     Args:
         noise_multiplier: σ > 0.
