@@ -85,7 +85,21 @@ def write_training(options: argparse.Namespace, run_dir: Path, overrides: dict) 
     server = {"run_dir": str(run_dir)}
     server |= {"public_conditions": str(options.public_conditions.resolve())} if options.public_conditions else {}
     folder = run_dir / "participants"
-    return folder, write_participants(options, folder, overrides, {}, server)
+    sites = write_participants(options, folder, overrides, {}, server)
+    _write_secrets(folder, sites, overrides.get("seed", 0))
+    return folder, sites
+
+
+def _write_secrets(folder: Path, sites: list[str], seed: int) -> None:
+    """Everybody here is one person, whose trial has the bits of a run in one process."""
+    from bundle.flare.own_files import read_site
+    from bundle.site.release import ReleasePolicy
+    from bundle.site.release.secret import seeded_secret, site_secret
+
+    for site in sites:
+        own = read_site(folder / site)
+        if ReleasePolicy.make(own["release_policy"]).repeatable:
+            site_secret(make_folder(own["release_dir"]) / f"{site}.secret", seeded_secret(seed, site))
 
 
 def local_run(options: argparse.Namespace, overrides: dict) -> tuple[Path, Path]:

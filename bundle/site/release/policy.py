@@ -15,7 +15,7 @@ PAIRED_TERMS = ("l1", "perceptual")
 """Terms that compare ŷ with the real image of its condition: their gradient says where the real image lies."""
 TERMS = ("adversarial", *PAIRED_TERMS)
 CONDITIONS = ("real", "deformed", "drawn", "public")
-DEFAULT = "guarded"
+DEFAULT = "out_of_fold"
 MAX_FOLDS = 16
 """Each has networks of its own to be trained."""
 BASE = "policy"
@@ -163,6 +163,11 @@ class ReleasePolicy:
     def private(self) -> bool:
         """Whether image gradients are clipped, and noise added unless ε is infinite."""
         return self.clip_norm is not None
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether in one process the site's secret may follow from the seed: no promise rests on it there."""
+        return not (self.private or self.secret_weights)
 
     def forbidden(self, terms: Collection[str]) -> list[str]:
         """Which of these terms of a training's loss must not be returned."""
