@@ -20,7 +20,7 @@ IN_PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile
 # an environment may be a link to where there is room; venv itself refuses links
 make_venv = $(PYTHON) -m venv "$$($(PYTHON) -c 'import os, sys; print(os.path.realpath(sys.argv[1]))' $(1))"
 
-.PHONY: setup setup-monailabel docs reference demo demo-nuclei demo-federation test test-ranges coverage fuzz test-federation test-bundles test-browser monailabel benchmark gpu gpu-pack lint types clean
+.PHONY: setup setup-monailabel docs reference demo demo-nuclei demo-federation test test-ranges coverage fuzz canaries test-federation test-bundles test-browser monailabel benchmark gpu gpu-pack lint types clean
 
 # the mark comes last: an interrupted installation must not look like a finished one
 $(VENV)/.installed: requirements.txt pyproject.toml
@@ -78,6 +78,10 @@ test-ranges:
 	.venv-$(VERSIONS)/bin/python -m pip install --quiet --disable-pip-version-check \
 		$(if $(filter lowest,$(VERSIONS)),--constraint requirements-lowest.txt) '.[federation,tracking,tiff,test]'
 	.venv-$(VERSIONS)/bin/python -m pytest $(IN_PARALLEL)
+
+# lower bounds on epsilon from a patient who is a canary, over 200 trainings with him and 200 without
+canaries: $(VENV)/.installed
+	$(BIN)/python -m pytest -m canaries tests/site/test_canaries.py
 
 test-federation: $(VENV)/.installed
 	$(BIN)/python -m pytest -m federation

@@ -52,11 +52,13 @@ def save_checkpoint(
             os.replace(path, previous_path(path))
 
 
-def load_checkpoint(path: str | os.PathLike, identity: Mapping[str, Any], map_location: Any = "cpu") -> dict[str, Any]:
+def load_checkpoint(
+    path: str | os.PathLike, identity: Mapping[str, Any] | None = None, map_location: Any = "cpu"
+) -> dict[str, Any]:
     """
     Args:
         path: a file of :func:`save_checkpoint`.
-        identity: what it has to be a checkpoint of.
+        identity: what it has to be a checkpoint of; None for whatever it is of.
         map_location: device for the tensors.
 
     Returns:
@@ -86,6 +88,8 @@ def load_checkpoint(path: str | os.PathLike, identity: Mapping[str, Any], map_lo
     if not whole:
         raise DamagedCheckpoint(f"the checkpoint {path} is damaged: its content is not what its digest says")
     found = content.pop(IDENTITY)
+    if identity is None:
+        return content
     if differing := [key for key in {**found, **identity} if found.get(key) != identity.get(key)]:
         said = "; ".join(f"{key} {found.get(key)!r}, expected {identity.get(key)!r}" for key in differing)
         raise CheckpointError(f"the checkpoint {path} is of another training: {said}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bundle.site import Site
 from bundle.site.folds import FoldedCritic
+from bundle.site.private_critic import PrivateCritic
 from bundle.site.release import ReleaseGate
 
 __all__ = ["renew_gate"]
@@ -35,4 +36,6 @@ def renew_gate(site: Site, num_steps: int | None, step: int = 1) -> None:
     if not private:
         # possible; but attacks ask for steps past the end of a training as well
         gate.num_steps = None
+    if isinstance(site.critic, PrivateCritic):
+        site.critic.plan(gate)
     site.gate = gate

@@ -2,6 +2,7 @@
 
 `readout`: real images, read out of the image gradients that a site returns. `membership`: who was in the training.
 `segmenters`: the same of segmenters, such as that of federated averaging. `conditions`: what the conditions tell.
+`plan`: what an epsilon is going to cost, before anything runs.
 What a site has let out so far says `asyndgan site ledger`.
 
 Examples:
@@ -10,6 +11,7 @@ Examples:
   asyndgan audit membership --task brats --dataset_dir data/lgg --run_dir runs/brats-small --output runs/audit
   asyndgan audit segmenters --task brats --dataset_dir data/lgg --run_dir runs/brats-small
   asyndgan audit conditions --task brats --dataset_dir data/lgg --output runs/audit
+  asyndgan audit plan --patients 1000 --steps 1500 --epsilon 4
 """
 
 from __future__ import annotations
@@ -70,6 +72,12 @@ CONDITIONS = """What do released conditions reveal alone?
 With --run_dir what was found comes into the data sheets of that run's generator."""
 
 
+PLAN = """What would differential privacy of a site's critic cost (release_policy with mechanism: dp_sgd)?
+
+Before anything runs and without any data: how much noise an epsilon takes, what was learned with as much in trials, and
+what it would need."""
+
+
 def summary(command: str) -> str:
     return "Attack one's own sites, to know what they let out"
 
@@ -126,6 +134,15 @@ def declare(parser: argparse.ArgumentParser) -> None:
     conditions = part("conditions", CONDITIONS, run_conditions)
     _add_run(conditions, required=False)
     _add_number(conditions, "--masks", 8, "known of every patient at most")
+    plan = make_parser(parts.add_parser, PLAN, "plan", help="what an epsilon is going to cost, before anything runs")
+    plan.set_defaults(run=run_plan)
+    plan.add_argument("--patients", type=int, required=True, metavar="N", help="of the site")
+    plan.add_argument("--steps", type=int, required=True, metavar="N", help="of the training (num_steps)")
+    plan.add_argument("--epsilon", type=float, required=True, metavar="E", help="that it may take")
+    plan.add_argument("--delta", type=float, default=1e-5, metavar="D", help="(default 1e-5)")
+    _add_number(plan, "--updates", 1, "of the discriminator, a step (discriminator_updates)")
+    _add_number(plan, "--patients_per_update", None, "drawn on average", "32, or all that there are")
+    _add_number(plan, "--weights", 35_873, "of the discriminator", "35873, of profile compact")
 
 
 def _add_run(parser: argparse.ArgumentParser, required: bool) -> None:
@@ -135,8 +152,11 @@ def _add_run(parser: argparse.ArgumentParser, required: bool) -> None:
     add_setting(parser, "asyndgan, syn_all or syn_subset/SITE")
 
 
-def _add_number(parser: argparse.ArgumentParser, name: str, default: int, text: str) -> None:
-    parser.add_argument(name, type=int, default=default, metavar="N", help=f"{text} (default {default})")
+def _add_number(
+    parser: argparse.ArgumentParser, name: str, default: int | None, text: str, told: str | None = None
+) -> None:
+    shown = default if told is None else told
+    parser.add_argument(name, type=int, default=default, metavar="N", help=f"{text} (default {shown})")
 
 
 def _audited(options: argparse.Namespace) -> Audited:
@@ -242,4 +262,26 @@ def run_conditions(options: argparse.Namespace) -> int:
         kinds = sorted({site.policy.conditions for site in target.sites.values()})
         found = of_conditions(json.loads(path.read_text(encoding="utf-8")), kinds)
         print(record_audit(target, "label_maps", found))
+    return 0
+
+
+def run_plan(options: argparse.Namespace) -> int:
+    """
+    Raises:
+        ValueError: for numbers out of range.
+    """
+    from bundle.audit.plan import Plan, explain
+
+    drawn = options.patients_per_update
+    plan = Plan(
+        options.patients,
+        options.steps,
+        options.epsilon,
+        options.delta,
+        options.weights,
+        options.updates,
+        min(32, options.patients) if drawn is None else drawn,
+    )
+    for line in explain(plan):
+        print(line)
     return 0

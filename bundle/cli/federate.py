@@ -85,6 +85,12 @@ def declare(parser: argparse.ArgumentParser) -> None:
         one.add_argument(
             "--public_conditions", type=Path, metavar="FILE", help="for sites that let none out, as in a server.yaml"
         )
+        one.add_argument(
+            "--earlier",
+            type=Path,
+            metavar="DIR",
+            help="outputs of an earlier run here (RUN_DIR/seed_0/asyndgan), which this one goes on from",
+        )
     add_no_revive(tried)
     kits.add_argument(
         "kits", nargs="*", type=Path, default=[Path(".")], metavar="KIT", help="startup kits (default: this folder)"

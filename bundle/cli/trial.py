@@ -65,7 +65,10 @@ def write_participants(
     check_site_names(datalist.sites)
     lists = write_site_lists(datalist, folder, held_out="min_cases" in rules)
     for site, path in lists.items():
-        own: dict[str, Any] = {"dataset_dir": str(path.parent), "checkpoint_dir": str(folder / site / "checkpoints")}
+        own: dict[str, Any] = {
+            "dataset_dir": str(path.parent),
+            "checkpoint_dir": str(_checkpoints(options, folder, site)),
+        }
         own |= rules
         if policy is not None:
             own |= {"release_policy": policy, "allowed_overrides": sorted({*overrides, *PRIVATE_OVERRIDES})}
@@ -80,10 +83,22 @@ def write_participants(
     return sorted(lists)
 
 
+def _checkpoints(options: argparse.Namespace, folder: Path, site: str) -> Path:
+    """A site's own: it has them, and its ledger, where they are since the first training."""
+    earlier = getattr(options, "earlier", None)
+    before = None if earlier is None else earlier.resolve().parents[1] / folder.name / site
+    if before is not None and (before / "site.yaml").is_file():
+        import yaml
+
+        return Path(yaml.safe_load((before / "site.yaml").read_text(encoding="utf-8"))["checkpoint_dir"])
+    return folder / site / "checkpoints"
+
+
 def write_training(options: argparse.Namespace, run_dir: Path, overrides: dict) -> tuple[Path, list[str]]:
     """The participants of a training: their folder, and the names of the sites."""
     server = {"run_dir": str(run_dir)}
     server |= {"public_conditions": str(options.public_conditions.resolve())} if options.public_conditions else {}
+    server |= {"earlier": str(options.earlier.resolve())} if options.earlier else {}
     folder = run_dir / "participants"
     sites = write_participants(options, folder, overrides, {}, server)
     _write_secrets(folder, sites, overrides.get("seed", 0))

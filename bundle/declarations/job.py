@@ -67,7 +67,10 @@ SITE_KEYS = frozenset(
 )
 """Keys that a site, and nobody else, sets."""
 SERVER_KEYS = frozenset(
-    {"device", "max_kept_bytes", "max_message_bytes", "num_threads", "public_conditions", "run_dir", "segmenters"}
+    {
+        *("device", "earlier", "max_kept_bytes", "max_message_bytes", "num_threads", "public_conditions"),
+        *("run_dir", "segmenters"),
+    }
 )
 """Keys that the server sets for itself; runs of the same job may differ in them."""
 _OF_STAGES = {
@@ -94,12 +97,17 @@ CONDUCT_KEYS = frozenset(
 PRIVATE_OVERRIDES = CONDUCT_KEYS | {
     "checkpoint_epochs",
     "compression",
+    "earlier_training",
     "epoch_length",
+    "forget",
     "mixture",
     "num_steps",
     "precision_from_sites",
     "precision_to_sites",
+    "replay_batch_size",
+    "replay_weight",
     "seed",
+    "sites_per_step",
 }
 """
 What a job may override at a site whose answers are to be private, unless its ``allowed_overrides`` say otherwise:

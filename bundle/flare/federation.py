@@ -58,7 +58,7 @@ class FlareFederation(Federation):
         limits: of messages from sites; larger ones are refused before they are decoded.
 
     Raises:
-        JobError: when a site is there that the run is not for.
+        JobError: when a site is there that the run is not for, or two have one name.
     """
 
     def __init__(
@@ -76,6 +76,8 @@ class FlareFederation(Federation):
         self.ledger = WireLedger()
         self._proxies = {proxy.name: proxy for proxy in collab.clients}
         self._names = tuple(sorted(self._proxies if sites is None else sites))
+        if twice := sorted({name for name in self._names if self._names.count(name) > 1}):
+            raise JobError(f"site_names: two sites are called {', '.join(twice)}, in {', '.join(self._names)}")
         if not set(self._proxies) <= set(self._names):
             strangers = ", ".join(sorted(set(self._proxies) - set(self._names)))
             raise JobError(f"the run is for the sites {', '.join(self._names)}, and {strangers} is there")

@@ -17,13 +17,18 @@ _SPLITS = re.compile(r"""[\s'"\\#{}]""")
 def check_site_names(names: Iterable[str]) -> None:
     """
     Raises:
-        ValueError: FLARE takes a name for no site's, or two for the same folder; the message has the rule.
+        ValueError: FLARE takes a name for no site's, or two for the same folder, or a name is there twice; the message
+            has the rule.
     """
     names = sorted(names)
     if wrong := [name for name in names if not is_site_name(name)]:
         raise ValueError(
             f"FLARE does not take {', '.join(map(repr, wrong))} as the name of a site, expected {SITE_NAMES}: "
             "rename it in the table that the data list is made from"
+        )
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(
+            f"two sites are called {', '.join(twice)}, in {', '.join(names)}: expected a name of its own for each"
         )
     folded: dict[str, str] = {}
     for name in names:

@@ -80,6 +80,7 @@ SERVER_LINES = (
         "what sites score, by name: weights, or folders of packed bundles. Without it: those in run_dir",
         "{ours: FILE}",
     ),
+    _Line("earlier", "folder of an earlier training (its seed_0/asyndgan), which the next one goes on from", "DIR"),
     _Line("public_conditions", "a bank of conditions (asyndgan bank), for sites that let none of theirs out", "FILE"),
     _MESSAGES,
     _Line("max_kept_bytes", "conditions of one site for generation, a byte a pixel", "2147483648"),

@@ -48,12 +48,15 @@ class AdversarialLoss(nn.Module):
         synthetic_weights: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """0.5 · (loss on real + loss on synthetic), for logits of D(x, y) and D(x, ŷ)."""
-        real, synthetic = _logits(real_logits), _logits(synthetic_logits)
+        real = self.judged(real_logits, True, real_weights)
+        return 0.5 * (real + self.judged(synthetic_logits, False, synthetic_weights))
+
+    def judged(self, logits: torch.Tensor, real: bool, weights: torch.Tensor | None = None) -> torch.Tensor:
+        """Loss on images that are real, or on synthetic ones: one of the two that :meth:`discriminator` is made of."""
+        logits = _logits(logits)
         if self.criterion == "hinge":
-            loss_real, loss_synthetic = F.relu(1 - real), F.relu(1 + synthetic)
-        else:
-            loss_real, loss_synthetic = self._distance(real, 1), self._distance(synthetic, 0)
-        return 0.5 * (_mean(loss_real, real_weights) + _mean(loss_synthetic, synthetic_weights))
+            return _mean(F.relu(1 - logits if real else 1 + logits), weights)
+        return _mean(self._distance(logits, int(real)), weights)
 
     def generator(self, logits: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
         """What the generator wants small, for logits of D(x, ŷ)."""

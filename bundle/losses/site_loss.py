@@ -86,6 +86,13 @@ class SiteLoss(nn.Module):
         weights = self._weights(real_logits, real_condition) + self._weights(synthetic_logits, synthetic_condition)
         return self.discriminator_scale * self.adversarial.discriminator(real_logits, synthetic_logits, *weights)
 
+    def judged(self, logits: torch.Tensor, real: bool, condition: torch.Tensor | None = None) -> torch.Tensor:
+        """discriminator_scale · 0.5 · the loss on real or on synthetic images: the halves of :meth:`discriminator`.
+
+        The condition is as there.
+        """
+        return self.discriminator_scale * 0.5 * self.adversarial.judged(logits, real, *self._weights(logits, condition))
+
     def generator(
         self,
         logits: torch.Tensor,

@@ -7,11 +7,13 @@ from bundle.server.conditions import (
     read_conditions,
     write_conditions,
 )
+from bundle.server.earlier import Continuation
 from bundle.server.evaluation import FederatedEvaluation
 from bundle.server.federation import Federation, Outcome, SiteUnreachable
 from bundle.server.local_federation import LocalFederation, LocalScoring
 from bundle.server.mixture import asked_sites, mixture_weights
 from bundle.server.paired_term import PairedTerm
+from bundle.server.replay import Replay
 from bundle.server.roster import TooFewSites
 from bundle.server.teacher_images import read_teacher_images, write_teacher_images
 from bundle.server.trainer import (
@@ -24,6 +26,7 @@ from bundle.server.trainer import (
 __all__ = [
     "ConditionBank",
     "ConditionCollector",
+    "Continuation",
     "DistributedGanTrainer",
     "FederatedEvaluation",
     "Federation",
@@ -32,6 +35,7 @@ __all__ = [
     "Outcome",
     "PairedTerm",
     "PublicConditions",
+    "Replay",
     "SiteUnreachable",
     "TooFewSites",
     "asked_sites",

@@ -185,6 +185,21 @@ def _unpacked_size(stored: np.lib.npyio.NpzFile, name: str) -> int:
     return math.prod(shape)
 
 
+def transformed(condition: np.ndarray, augmentation: Compose | None, seed: int) -> torch.Tensor:
+    """
+    A condition X×H×W uint8 after random transforms.
+
+    Args:
+        condition: X×H×W uint8 of 0 and 1.
+        augmentation: MONAI transforms of ``image``, the condition; None for none.
+        seed: of the transforms.
+    """
+    if augmentation is None:
+        return torch.from_numpy(condition)
+    changed = augmentation.set_random_state(seed=seed)({"image": torch.from_numpy(condition)})["image"]
+    return torch.as_tensor(changed).as_subclass(torch.Tensor).to(torch.uint8)
+
+
 class PublicConditions:
     """
     Conditions of the server's own to train with, for sites whose label maps stay where they are.
@@ -220,14 +235,7 @@ class PublicConditions:
         draws = [
             draw(seed, f"public conditions, {site}", first + place, len(self.conditions)) for place in range(count)
         ]
-        return torch.stack([self._prepared(*drawn) for drawn in draws])
-
-    def _prepared(self, index: int, seed: int) -> torch.Tensor:
-        condition = torch.from_numpy(self.conditions[index])
-        if self.augmentation is None:
-            return condition
-        changed = self.augmentation.set_random_state(seed=seed)({"image": condition})["image"]
-        return torch.as_tensor(changed).as_subclass(torch.Tensor).to(torch.uint8)
+        return torch.stack([transformed(self.conditions[index], self.augmentation, own) for index, own in draws])
 
 
 class ConditionBank(Dataset):

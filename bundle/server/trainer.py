@@ -18,6 +18,7 @@ from bundle.server.conditions import PublicConditions
 from bundle.server.federation import Federation, Outcome
 from bundle.server.mixture import asked_sites, check_sites_per_step, mixture_weights
 from bundle.server.paired_term import PairedTerm
+from bundle.server.replay import Replay
 from bundle.server.roster import ReleasesEnded, Roster, TooFewSites
 from bundle.timing import Laps
 from bundle.wire.fold_losses import of_all_folds
@@ -82,6 +83,7 @@ class DistributedGanTrainer(Trainer):
         train_data_loader: nothing by default: the server holds no data. MONAI's bundle properties require the key.
         train_handlers: MONAI or Ignite handlers.
         sites_per_step: how many sites a step asks, from 1 to as many as there are; None for all.
+        replay: the reminding loss of sites that have left; None for none.
 
     After an iteration ``engine.state.output`` is ``[{"loss": Σ_j π_j adversarial_j, "losses": {site: {name: value}},
     "images": {site: B×C×H×W}, "conditions": {site: B×X×H×W}, "seconds": {part: value}}]`` of the sites that
@@ -124,6 +126,7 @@ class DistributedGanTrainer(Trainer):
         train_handlers: Sequence | None = None,
         paired: PairedTerm | None = None,
         sites_per_step: int | None = None,
+        replay: Replay | None = None,
     ) -> None:
         self.federation = federation
         self.generator = generator
@@ -143,6 +146,7 @@ class DistributedGanTrainer(Trainer):
         self.max_batch_size = max_batch_size
         self.public_conditions = public_conditions
         self.paired = paired
+        self.replay = replay
         self._participants: dict[str, _Participant] = {}  # by site; empty until the run has begun
         self._laps = Laps()
         super().__init__(
@@ -201,6 +205,10 @@ class DistributedGanTrainer(Trainer):
         gradients = [weights[s] * replies[s].image_gradient.to(self.state.device) for s in present]
         terms = self._paired({s: images[s] for s in present})
         weighted = [weights[s] * self.paired.weight * term for s, term in terms.items()] if self.paired else []
+        reminder = None
+        if self.replay is not None:
+            reminder = self.replay.loss(self.generator, step, self.state.device)
+            weighted += [] if reminder is None else [self.replay.weight * reminder]
         torch.autograd.backward([*(images[s] for s in present), *weighted], [*gradients, *([None] * len(weighted))])
         self.optimizer.step()
         self._laps.lap("generator")
@@ -214,6 +222,7 @@ class DistributedGanTrainer(Trainer):
             # not a number where a site withholds its losses
             "loss": sum(weights[s] * losses[s].get("adversarial", math.nan) for s in present),
             "losses": losses,
+            **({} if reminder is None else {"replay": reminder.item()}),
             "images": {s: images[s].detach() for s in present},
             "conditions": {s: participants[s].conditions for s in present},
             "seconds": self._laps.take(),
@@ -345,6 +354,7 @@ def losses_by_tag(output: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """The output of a step as scalars: ``loss/SITE/TERM``, and ``seconds/PART`` of the server's time."""
     (about,) = output
     losses = {f"loss/{site}/{term}": v for site, terms in about["losses"].items() for term, v in terms.items()}
+    losses |= {"replay": about["replay"]} if "replay" in about else {}
     return losses | {f"seconds/{part}": value for part, value in about.get("seconds", {}).items()}
 
 

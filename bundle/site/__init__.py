@@ -11,11 +11,15 @@ __all__ = [
     "DrawnSamples",
     "FoldedCritic",
     "Folds",
+    "Patients",
+    "PrivateCritic",
     "ScoringSite",
     "Site",
     "SiteStore",
     "Teacher",
+    "critics_of",
     "make_sites",
+    "stored_critics",
 ]
 
 # imported when asked for: to read a ledger, bundle.site.release, does not take torch
@@ -25,11 +29,15 @@ _LATER = {
     "DrawnSamples": "samples",
     "FoldedCritic": "folds",
     "Folds": "folds",
+    "Patients": "patients",
+    "PrivateCritic": "private_critic",
     "ScoringSite": "scoring",
     "Site": "site",
     "SiteStore": "store",
     "Teacher": "teacher",
+    "critics_of": "earlier",
     "make_sites": "sites",
+    "stored_critics": "earlier",
 }
 
 

@@ -69,9 +69,7 @@ class Critic:
         Returns:
             The discriminator's loss, before the update.
         """
-        if self.schedule is not None:
-            for group, rate in zip(self.optimizer.param_groups, self._base_rates, strict=True):
-                group["lr"] = rate * self.schedule(step - 1)
+        self.set_rate(step)
         self.optimizer.zero_grad(set_to_none=True)
         (real_logits, real_seen), (synthetic_logits, synthetic_seen) = (
             self.judge(condition, images.detach()) for condition, images in (real, synthetic)
@@ -80,6 +78,12 @@ class Critic:
         loss.backward()
         self.optimizer.step()
         return loss.item()
+
+    def set_rate(self, step: int) -> None:
+        """Give the optimiser the learning rate of a step, from 1."""
+        if self.schedule is not None:
+            for group, rate in zip(self.optimizer.param_groups, self._base_rates, strict=True):
+                group["lr"] = rate * self.schedule(step - 1)
 
     def gradient(
         self, condition: torch.Tensor, images: torch.Tensor, real: torch.Tensor

@@ -13,6 +13,7 @@ import torch
 from bundle.seeding import derive_seed, drawn_indices, forked_rng
 from bundle.site.critic import Critic
 from bundle.site.folds import FoldedCritic
+from bundle.site.private_critic import PrivateCritic
 from bundle.site.release import ReleaseGate, ReleasePolicy, tensor_digest
 from bundle.site.samples import DeformedSamples, DrawnSamples, Samples, outgoing
 from bundle.site.store import SiteStore
@@ -67,7 +68,7 @@ class Site:
         name: name of the site.
         samples: the site's data; deformed or drawn ones where the policy says so.
         critic: what learns here, and what the server's images are judged by: one for every fold, where the policy has
-            the patients cut into such.
+            the patients cut into such; one whose updates get noise, where the policy has that.
         gate: the site's release policy and ledger.
         store: where the site keeps checkpoints of its own; None where somebody else keeps its ``state_dict``.
         seed: seed of the run.
@@ -85,7 +86,7 @@ class Site:
         self,
         name: str,
         samples: Samples,
-        critic: Critic | FoldedCritic,
+        critic: Critic | FoldedCritic | PrivateCritic,
         gate: ReleaseGate,
         store: SiteStore | None = None,
         seed: int = 0,
@@ -108,6 +109,8 @@ class Site:
             raise ValueError(f"site {name}: its release policy draws conditions, and the task has no shape_model_def")
         if (gate.policy.folds is not None) != isinstance(critic, FoldedCritic):
             raise ValueError(f"site {name}: its release policy has folds {gate.policy.folds}, its critic is another's")
+        if gate.policy.noises_updates != isinstance(critic, PrivateCritic):
+            raise ValueError(f"site {name}: its release policy has {gate.policy.mechanism}, its critic is another's")
         if gate.policy.teacher and teacher is None:
             raise ValueError(f"site {name}: its release policy has a teacher, and the training defines none (teacher)")
         self.name = name
@@ -239,8 +242,11 @@ class Site:
     def draw(self, step: int) -> dict[str, torch.Tensor]:
         """
         The site's samples of a step: ``condition`` B×X×H×W uint8 and ``image`` B×C×H×W float32 in [-1, 1]. They are
-        kept until others are asked for: a step asks twice, to issue the conditions and to learn.
+        kept until others are asked for: a step asks twice, to issue the conditions and to learn. A critic whose updates
+        get noise draws others, by the site's secret; zeros are in their place then.
         """
+        if isinstance(self.critic, PrivateCritic):
+            return self.critic.blank(self.batch_size)
         if self._drawn is None or self._drawn[0] != step:
             first = (step - 1) * self.batch_size
             self._drawn = step, self.samples.batch(self.seed, self.name, first, self.batch_size)
@@ -265,6 +271,12 @@ class Site:
         # an answer that another policy let out is not given again under this one
         answer = state["answer"] if state.get("policy") == self.policy.to_dict() else None
         self._answer = answer and Answer(**answer)
+
+    def begin(self, state: dict) -> None:
+        """Begin with the critic of an earlier training in the place of initial weights; raises as the above."""
+        self.load_state_dict(state)
+        self.trained, self.run, self._answer = 0, 0, None
+        self._initial = deepcopy(self.state_dict())
 
     def _folds_of_state(self, trained: int | None = None) -> dict[str, str]:
         """What tells the folds of a state from others; before the first step nobody has asked for them."""

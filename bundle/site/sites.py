@@ -5,12 +5,16 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 from bundle.by_site import by_site
 from bundle.seeding import seeded
 from bundle.shapes import ShapeModel
 from bundle.site.critic import Critic
+from bundle.site.earlier import begin_with
 from bundle.site.folds import FoldedCritic, Folds
+from bundle.site.patients import Patients
+from bundle.site.private_critic import PrivateCritic
 from bundle.site.release import ReleaseGate, make_gates
 from bundle.site.samples import DeformedSamples, DrawnSamples, PlainSamples, Samples
 from bundle.site.site import Site
@@ -33,6 +37,7 @@ def make_sites(
     teacher: Callable[..., Teacher] | None = None,
     shapes: ShapeModel | None = None,
     waits: bool = False,
+    earlier: Callable[[str], Mapping[str, Any] | None] | None = None,
 ) -> list[Site]:
     """
     One :class:`Site` per entry of ``samples``, each with a critic of its own.
@@ -47,11 +52,14 @@ def make_sites(
         store: makes the store of a site from its name; None for none.
         seed: seed of the run.
         batch_size: of every site, or by name of the site.
-        updates: of the critics of a site that has folds, a step (:class:`bundle.site.FoldedCritic`).
+        updates: a step, of the critics of a site that has folds (:class:`bundle.site.FoldedCritic`) or whose updates
+            get noise (:class:`bundle.site.PrivateCritic`).
         teacher: makes the teacher of a site from its folds, ``name`` and ``store``, where the policy has one. In a
             config a :class:`bundle.site.Teacher` with ``_mode_: callable``.
         shapes: what conditions are drawn by, for policies that have them drawn; None where there is nothing.
         waits: whether steps may pass that do not ask every site (:class:`Site`).
+        earlier: from the name of a site to its state at the end of an earlier training, which it begins with
+            (:mod:`bundle.site.earlier`); None to begin with initial weights.
 
     Raises:
         ValueError: when ``gates`` or ``batch_size`` lacks a site or names one that there is not; see also
@@ -70,14 +78,18 @@ def make_sites(
             data = _drawn_samples(name, samples[name], shapes, gate)
         weights_seed = secrets.randbits(32) if gate.policy.secret_weights else seed
         kept = None if store is None else store(name)
-        own: Critic | FoldedCritic
-        if gate.policy.folds is None:
+        own: Critic | FoldedCritic | PrivateCritic
+        if gate.policy.noises_updates:
+            first, taught = seeded(critic, gate.secret, "discriminator", name, f"seed {seed}"), None
+            own = PrivateCritic(first, Patients(data), gate, updates)
+        elif gate.policy.folds is None:
             own, taught = seeded(critic, weights_seed, "discriminator", name), None
         else:
             folds = Folds(data, gate)
             own = FoldedCritic(folds, partial(_critic_of_fold, critic, weights_seed, name), updates)
             taught = teacher(folds, name=name, store=kept) if teacher is not None and gate.policy.teacher else None
         sites.append(Site(name, data, own, gate, kept, seed, sizes[name], taught, waits))
+        begin_with(sites[-1], None if earlier is None else earlier(name))
     return sites
 
 

@@ -106,6 +106,15 @@ class SiteStore:
                     continue
                 yield state
 
+    def newest(self) -> dict[str, Any] | None:
+        """The last state of the longest course, whatever the seed of the training; None where there is none."""
+        for kept in sorted(self._there(), key=lambda kept: (kept.run, kept.step), reverse=True):
+            try:
+                return load_checkpoint(self.folder / kept.name)
+            except DamagedCheckpoint as error:
+                logger.error("%s; an older one has to do", error)
+        return None
+
     def save_part(self, name: str, state: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
         """
         Write something that is made once in a training, under a name of its own.

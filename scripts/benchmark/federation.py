@@ -23,6 +23,8 @@ from scripts.benchmark.measured_runs import Limits, NotMeasured, Training, Varia
 
 ROOT = Path(__file__).resolve().parents[2]
 GIB = 2**30
+CASES = 32
+"""Different ones that are made at most."""
 SITE_GUESS = 0.5 * GIB
 """Of a site's process, before one has been measured."""
 
@@ -115,10 +117,13 @@ def common(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def phantoms(folder: Path, sites: int, size: int) -> str:
-    """Data of so many sites with a case each, made unless it is there; returns its folder."""
+    """
+    Data of so many sites with a case each, made unless it is there; returns its folder. Sites beyond the first
+    :data:`CASES` have the cases of others: what a step costs does not depend on them.
+    """
     data, source = folder.resolve() / "data", folder.resolve() / "phantoms"
     if not (data / "datalist.json").is_file():
-        names = [f"S{number:02d}" for number in range(1, sites + 1)]
+        names = [f"S{number:02d}" for number in range(1, min(sites, CASES) + 1)]
         make = ["phantoms", "brains", str(source), "--cases_per_site", "1", "--test_cases_per_site", "0"]
         make += ["--sites", *names, "--size", str(size), str(size), str(size // 4)]
         prepare = ["prepare", "brats", str(source), "--output", str(data), "--modalities", "flair"]
@@ -126,7 +131,22 @@ def phantoms(folder: Path, sites: int, size: int) -> str:
         for words in (make, prepare):
             command = [sys.executable, "-m", "bundle.cli", *words]
             subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _share(data / "datalist.json", sites)
     return str(data.resolve())
+
+
+def _share(path: Path, sites: int) -> None:
+    """Give a data list so many sites with a case each, of the cases that are in it."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    cases = content["training"]
+    content["training"] = [
+        cases[number % len(cases)]
+        | {"site": f"S{number + 1:02d}"}
+        | dict.fromkeys(("case", "patient"), f"case_{number}")
+        for number in range(sites)
+    ]
+    content["numTraining"] = sites
+    path.write_text(json.dumps(content), encoding="utf-8")
 
 
 def training(options: argparse.Namespace, dataset_dir: str) -> Training:

@@ -64,11 +64,11 @@ def outputs(run_dir):
     return run_dir / "seed_0" / "asyndgan" / "gan"
 
 
-def start(data, run_dir, sizes=SIZES):
+def start(data, run_dir, sizes=SIZES, *more):
     """Start a simulation; that each of its processes computes with one thread is the command's to see to."""
     words = [sys.executable, "-m", "bundle.cli", "federate", "simulate"]
     words += ["--task", "brats", "--profile", "demo", "--dataset_dir", str(data)]
-    words += ["--run_dir", str(run_dir), "--threads", "1", "--device", "cpu", "--set"]
+    words += ["--run_dir", str(run_dir), "--threads", "1", "--device", "cpu", *more, "--set"]
     words += [f"{key}={json.dumps(value)}" for key, value in sizes.items()]
     return subprocess.Popen(
         words,

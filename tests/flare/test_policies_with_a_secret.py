@@ -1,4 +1,4 @@
-"""Folds, teachers and drawn label maps behind FLARE: the bits of one process, from the same secrets."""
+"""Folds, teachers, drawn label maps and DP-SGD behind FLARE: the bits of one process, from the same secrets."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from one_process import train_in_one_process
@@ -21,6 +22,7 @@ from bundle.declarations.job import Job
 from bundle.flare.participant import LOCAL_FILES
 from bundle.flare.site import FlareSite
 from bundle.installation import config_dir
+from bundle.server import write_conditions
 from bundle.site.release import verify
 from bundle.workflows import DistributedGANWorkflow
 
@@ -30,6 +32,14 @@ SECRETS = {"A": "0" * 31 + "1", "B": "2" * 32}
 POLICIES = {
     "out_of_fold": "out_of_fold",
     "drawn": {"policy": "guarded", "conditions": "drawn", "min_patients": 2},
+    "dp_sgd": {
+        "policy": "private",
+        "mechanism": "dp_sgd",
+        "epsilon": 4.0,
+        "patients_per_update": 2,
+        "max_noise": None,
+        "scalar_losses": True,
+    },
 }
 SIZES = {
     "image_size": 32,
@@ -50,6 +60,17 @@ def write_secret(folder, site):
     (folder / f"{site}.secret").write_text(SECRETS[site] + "\n", encoding="ascii")
 
 
+def servers_own(folder):
+    """Label maps of the server's own, for a policy under which sites issue none."""
+    path = folder / "bank.npz"
+    whole, tumor = np.zeros((2, 32, 32), np.uint8), np.zeros((2, 32, 32), np.uint8)
+    whole[1, 4:28, 4:28] = 1
+    tumor[1, 4:28, 4:28] = 1
+    tumor[:, 10:16, 10:16] = [[[1]], [[0]]]
+    write_conditions(path, {"public": [whole, tumor]})
+    return {"public_conditions": str(path)}
+
+
 def outputs(run_dir):
     return run_dir / "seed_0" / "asyndgan" / "gan"
 
@@ -65,21 +86,25 @@ def local(request, phantom_dir, tmp_path_factory):
     for site in SECRETS:
         write_secret(outputs(run_dir) / "releases", site)
     policy = POLICIES[request.param]
-    sizes = SIZES | {"release_policy": policy}
+    server = servers_own(run_dir) if request.param == "dp_sgd" else {}
+    sizes = SIZES | {"release_policy": policy} | server
     workflow = train_in_one_process(FILES, phantom_dir, run_dir, sizes)
-    return SimpleNamespace(policy=policy, run_dir=run_dir, output=workflow.make("train::trainer").state.output[0])
+    output = workflow.make("train::trainer").state.output[0]
+    return SimpleNamespace(policy=policy, run_dir=run_dir, output=output, server=server)
 
 
 def assert_same(run_dir, local):
     taught = ["teacher.npz"] if local.policy == "out_of_fold" else []
-    for name in ("generator.pt", "conditions.npz", *taught):
+    released = [] if local.server else ["conditions.npz"]
+    for name in ("generator.pt", *released, *taught):
         assert (outputs(run_dir) / name).read_bytes() == (outputs(local.run_dir) / name).read_bytes(), name
 
 
 def test_every_step_has_its_paired_term_where_there_is_a_teacher(local):
     """The server makes the steps' conditions again, bends and flips among it, and finds them the same."""
+    beside = {"paired"} if local.policy == "out_of_fold" else {"discriminator"}
     for losses in local.output["losses"].values():
-        assert set(losses) == {"adversarial", "paired" if local.policy == "out_of_fold" else "discriminator"}
+        assert set(losses) == {"adversarial"} | (set() if local.server else beside)
 
 
 def test_two_ends_of_flare_have_the_bits_of_one_process(phantom_dir, local, tmp_path, monkeypatch):
@@ -100,6 +125,7 @@ def test_two_ends_of_flare_have_the_bits_of_one_process(phantom_dir, local, tmp_
     for site, path in write_site_lists(load_datalist(phantom_dir), tmp_path / "lists").items():
         write_secret(tmp_path / "kept" / site / "releases", site)
         own = {"dataset_dir": str(path.parent), "checkpoint_dir": str(tmp_path / "kept" / site), "device": "cpu"}
+        own |= {"allowed_overrides": [*SIZES]} if local.server else {}
         write_local(tmp_path, site, "site.yaml", release_policy=local.policy, **own)
         ends[site], proxies[site] = FlareSite(job), Proxy(site, answer(site))
         with at(site):
@@ -114,6 +140,7 @@ def test_two_ends_of_flare_have_the_bits_of_one_process(phantom_dir, local, tmp_
         run_dir=str(run_dir),
         device="cpu",
         **SIZES,
+        **local.server,
     )
     workflow.initialize()
     workflow.run()
@@ -136,6 +163,7 @@ def test_the_simulator_has_the_bits_of_one_process(phantom_dir, local, tmp_path)
         json.dumps(local.policy),
         "--set",
         *(f"{key}={value}".lower() for key, value in SIZES.items()),
+        *(f"{key}={value}" for key, value in local.server.items()),
     ]
     done = subprocess.run(
         words,

@@ -7,10 +7,12 @@ import os
 import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from typing import Any, NoReturn
 
 import torch
 
+from bundle.site.release.budget import Budget
 from bundle.site.release.chain import LedgerError
 from bundle.site.release.digests import tensor_digest
 from bundle.site.release.noise import privatize
@@ -18,6 +20,7 @@ from bundle.site.release.policy import ReleasePolicy
 from bundle.site.release.records import ReleaseRecords
 from bundle.site.release.refusal import ReleaseRefused
 from bundle.site.release.released import parts
+from bundle.site.release.spending import Spending
 
 __all__ = ["ReleaseGate"]
 
@@ -74,7 +77,7 @@ class ReleaseGate:
         self.keep_conditions = keep_conditions
         self._source = source
         self._records = ReleaseRecords(policy, site, ledger, training, secret, first_secret)
-        self._noise_multiplier = 0.0
+        self.spending = Spending(self._records)
         self._nonce: tuple[int, str] | None = None
 
     @property
@@ -219,8 +222,8 @@ class ReleaseGate:
             self.refuse(
                 "a release too many", f"its {self.policy.max_releases} releases are used up (max_releases)", final=True
             )
-        if self._records.released.budget.bounded:
-            self._calibrate(step)
+        if objection := self.spending.prepare(step, self.num_steps):
+            self.refuse("epsilon is spent", objection, final=True)
         self._nonce = None
 
     def gradient(self, gradient: torch.Tensor) -> tuple[torch.Tensor, float]:
@@ -228,9 +231,9 @@ class ReleaseGate:
         What is returned in place of the image gradient B×C×H×W float32: itself, or clipped and with noise; and the
         noise multiplier, for :meth:`record`.
         """
-        if not self.policy.private:
+        if not self.policy.noises_gradients:
             return gradient, 0.0
-        noise = self._noise_multiplier if self._records.released.budget.bounded else 0.0
+        noise = self.spending.noise
         if not torch.isfinite(gradient).all():
             logger.warning("site %s: an image gradient is not finite, zeros are clipped in its place", self.site)
         return privatize(gradient, self.policy.clip_norm, noise, self._source), noise
@@ -295,29 +298,31 @@ class ReleaseGate:
         held = {what: tensor for what, tensor in tensors.items() if tensor.numel()}
         losses = dict(losses or {})
         released = self._records.released
-        before = released.releases, released.budget.spent, released.budget.unprotected
+        before = released.releases, copy(released.budget)
         answer = ""
         if kind == "reply":
             answer = tensor_digest(*(tensor for what, tensor in held.items() if what != "conditions"), losses)
             kind = "repeated reply" if answer in released.answers else kind
         if kind == "reply":
-            if released.budget.bounded and not released.budget.covers(noise):
+            noised, budget = self.policy.noises_gradients, released.budget
+            if isinstance(budget, Budget) and budget.bounded and not budget.covers(noise):
                 self.refuse(
                     "epsilon is spent",
                     "an answer that was kept has less noise than what is left of epsilon asks for",
                     final=True,
                 )
+            about |= {"answer": answer} | ({"noise_multiplier": noise} if noised else {})
+            about |= {"mechanism": self.policy.mechanism} if self.policy.private else {}
             released.releases += 1
-            released.budget.take(noise)
-            about |= {"answer": answer} | ({"noise_multiplier": noise} if self.policy.private else {})
+            released.budget.add({"kind": kind, **about})
         if self.policy.private:
-            about |= {"epsilon": self.epsilon, "delta": self.policy.delta}
+            about |= {"epsilon": self.epsilon, "delta": self.policy.delta, "bound": released.budget.bound}
         about["parts"] = parts(held, losses, self.policy.conditions)
         try:
             self._records.write_release(kind, digest=tensor_digest(*held.values(), losses), **about)
         except (OSError, LedgerError):
             # it does not leave then
-            released.releases, released.budget.spent, released.budget.unprotected = before
+            released.releases, released.budget = before
             raise
         if kind == "reply":
             released.answers.add(answer)
@@ -346,10 +351,7 @@ class ReleaseGate:
         Write down that a step, once its nonce was taken, got no answer. That there is none may depend on the data: it
         takes of ε what the answer would have taken.
         """
-        about: dict[str, Any] = {}
-        if self._records.released.budget.bounded:
-            self._records.released.budget.take(self._noise_multiplier)
-            about = {"noise_multiplier": self._noise_multiplier, "epsilon": self.epsilon}
+        about = self.spending.failed()
         logger.error("site %s: step %d failed and is not answered", self.site, step)
         self._records.refusals.total += 1
         self._records.write("refusal", reason="the step failed at the site", count=1, step=step, **about)
@@ -357,27 +359,6 @@ class ReleaseGate:
     def close(self) -> None:
         """Write what refusals wait, and let go of the ledger's file; it is opened again when there is something."""
         self._records.close()
-
-    def _calibrate(self, step: int) -> None:
-        """
-        Noise with which this step and those that are left of the training take what is left of ε. It stays the same
-        from step to step; after steps that had to be done twice it is a little more.
-        """
-        if self._records.released.budget.unprotected:
-            self.refuse(
-                "epsilon is spent",
-                "its ledger has image gradients that were released without noise: no finite epsilon holds any more",
-                final=True,
-            )
-        if self.num_steps is None:
-            raise RuntimeError(f"site {self.site}: a finite epsilon needs the number of steps it is divided among")
-        if self._records.released.budget.used_up:
-            self.refuse(
-                "epsilon is spent",
-                f"its privacy budget is spent: epsilon {self.epsilon:.4g} of {self.policy.epsilon:g}",
-                final=True,
-            )
-        self._noise_multiplier = self._records.released.budget.noise(max(self.num_steps - step + 1, 1))
 
 
 def _round_down(count: int) -> int:

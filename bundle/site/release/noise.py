@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-__all__ = ["clip_per_example", "privatize", "release_sensitivity", "standard_normal"]
+__all__ = ["add_noise", "clip_per_example", "privatize", "release_sensitivity", "standard_normal"]
 
 SUMMANDS = 4
 LARGEST = 1e37  # a draw reaches 17.2 standard deviations: what is above that has no float32
@@ -85,10 +85,6 @@ def privatize(
     element. :func:`bundle.site.release.epsilon` (σ, T, δ) is what T of these cost; whatever else a site lets out, such
     as losses and conditions, is not covered by it.
 
-    Gradient and noise are added in float64 and rounded to a grid of 2^-21 to 2^-20 standard deviations that does not
-    depend on the data, then to float32. Added in float32, the sum would be a multiple of the gradient's last bit, and
-    tell its magnitude through any noise (Mironov 2012, https://doi.org/10.1145/2382196.2382264).
-
     Args:
         gradient: B×C×H×W float32.
         clip_norm: C, from 1e-30 to 1e30.
@@ -107,18 +103,40 @@ def privatize(
     std = noise_multiplier * release_sensitivity(clip_norm, len(clipped))
     if noise_multiplier == 0:
         return clipped
+    return add_noise(clipped, std, source).to(gradient.device)
+
+
+def add_noise(values: torch.Tensor, std: float, source: Callable[[int], bytes]) -> torch.Tensor:
+    """
+    Add N(0, std²) to every number.
+
+    Numbers and noise are added in float64 and rounded to a grid of 2^-21 to 2^-20 standard deviations that does not
+    depend on the data, then to float32. Added in float32, the sum would be a multiple of the numbers' last bit, and
+    tell their magnitude through any noise (Mironov 2012, https://doi.org/10.1145/2382196.2382264).
+
+    Args:
+        values: float32 or float64, of any shape.
+        std: from 1e-37 to 1e37.
+        source: see :func:`standard_normal`.
+
+    Returns:
+        float32 on the CPU.
+
+    Raises:
+        ValueError: when ``std`` is out of its range.
+    """
     if not 1 / LARGEST <= std <= LARGEST:
         raise ValueError(
             f"noise_multiplier: expected a standard deviation from {1 / LARGEST:g} to {LARGEST:g}, got {std:g}"
         )
-    noisy = clipped.double().cpu() + standard_normal(tuple(clipped.shape), source) * std
+    noisy = values.double().cpu() + standard_normal(tuple(values.shape), source) * std
     step = 2.0 ** math.floor(math.log2(std * GRID))
-    return (torch.round(noisy / step) * step).float().to(gradient.device)
+    return (torch.round(noisy / step) * step).float()
 
 
 def standard_normal(shape: tuple[int, ...], source: Callable[[int], bytes] = os.urandom) -> torch.Tensor:
     """
-    Independent standard normal draws, float64, from the operating system's cryptographic source.
+    Independent standard normal draws, float64, from a cryptographic source: by default the operating system's.
 
     A generator with a seed or a readable state will not do: who knows its state subtracts the noise. Each draw is half
     the sum of 4 by Box and Muller, of which no two share their uniforms, so that its last bits do not betray which of
@@ -127,7 +145,7 @@ def standard_normal(shape: tuple[int, ...], source: Callable[[int], bytes] = os.
 
     Args:
         shape: of the result.
-        source: for tests only; returns as many random bytes as it is asked for.
+        source: returns as many random bytes as it is asked for.
 
     Raises:
         ValueError: when the source returns another number of bytes.

@@ -9,12 +9,25 @@ from typing import Any
 
 from bundle.by_site import by_site
 
-__all__ = ["DEFAULT", "PAIRED_TERMS", "POLICIES", "PolicyError", "ReleasePolicy", "policies_by_site"]
+__all__ = [
+    "DEFAULT",
+    "DP_SGD",
+    "GRADIENT_NOISE",
+    "PAIRED_TERMS",
+    "POLICIES",
+    "PolicyError",
+    "ReleasePolicy",
+    "policies_by_site",
+]
 
 PAIRED_TERMS = ("l1", "perceptual")
 """Terms that compare ŷ with the real image of its condition: their gradient says where the real image lies."""
 TERMS = ("adversarial", *PAIRED_TERMS)
 CONDITIONS = ("real", "deformed", "drawn", "public")
+GRADIENT_NOISE = "gradient_noise"
+DP_SGD = "dp_sgd"
+MECHANISMS: dict[str, dict[str, Any]] = {GRADIENT_NOISE: {}, DP_SGD: {"clip_norm": 1.0}}
+"""Of differential privacy, with fields that are others for it where nobody says so."""
 DEFAULT = "out_of_fold"
 MAX_FOLDS = 16
 """Each has networks of its own to be trained."""
@@ -59,11 +72,18 @@ class ReleasePolicy:
             without its fold; None for none. Sites with fewer than 2·K patients take fewer, at least two.
         teacher: whether for each of its conditions, as it is, an image leaves once: what a network of the site predicts
             that was trained on the other folds; needs folds.
-        clip_norm: C, what the L2 norm of one image's gradient is scaled down to; None for no differential privacy.
+        mechanism: what is clipped and gets noise, where anything does: ``gradient_noise``, the image gradients that
+            are returned; ``dp_sgd``, the updates of the discriminator on real images, of which all that is returned
+            follows.
+        clip_norm: C, what is scaled down to in L2 norm: of ``gradient_noise``, one image's gradient; of ``dp_sgd``, the
+            gradient of D's weights of one patient's slice. None for no differential privacy.
         epsilon: ε, the budget of all releases that the ledger knows of; ``inf`` for clipping without noise. With a
-            finite one nothing may leave that the noise does not cover: no scalar losses, no conditions, no n_j but a
-            fixed number.
+            finite one nothing may leave that the noise does not cover: no scalar losses under ``gradient_noise``, no
+            conditions, no n_j but a fixed number.
         delta: δ of that budget.
+        patients_per_update: of ``dp_sgd``: how many patients are drawn for an update of D, on average.
+        max_noise: of ``dp_sgd``: how large, in clipping bounds, the noise on the mean gradient of an update may be for
+            a training to begin, in L2 norm over all of D's weights; None for no bound.
 
     Raises:
         PolicyError: for a field that is none of these.
@@ -81,9 +101,12 @@ class ReleasePolicy:
     max_releases: int | None = None
     folds: int | None = None
     teacher: bool = False
+    mechanism: str = GRADIENT_NOISE
     clip_norm: float | None = None
     epsilon: float | None = None
     delta: float = 1e-5
+    patients_per_update: int = 32
+    max_noise: float | None = 20.0
 
     def __post_init__(self) -> None:
         def require(right: bool, field: str, expected: str) -> None:
@@ -107,9 +130,18 @@ class ReleasePolicy:
         require(self.epsilon is None or _is_positive(self.epsilon), "epsilon", "a number above 0, .inf among them")
         require((self.epsilon is None) == (self.clip_norm is None), "epsilon", "one together with clip_norm")
         require(_is_positive(self.delta) and self.delta < 1, "delta", "a number between 0 and 1")
+        require(self.mechanism in MECHANISMS, "mechanism", f"one of {', '.join(MECHANISMS)}")
+        require(_is_count(self.patients_per_update), "patients_per_update", "a whole number of at least 1")
+        require(self.max_noise is None or _is_positive(self.max_noise), "max_noise", "a number above 0, or null")
+        if self.mechanism == DP_SGD:
+            of_updates = f"where mechanism is {DP_SGD}"
+            require(self.private, "clip_norm", f"a number, and epsilon one, {of_updates}")
+            require(self.conditions == "public", "conditions", f"public {of_updates}: real ones are not covered")
+            require(self.secret_weights, "secret_weights", f"true {of_updates}")
         if self.epsilon is not None and self.epsilon < math.inf:
             covered = "while epsilon is finite: no noise covers it otherwise"
-            require(not self.scalar_losses, "scalar_losses", f"false {covered}")
+            free = self.mechanism == DP_SGD
+            require(free or not self.scalar_losses, "scalar_losses", f"false {covered}")
             require(self.conditions == "public", "conditions", f"public {covered}")
             require(_is_count(self.num_samples), "num_samples", f"a fixed number {covered}")
         if self.folds is not None:
@@ -152,7 +184,10 @@ class ReleasePolicy:
             )
         if isinstance(changed.get("terms"), list):
             changed["terms"] = tuple(changed["terms"])
-        return replace(POLICIES[given.get(BASE, DEFAULT)], **changed)
+        if not isinstance(changed.get("mechanism", GRADIENT_NOISE), str):
+            raise PolicyError(f"release policy, mechanism: expected a name, got {changed['mechanism']!r}")
+        others = MECHANISMS.get(changed.get("mechanism", GRADIENT_NOISE), {})
+        return replace(POLICIES[given.get(BASE, DEFAULT)], **others | changed)
 
     @property
     def paired(self) -> tuple[str, ...]:
@@ -161,13 +196,23 @@ class ReleasePolicy:
 
     @property
     def private(self) -> bool:
-        """Whether image gradients are clipped, and noise added unless ε is infinite."""
+        """Whether something is clipped, and noise added unless ε is infinite."""
         return self.clip_norm is not None
 
     @property
     def repeatable(self) -> bool:
         """Whether in one process the site's secret may follow from the seed: no promise rests on it there."""
         return not (self.private or self.secret_weights)
+
+    @property
+    def noises_gradients(self) -> bool:
+        """Whether that is the image gradients."""
+        return self.private and self.mechanism == GRADIENT_NOISE
+
+    @property
+    def noises_updates(self) -> bool:
+        """Whether that is the discriminator's updates."""
+        return self.private and self.mechanism == DP_SGD
 
     def forbidden(self, terms: Collection[str]) -> list[str]:
         """Which of these terms of a training's loss must not be returned."""

@@ -12,7 +12,7 @@ from typing import Any
 from weakref import WeakSet
 
 from bundle.seeding import derive_seed
-from bundle.site.release.budget import Budget
+from bundle.site.release.budget import make_budget
 from bundle.site.release.chain import LedgerError
 from bundle.site.release.digests import tensor_digest
 from bundle.site.release.ledger import ReleaseLedger
@@ -53,7 +53,7 @@ class ReleaseRecords:
         self.policy = policy
         self.site = site
         self.training = training
-        self.released = Released(Budget(policy))
+        self.released = Released(make_budget(policy))
         self.refusals = Refusals()
         self._path = None if path is None else Path(path)
         self._ledger: ReleaseLedger | None = None

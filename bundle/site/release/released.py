@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from bundle.site.release.budget import Budget
+from bundle.site.release.budget import UPDATE, Budget, SampledBudget, make_budget
 from bundle.site.release.policy import ReleasePolicy
 
 __all__ = ["Released", "parts"]
@@ -28,7 +28,7 @@ class Released:
         fold_count: how many folds there are; 0 where no patient was cut into one.
     """
 
-    budget: Budget
+    budget: Budget | SampledBudget
     issued: Counter = field(default_factory=Counter)
     releases: int = 0
     answers: set[str] = field(default_factory=set)
@@ -39,16 +39,15 @@ class Released:
     @classmethod
     def of(cls, entries: Iterable[Mapping[str, Any]], policy: ReleasePolicy) -> Released:
         """As the entries of a ledger tell."""
-        found = cls(Budget(policy))
+        found = cls(make_budget(policy))
         for entry in entries:
             found.issued.update(entry.get("samples", ()))
-            noise = entry.get("noise_multiplier", 0.0)
+            # a refusal among them may be of a step that failed
+            if entry["kind"] in ("reply", "refusal", UPDATE):
+                found.budget.add(entry)
             if entry["kind"] == "reply":
                 found.releases += 1
-                found.budget.take(noise)
                 found.answers.add(entry.get("answer", ""))
-            elif noise:  # a step that failed
-                found.budget.take(noise)
             if entry["kind"] == "folds":
                 found.fold_count = entry["count"]
                 found.folds |= entry["patients"]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from hashlib import sha256
+from hashlib import sha256, shake_256
 from pathlib import Path
 
 from bundle.files import atomic_path
-from bundle.site.release.chain import LedgerError
+from bundle.site.release.chain import LedgerError, canonical
 from bundle.site.release.torn_lines import sync_folder
 
-__all__ = ["commitment", "seeded_secret", "site_secret"]
+__all__ = ["SecretStream", "commitment", "seeded_secret", "site_secret"]
 
 
 def seeded_secret(seed: int, site: str) -> int:
@@ -61,3 +61,26 @@ def site_secret(path: str | os.PathLike | None, first: int | None = None) -> int
 def commitment(secret: int) -> str:
     """16 hexadecimal digits that tell one secret from another and nothing of either."""
     return sha256(secret.to_bytes(16, "big")).hexdigest()[:16]
+
+
+class SecretStream:
+    """
+    Random bytes that are a function of a site's secret and of what they are for, by SHAKE-256: who does not know the
+    secret cannot tell them from those of the operating system.
+
+    Whatever they hide has to be named in what they are for, as in signatures whose random part is derived (RFC 6979).
+    Then bytes that come again hide the very same, which tells nothing new; those that hide anything else are others.
+
+    Args:
+        secret: of the site, 128 bits.
+        purpose: plain texts and numbers, in their order.
+    """
+
+    def __init__(self, secret: int, *purpose: str | int) -> None:
+        self._key = sha256(canonical([f"{secret:032x}", *purpose])).digest()
+        self._calls = 0
+
+    def __call__(self, size: int) -> bytes:
+        """So many bytes, others at every call."""
+        self._calls += 1
+        return shake_256(self._key + self._calls.to_bytes(8, "big")).digest(size)

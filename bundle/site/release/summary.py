@@ -11,6 +11,7 @@ from contextlib import suppress
 from datetime import datetime
 
 from bundle.site.release.chain import LedgerError, Verification, read, verify
+from bundle.site.release.policy import GRADIENT_NOISE
 from bundle.site.release.tally import Tally, tally
 
 __all__ = ["summarize"]
@@ -47,9 +48,12 @@ RULES = {
     "teacher": "a teacher's images",
     "max_issues": "issues of a sample, at most",
     "max_releases": "answers, at most",
+    "mechanism": "noise on",
     "clip_norm": "gradients clipped to",
     "epsilon": "epsilon, at most",
     "delta": "delta",
+    "patients_per_update": "patients an update",
+    "max_noise": "noise to begin with, at most",
 }
 """Fields of a policy in words, in the order in which they are told."""
 
@@ -133,7 +137,11 @@ def _rules(fields: Mapping) -> str:
     """The fields of a policy in words: what is not limited is left out."""
     told = {name: value for name, value in fields.items() if value is not None and name != "name"}
     if "epsilon" not in told:
-        told.pop("delta", None)
+        for name in ("delta", "mechanism", "patients_per_update", "max_noise"):
+            told.pop(name, None)
+    elif told.get("mechanism") == GRADIENT_NOISE:
+        told.pop("patients_per_update", None)
+        told.pop("max_noise", None)
     ordered = sorted(told, key=lambda name: (list(RULES).index(name) if name in RULES else len(RULES), name))
     return "; ".join(f"{RULES.get(name, name)}: {_value(told[name])}" for name in ordered)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 __all__ = ["NO_RELEASE", "Policy", "Tally", "tally"]
 
-NO_RELEASE = frozenset({"start", "refusal", "folds", "end"})
+NO_RELEASE = frozenset({"start", "refusal", "folds", "update", "end"})
 """Kinds of entries with which no data leave; every other kind is a release."""
 
 

@@ -285,7 +285,7 @@ def test_a_step_that_failed_takes_what_its_answer_would_have(tmp_path):
         gate.redeem(step, gate.issue(step, []))
         gate.note_failure(step)
     spent = gate.epsilon
-    assert spent == pytest.approx(epsilon(gate._noise_multiplier, 2, 1e-5), rel=1e-6)
+    assert spent == pytest.approx(epsilon(gate.spending.noise, 2, 1e-5), rel=1e-6)
     gate.close()
     again = ReleaseGate(*how, num_steps=10)
     nonce = again.issue(3, [])

@@ -1,0 +1,353 @@
+"""From how many patients a site on is `private` useful: patients per site against Dice, a curve for every epsilon.
+
+Two sites of phantom brains, 32 by 32 pixels, whose images are clipped and noised by either mechanism; a segmenter that
+has seen the generator's images alone is scored on phantoms that nobody trained on. Beside it: one that has seen the
+real images of one site, of both, and one of label maps painted at random, which needs no site.
+
+Every finished training is a line of OUTPUT/runs.jsonl; the same command goes on after the last one, and writes
+private_curve.md and private_curve.png of those that there are.
+
+From a checkout; no command of the product.
+
+Examples:
+    python -m scripts.private_curve --output docs/lab/private_curve --cache runs/private_curve
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+SITES = ("A", "B")
+PATIENTS = (8, 100, 1000)
+EPSILONS = (1.0, 4.0, 10.0, math.inf)
+MECHANISMS = ("dp_sgd", "gradient_noise")
+TEST, TUNING, BANK = 40, 20, 150
+SIZE = 32
+STEPS = 150
+BATCH = 8
+CLIP = {"dp_sgd": 1.0, "gradient_noise": 0.01}
+DRAWN = {8: 8, 100: 32, 1000: 64}  # patients for an update
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--output", type=Path, required=True, help="folder of results")
+    parser.add_argument("--cache", type=Path, required=True, help="folder of phantoms, drawn where they are missing")
+    parser.add_argument("--seeds", type=int, default=2, help="trainings of each kind (default 2)")
+    parser.add_argument("--minutes", type=float, default=60.0, help="after which none is begun (default 60)")
+    parser.add_argument("--split", choices=("test", "tuning"), default="test", help="phantoms to score on")
+    parser.add_argument("--updates", type=int, default=1, help="of D, a step, under dp_sgd (default 1)")
+    parser.add_argument("--rate", type=float, default=2e-3, help="learning rate of G and D (default 0.002)")
+    parser.add_argument("--only", nargs="*", default=[], metavar="KIND", help="such as dp_sgd/1000/4 (default: all)")
+    return parser.parse_args(arguments)
+
+
+class Slices:
+    """Samples in memory: one slice or two of every patient, flipped where a draw says so."""
+
+    def __init__(self, conditions: torch.Tensor, images: torch.Tensor, patients: np.ndarray) -> None:
+        self.conditions, self.images, self.patients = conditions, images, patients
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, key: Any) -> dict:
+        index, seed = key if isinstance(key, tuple) else (key, 0)
+        sample = {"condition": self.conditions[index], "image": self.images[index]}
+        return {name: part.flip(-2) for name, part in sample.items()} if seed % 2 else sample
+
+    def batch(self, seed: int, name: str, first: int, count: int) -> dict[str, torch.Tensor]:
+        from bundle.seeding import draw
+
+        chosen = [self[draw(seed, name, first + place, len(self))] for place in range(count)]
+        return {key: torch.stack([sample[key] for sample in chosen]) for key in ("condition", "image")}
+
+    def origin(self, index: int) -> tuple[str, int]:
+        return f"patient {self.patients[index]:05d}", index
+
+    def first(self, patients: int) -> Slices:
+        kept = self.patients < patients
+        return Slices(self.conditions[kept], self.images[kept], self.patients[kept])
+
+
+def slices_of(site: str, first: int, count: int) -> Slices:
+    """Two slices of a phantom: those with the most tumour."""
+    from bundle.phantoms.brains import brain_phantom
+
+    found: list[tuple[np.ndarray, np.ndarray, int]] = []
+    for number in range(count):
+        volumes = brain_phantom((first + number, ord(site)), "A" if site == "N" else site, (SIZE, SIZE, 8))
+        flair, tumour, brain = volumes["flair"].astype(np.float32), volumes["seg"] > 0, volumes["flair"] > 0
+        low, high = np.percentile(flair[brain], (1, 99))
+        scaled = np.where(brain, np.clip(2 * (flair - low) / (high - low) - 1, -1, 1), -1)
+        for place in np.argsort(-tumour.sum(axis=(0, 1)), kind="stable")[:2]:
+            condition = np.stack([tumour[..., place], brain[..., place] & ~tumour[..., place]])
+            found.append((condition, scaled[None, ..., place], number))
+    conditions, images, numbers = zip(*found, strict=True)
+    kept = torch.from_numpy(np.stack(conditions).astype(np.uint8)), torch.from_numpy(np.stack(images)).float()
+    return Slices(*kept, np.array(numbers))
+
+
+def all_slices(cache: Path) -> dict[str, Slices]:
+    """Of every site, train and test; and label maps of phantoms that are at no site."""
+    wanted = {f"train {site}": (site, 0, max(PATIENTS)) for site in SITES}
+    wanted |= {f"test {site}": (site, 10**6, TEST) for site in SITES}
+    wanted |= {f"tuning {site}": (site, 2 * 10**6, TUNING) for site in SITES} | {"bank": ("N", 3 * 10**6, BANK)}
+    found = {}
+    cache.mkdir(parents=True, exist_ok=True)
+    for name, asked in wanted.items():
+        path = cache / f"{name.replace(' ', '_')}.npz"
+        if not path.is_file():
+            drawn = slices_of(*asked)
+            np.savez(path, c=drawn.conditions.numpy(), i=drawn.images.numpy(), p=drawn.patients)
+        with np.load(path, allow_pickle=False) as held:
+            found[name] = Slices(torch.from_numpy(held["c"]), torch.from_numpy(held["i"]), held["p"])
+    return found
+
+
+def policy_of(mechanism: str, epsilon: float, patients: int) -> Any:
+    from bundle.site.release import ReleasePolicy
+
+    asked = {"mechanism": mechanism, "epsilon": epsilon, "clip_norm": CLIP[mechanism], "max_noise": None}
+    return ReleasePolicy.make({"policy": "private", "patients_per_update": DRAWN[patients], **asked})
+
+
+def discriminator() -> torch.nn.Module:
+    from monai.networks.nets import PatchDiscriminator
+
+    return PatchDiscriminator(
+        spatial_dims=2, channels=8, in_channels=3, num_layers_d=1, norm="INSTANCE", bias=False, out_channels=1
+    )
+
+
+def train_generator(
+    found: dict[str, Slices], kind: tuple[str, int, float], seed: int, options: argparse.Namespace
+) -> tuple[torch.nn.Module, float]:
+    """G, and the multiplier of the noise that it was trained with."""
+    from bundle.losses import AdversarialLoss, SiteLoss
+    from bundle.networks import ResnetGenerator
+    from bundle.seeding import seeded
+    from bundle.server import DistributedGanTrainer, LocalFederation, PublicConditions, write_conditions
+    from bundle.site import Critic, make_sites
+    from bundle.site.release import make_gates
+
+    mechanism, patients, epsilon = kind
+    adam = partial(torch.optim.Adam, lr=options.rate, betas=(0.0, 0.9))
+    samples = {site: found[f"train {site}"].first(patients) for site in SITES}
+    gates = make_gates(samples, policy=policy_of(mechanism, epsilon, patients), num_steps=STEPS)
+    loss = SiteLoss(AdversarialLoss("hinge"), l1_weight=0.0)
+    critic = partial(Critic, discriminator, adam, loss)
+    updates = options.updates if mechanism == "dp_sgd" else None
+    sites = make_sites(samples, critic=critic, gates=gates, seed=seed, batch_size=BATCH, updates=updates)
+    bank = options.cache / "bank_of_label_maps.npz"
+    write_conditions(bank, {"bank": list(found["bank"].conditions.numpy())})
+    network = seeded(
+        partial(ResnetGenerator, in_channels=2, out_channels=1, channels=8, num_blocks=2, upsampling="resize"),
+        seed,
+        "generator",
+    )
+    trainer = DistributedGanTrainer(
+        "cpu",
+        1,
+        STEPS,
+        LocalFederation(sites),
+        network,
+        adam(network.parameters()),
+        seed=seed,
+        public_conditions=PublicConditions(bank),
+    )
+    trainer.run()
+    return network, gates[SITES[0]].spending.noise
+
+
+def dice(images: torch.Tensor, labels: torch.Tensor, found: dict[str, Slices], seed: int, split: str) -> float:
+    """Mean over held-out phantoms of the Dice of a segmenter that has seen these images."""
+    from monai.losses import DiceCELoss
+    from monai.metrics import DiceHelper
+    from monai.networks.nets import UNet
+
+    torch.manual_seed(seed)
+    network = UNet(2, 1, 2, (8, 16, 32), (2, 2), num_res_units=1, norm="INSTANCE")
+    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
+    criterion = DiceCELoss(to_onehot_y=True, softmax=True)
+    for _ in range(200):
+        rows = torch.randint(len(images), (16,))
+        loss = criterion(network(images[rows]), labels[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    network.eval()
+    scores = []
+    for site in SITES:
+        held = found[f"{split} {site}"]
+        with torch.no_grad():
+            predicted = network(held.images).argmax(dim=1, keepdim=True)
+        for patient in np.unique(held.patients):
+            own = torch.from_numpy(held.patients == patient)
+            pair = predicted[own].flatten()[None, None], held.conditions[own, :1].flatten()[None, None]
+            scores.append(float(DiceHelper(include_background=True, get_not_nans=False, threshold=True)(*pair)))
+    return float(np.mean(scores))
+
+
+def of_generator(network: torch.nn.Module, found: dict[str, Slices], seed: int, split: str) -> float:
+    conditions = found["bank"].conditions
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        images = network.eval()(conditions.float())
+    return dice(images, conditions[:, :1].long(), found, seed, split)
+
+
+def baselines(found: dict[str, Slices], patients: int, seed: int, split: str) -> dict[str, float]:
+    """Of real images, by what they are of."""
+    own = {site: found[f"train {site}"].first(patients) for site in SITES}
+    scores = {site: dice(one.images, one.conditions[:, :1].long(), found, seed, split) for site, one in own.items()}
+    images = torch.cat([one.images for one in own.values()])
+    labels = torch.cat([one.conditions[:, :1] for one in own.values()]).long()
+    return {"best single site": max(scores.values()), "both sites": dice(images, labels, found, seed, split)}
+
+
+def kinds() -> Iterator[tuple[str, int, float]]:
+    """What is trained, the most telling first."""
+    for mechanism in MECHANISMS:
+        for patients in reversed(PATIENTS):
+            for epsilon in (4.0, math.inf, 10.0, 1.0):
+                yield mechanism, patients, epsilon
+
+
+def name_of(kind: tuple[str, int, float]) -> str:
+    return f"{kind[0]}/{kind[1]}/{kind[2]:g}"
+
+
+def run(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """All lines that there are, after those that could be added."""
+    from bundle.networks import LabelPainter
+    from bundle.site.release.needs import noise_in_bounds
+
+    path = options.output / "runs.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    done = {(line["kind"], line["seed"]) for line in lines}
+    found = all_slices(options.cache)
+    weights = sum(weight.numel() for weight in discriminator().parameters())
+    begun = time.monotonic()
+
+    def wanted(kind: str, seed: int) -> bool:
+        return (kind, seed) not in done and (not options.only or kind in options.only)
+
+    def keep(kind: str, seed: int, **about: Any) -> None:
+        lines.append({"kind": kind, "seed": seed, **about})
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(lines[-1]) + "\n")
+        print(lines[-1], flush=True)
+
+    for seed in range(options.seeds):
+        for patients in PATIENTS:
+            if wanted(f"real/{patients}", seed):
+                keep(f"real/{patients}", seed, **baselines(found, patients, seed, options.split))
+        if wanted("painter", seed):
+            keep("painter", seed, dice=of_generator(LabelPainter(2, 1), found, seed, options.split))
+        for kind in kinds():
+            named = name_of(kind)
+            if not wanted(named, seed):
+                continue
+            if time.monotonic() - begun > 60 * options.minutes:
+                return lines
+            start = time.process_time()
+            network, noise = train_generator(found, kind, seed, options)
+            norm = noise_in_bounds(noise, weights, DRAWN[kind[1]]) if kind[0] == "dp_sgd" else None
+            score = of_generator(network, found, seed, options.split)
+            keep(named, seed, dice=score, noise=noise, norm=norm, seconds=round(time.process_time() - start))
+    return lines
+
+
+def means(lines: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """Dice of all seeds, by what was trained and, of real images, on whose."""
+    found: dict[str, list[float]] = {}
+    for line in lines:
+        scores = {key: line[key] for key in ("best single site", "both sites") if key in line}
+        for key, score in scores.items():
+            found.setdefault(f"{line['kind']}/{key}", []).append(score)
+        if not scores:
+            found.setdefault(line["kind"], []).append(line["dice"])
+    return found
+
+
+def table(lines: list[dict[str, Any]]) -> str:
+    """Dice by patients, in Markdown: a row for each mechanism and epsilon, and for what they are compared with."""
+    found = means(lines)
+    noise = {line["kind"]: line["norm"] for line in lines if line.get("norm")}
+
+    def cells(pattern: str) -> list[str]:
+        return [_cell(found.get(pattern.format(n)), noise.get(pattern.format(n))) for n in PATIENTS]
+
+    rows = [["images that the segmenter saw", *(f"{n:,} patients a site" for n in PATIENTS)], ["---", *["---:"] * 3]]
+    rows += [[f"real, {key}", *cells(f"real/{{}}/{key}")] for key in ("best single site", "both sites")]
+    for mechanism in MECHANISMS:
+        for epsilon in reversed(EPSILONS):
+            told = f"`{mechanism}`, ε = {'∞' if math.isinf(epsilon) else f'{epsilon:g}'}"
+            rows.append([told, *cells(f"{mechanism}/{{}}/{epsilon:g}")])
+    rows.append(["label maps painted at random", *[_cell(found.get("painter"), None)] * 3])
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
+
+
+def _cell(scores: list[float] | None, noise: float | None) -> str:
+    if not scores:
+        return "–"
+    return f"{np.mean(scores):.2f}" + (f" ({noise:.2g})" if noise else "")
+
+
+def figure(lines: list[dict[str, Any]], path: Path) -> None:
+    """Patients per site against Dice, a curve for every epsilon, a panel for each mechanism."""
+    from matplotlib.figure import Figure
+
+    found = means(lines)
+    drawn = Figure(figsize=(9, 3.6), layout="constrained")
+    axes = drawn.subplots(1, len(MECHANISMS), sharey=True)
+    for axis, mechanism in zip(axes, MECHANISMS, strict=True):
+        for key, style in (("best single site", "k--"), ("both sites", "k:")):
+            _curve(axis, found, f"real/{{}}/{key}", style, f"real, {key}")
+        for epsilon in EPSILONS:
+            label = "ε = ∞" if math.isinf(epsilon) else f"ε = {epsilon:g}"
+            _curve(axis, found, f"{mechanism}/{{}}/{epsilon:g}", "o-", label)
+        if "painter" in found:
+            axis.axhline(np.mean(found["painter"]), color="0.7", label="painted at random")
+        axis.set(xscale="log", xlabel="patients per site", title=mechanism, ylim=(0, 1))
+    axes[0].set_ylabel("Dice on held-out phantoms")
+    axes[-1].legend(fontsize=7)
+    drawn.savefig(path, dpi=130)
+
+
+def _curve(axis: Any, found: dict[str, list[float]], pattern: str, style: str, label: str) -> None:
+    points = [(n, float(np.mean(found[pattern.format(n)]))) for n in PATIENTS if pattern.format(n) in found]
+    if points:
+        axis.plot(*zip(*points, strict=True), style, label=label)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse_arguments(arguments)
+    torch.set_num_threads(1)
+    try:
+        lines = run(options)
+        (options.output / "private_curve.md").write_text(table(lines), encoding="utf-8")
+        figure(lines, options.output / "private_curve.png")
+    except (OSError, ValueError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""What a training is going to cost in ε, told before anything runs."""
+
+import pytest
+
+from bundle.audit import plan as plans
+from bundle.audit.plan import Plan, explain
+from bundle.cli.main import main
+
+
+def test_a_large_hospital_is_told_its_noise_and_that_it_may_begin(capsys):
+    words = ["--patients", "1000", "--steps", "1500", "--epsilon", "4", "--patients_per_update", "256"]
+    assert main(["audit", "plan", *words, "--weights", "2825"]) == 0
+    said = capsys.readouterr().out
+    assert "1,000 patients, 256 of them for an update (sampling rate 0.256), 1,500 updates, epsilon 4" in said
+    # σ·√2825/256 of a multiplier near 11.5
+    assert "noise multiplier 11.5" in said
+    assert "2.39 clipping bounds long" in said
+    assert "gradient_noise: 7," in said
+    assert "within max_noise, 20" in said
+
+
+def test_a_small_one_is_told_what_it_would_take(capsys):
+    assert main(["audit", "plan", "--patients", "60", "--steps", "1500", "--epsilon", "2", "--weights", "2825"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "above max_noise, 20: a site refuses such a training" in lines[-5]
+    assert [line.split()[-1] for line in lines[-4:-2]] == ["patients", "steps"]
+    patients, steps = (int(line.split()[1].replace(",", "")) for line in lines[-4:-2])
+    epsilon = float(lines[-2].split()[-1])
+    for more in ({"patients": patients}, {"steps": steps}, {"epsilon": epsilon}):
+        enough = Plan(**{"patients": 60, "steps": 1500, "epsilon": 2.0, "weights": 2825} | more)
+        assert enough.bounds <= 20.0
+    assert "more patients_per_update" in lines[-1]
+
+
+def test_what_is_expected_lies_between_what_was_measured(monkeypatch):
+    monkeypatch.setattr(plans, "MEASURED", ((0.0, 0.8), (4.0, 0.6), (40.0, 0.2)))
+    said = " ".join(explain(Plan(1000, 100, 4.0, weights=2825)))
+    assert "0.80 with 0 bounds and 0.60 with 4 bounds" in said or "0.60 with 4 bounds and 0.20 with 40 bounds" in said
+    assert "(0.80 without noise" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--patients", "0"], "--patients: expected at least 1, got 0"),
+        (["--steps", "-1"], "--steps: expected at least 1"),
+        (["--epsilon", "inf"], "--epsilon: expected a finite number above 0"),
+        (["--epsilon", "0"], "--epsilon: expected a finite number above 0"),
+        (["--patients_per_update", "9"], "a sampling rate above 1: --patients_per_update 9 of 8 patients"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused_in_words(capsys, words, expected):
+    given = ["audit", "plan", "--patients", "8", "--steps", "10", "--epsilon", "4", *words]
+    assert main(given) != 0
+    assert expected in capsys.readouterr().err

@@ -1,0 +1,60 @@
+"""A site whose critic learns by DP-SGD, for tests: patients of two slices each."""
+
+import torch
+from small_sites import RandomSamples, adam, discriminator, members
+
+from bundle.losses import AdversarialLoss, SiteLoss
+from bundle.site.release import ReleasePolicy
+from bundle.wire.messages import SyntheticBatch
+
+POLICY = {"policy": "private", "mechanism": "dp_sgd", "epsilon": 4.0, "patients_per_update": 4, "max_noise": None}
+
+
+class Patients(RandomSamples):
+    def origin(self, index):
+        return f"patient {index // 2:02d}", index
+
+
+def policy(**changes):
+    return ReleasePolicy.make(POLICY | changes)
+
+
+def private_site(samples=None, steps=6, updates=2, network=discriminator, ledger=None, store=None, seed=0, **changes):
+    samples = Patients("A", 24) if samples is None else samples
+    gates = {"policy": policy(**changes), "num_steps": steps, "ledger": ledger}
+    loss = SiteLoss(AdversarialLoss("hinge"), l1_weight=0.0)
+    of_site = {"batch_size": 2, "updates": updates, "store": store, "seed": seed}
+    (site,) = members({"A": samples}, network, adam, loss, **gates, **of_site)
+    return site
+
+
+def public(step=1):
+    drawn = torch.randint(0, 2, (2, 2, 8, 8), generator=torch.Generator().manual_seed(step), dtype=torch.uint8)
+    drawn[:, 1] &= 1 - drawn[:, 0]
+    return drawn
+
+
+def synthetic(info, step, images=None):
+    given = torch.full((2, 1, 8, 8), step / 10) if images is None else images
+    return SyntheticBatch("A", step, given, info.nonce, conditions=public(step))
+
+
+def train(site, steps, first=1):
+    """Replies to steps from the first on."""
+    info, replies = site.open(first), []
+    for step in range(first, first + steps):
+        info = site.step(synthetic(info, step))
+        replies.append(info)
+    return replies
+
+
+def recorded_draws(site):
+    """Which patients are drawn, update by update, as they are."""
+    seen, drawn = [], site.critic.patients.drawn
+
+    def record(rate, source):
+        seen.append(drawn(rate, source))
+        return seen[-1]
+
+    site.critic.patients.drawn = record
+    return seen
