@@ -38,6 +38,8 @@ def write_participants(
     """
     import yaml
 
+    from bundle.composition import task_files
+    from bundle.config_files import ConfigFiles
     from bundle.data import load_datalist, write_site_lists
     from bundle.declarations.job import PRIVATE_OVERRIDES
     from bundle.declarations.own_configs import FOLDER
@@ -57,7 +59,9 @@ def write_participants(
             shutil.copyfile(path, folder / name / FOLDER / config)
 
     configs = job_configs(options)[1]
-    policy = None if options.release_policy is None else yaml.safe_load(options.release_policy)
+    # everybody here is who makes the job: the task's own policy will do for all
+    of_task = ConfigFiles.load_config_files(task_files(options.task)).get("release_policy")
+    policy = of_task if options.release_policy is None else yaml.safe_load(options.release_policy)
     ReleasePolicy.make(DEFAULT if policy is None else policy)
     check_folder(folder, "--run_dir")
     check_folder(Path(sys.executable), "Python")
