@@ -49,6 +49,9 @@ class Kind:
         augmented: whether ``strong_segmenter_augmentation`` changes the images.
         fine_tuned: whether synthetic images come first and real ones last, and not both in every batch.
         paints: whether its synthetic images are painted on the label maps that AsynDGAN's sites released.
+        modalities: which modalities its segmenter reads, where sites lack some: ``all``, which none of the sites whose
+            real images it sees may lack, ``filled``, the same with black images in the place of those that are missing,
+            ``common`` to all sites, or its site's ``own``.
     """
 
     per_site: bool = False
@@ -60,14 +63,19 @@ class Kind:
     fine_tuned: bool = False
     augmented: bool = False
     paints: bool = False
+    modalities: str = "all"
 
 
 KINDS: dict[str, Kind] = {
     "real_all": Kind(real="all"),
-    "real_subset": Kind(per_site=True, real="own"),
-    "real_subset_augmented": Kind(per_site=True, real="own", augmented=True),
-    "real_subset_plus_asyndgan": Kind(per_site=True, real="own", synthetic=("asyndgan",)),
-    "asyndgan_then_real_subset": Kind(per_site=True, real="own", synthetic=("asyndgan",), fine_tuned=True),
+    "real_all_common": Kind(real="all", modalities="common"),
+    "real_all_filled": Kind(real="all", modalities="filled"),
+    "real_subset": Kind(per_site=True, real="own", modalities="own"),
+    "real_subset_augmented": Kind(per_site=True, real="own", modalities="own", augmented=True),
+    "real_subset_plus_asyndgan": Kind(per_site=True, real="own", modalities="own", synthetic=("asyndgan",)),
+    "asyndgan_then_real_subset": Kind(
+        per_site=True, real="own", modalities="own", synthetic=("asyndgan",), fine_tuned=True
+    ),
     "fedavg": Kind(real="all", averaged=True),
     "fedprox": Kind(real="all", averaged=True, proximal=True),
     "syn_all": Kind(generator="pooled"),
@@ -83,9 +91,15 @@ KINDS: dict[str, Kind] = {
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "paper": ("real_all", "real_subset", "syn_all", "asyndgan"),
-    "gain": tuple(kind for kind in KINDS if kind not in ("syn_all", "syn_subset")),
+    "gain": tuple(
+        kind for kind in KINDS if kind not in ("syn_all", "syn_subset", "real_all_common", "real_all_filled")
+    ),
+    "modalities": ("real_all_common", "real_all_filled", "real_subset", "asyndgan"),
 }
-"""Names for several kinds: the paper's table, and what a hospital gains beside what else it could do."""
+"""
+Names for several kinds: the paper's table, what a hospital gains beside what else it could do, and what there is where
+hospitals lack modalities.
+"""
 
 
 def all_settings(kinds: Iterable[str], sites: Iterable[str]) -> list[str]:

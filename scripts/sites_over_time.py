@@ -39,6 +39,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="N",
         help="steps of the training of all at once (default: as all times together)",
     )
+    parser.add_argument(
+        "--pooled",
+        action="store_true",
+        help="all at once: all numbers in one place (setting syn_all), and not a site each: quicker",
+    )
     parser.add_argument("--weight", type=float, default=10.0, help="replay_weight (default 10)")
     parser.add_argument("--batch", type=int, default=128, help="batch_size and replay_batch_size (default 128)")
     return parser.parse_args(arguments)
@@ -62,7 +67,7 @@ def train(options: argparse.Namespace, data: Path, run: Path, seed: int, **overr
     from bundle.composition import stage_files
     from bundle.workflows import DistributedGANWorkflow
 
-    outputs = run / f"seed_{seed}" / "asyndgan"
+    outputs = run / f"seed_{seed}" / str(overrides.get("setting", "asyndgan"))
     if not (outputs / "gan" / "record.json").is_file():
         steps = overrides.get("num_steps", options.steps)
         workflow = DistributedGANWorkflow(
@@ -116,10 +121,9 @@ def measure(options: argparse.Namespace, seed: int) -> dict[str, list[dict[str, 
             outputs = train(options, data / "sites" / str(time), runs / f"{way.split()[0]}_{time}", seed, **more)
             found[way].append(scores(outputs, time))
             print(f"seed {seed}, {way}, {time} arrived: {found[way][-1]}", file=sys.stderr, flush=True)
-    together = options.together or len(SITES) * options.steps
-    found["all at once"] = [
-        scores(train(options, data / "all", runs / "together", seed, num_steps=together), len(SITES))
-    ]
+    together = {"num_steps": options.together or len(SITES) * options.steps}
+    together |= {"setting": "syn_all"} if options.pooled else {}
+    found["all at once"] = [scores(train(options, data / "all", runs / "together", seed, **together), len(SITES))]
     print(f"seed {seed}, all at once: {found['all at once'][-1]}", file=sys.stderr, flush=True)
     return found
 
@@ -145,7 +149,7 @@ def main(arguments: list[str] | None = None) -> int:
     results: dict[str, dict[str, list[dict[str, float]]]] = {}
     for seed in options.seeds:
         results[str(seed)] = measure(options, seed)
-        about = {key: getattr(options, key) for key in ("steps", "together", "weight", "batch")}
+        about = {key: getattr(options, key) for key in ("steps", "together", "pooled", "weight", "batch")}
         write_json(options.output / "results.json", {"options": about, "w1": results})
     print(table(results))
     return 0

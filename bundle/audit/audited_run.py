@@ -17,7 +17,7 @@ from bundle.audit.candidates import Candidates, gather
 from bundle.audit.fresh_sites import renew_gate
 from bundle.audit.scores import Slice
 from bundle.composition import INPUT_DIGESTS
-from bundle.data import items_by_site
+from bundle.data import complete, items_by_site
 from bundle.engines import SeededInferer
 from bundle.evaluation import synthesize
 from bundle.files import digest, require_file
@@ -153,6 +153,7 @@ def audited(
             **own,
         )
         workflow.initialize()
+        complete(workflow.make("datalist"), "an audit")
         # but label maps are deformed as they were in the run
         for secret in Path(workflow.make("output_dir"), "gan/releases").glob("*.secret"):
             shutil.copy(secret, ledgers)

@@ -92,11 +92,16 @@ def run_readout(target: Audited, options: ReadoutOptions, output: Path, about: M
         The path of ``readout.json``.
 
     Raises:
-        ValueError: for a site that there is not, and for one whose release policy has folds.
+        ValueError: for a site that there is not, and for one whose release policy has folds, or draws patients.
     """
     if options.site not in target.sites:
         raise ValueError(f"--site {options.site}: expected one of {', '.join(target.sites)}")
     site = target.sites[options.site]
+    if site.policy.noises_updates:
+        raise ValueError(
+            f"--site {options.site}: under dp_sgd no step has images of its own, for the site's secret draws patients. "
+            "What bounds what can be read out is epsilon: see asyndgan audit plan, and make canaries"
+        )
     if site.policy.folds is not None:
         raise ValueError(
             f"--site {options.site}: its release policy has folds: what answers for an image has not seen it, and this "

@@ -15,7 +15,7 @@ import torch
 
 from bundle.audit.candidates import Candidates, gather
 from bundle.audit.membership_audit import CONTROLS, SEGMENTER, Attack, summarize
-from bundle.data import SampleDataset
+from bundle.data import SampleDataset, complete
 from bundle.files import require_file
 from bundle.networks import load_weights
 from bundle.workflows.experiment import Stages
@@ -82,7 +82,7 @@ def audit_segmenters(
 
 def _candidates(workflow: Any, slices: int | None) -> Candidates:
     """The training slices of the sites, and those of held-out patients of the same hospitals, prepared alike."""
-    datalist = workflow.make("datalist")
+    datalist = complete(workflow.make("datalist"), "an audit")
     parts = []
     for member, items in ((True, datalist.training), (False, datalist.test)):
         of_site = {site: [item for item in items if item.get("site") == site] for site in datalist.sites}

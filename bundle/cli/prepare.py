@@ -80,6 +80,14 @@ def declare(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--modalities", nargs="+", metavar="NAME", help="which, in this order (default: the layout's)")
     parser.add_argument(
+        "--lacks",
+        nargs="+",
+        type=_lacking,
+        metavar="[SITE=]NAME,...",
+        help="modalities of the job that the hospital of --site does not have, or that the training cases of a SITE "
+        "are to be listed without",
+    )
+    parser.add_argument(
         "--labels", nargs="+", type=_label, metavar="VALUE=NAME", help='e.g. 0=background 1=tumour; "0" is needed'
     )
     parser.add_argument("--skip_incomplete", action="store_true", help="leave out cases that lack a file or modality")
@@ -108,6 +116,13 @@ def _site_name(text: str) -> str:
     return text
 
 
+def _lacking(text: str) -> tuple[str, list[str]]:
+    site, equals, names = text.rpartition("=")
+    if not all(names.split(",")) or bool(equals) != bool(site):
+        raise argparse.ArgumentTypeError(f"{text!r}, expected SITE=NAME,NAME or, with --site, NAME,NAME")
+    return site, names.split(",")
+
+
 def _label(text: str) -> tuple[int, str]:
     value, equals, name = text.partition("=")
     if not equals or not value.isdecimal():
@@ -125,11 +140,13 @@ def run(options: argparse.Namespace) -> int:
 
     show_lines()
     common = ("layout", "source", "output", "site", "table", "split", "test_fraction", "num_sites", "alpha", "seed")
+    lacks = {name or options.site or "": names for name, names in options.lacks or []}
     wanted = PrepareOptions(
         **{name: getattr(options, name) for name in (*common, "skip_incomplete", "name", "accept_mismatch")},
         sites=options.sites or "single",
         modalities=tuple(options.modalities) if options.modalities else None,
         labels=dict(options.labels) if options.labels else None,
+        lacks=lacks,
         convert=ConvertOptions(**{name: getattr(options, name) for name in ("n4", "n4_shrink", "resample", "trust")}),
     )
     print_summary(wanted, prepare(wanted))

@@ -6,14 +6,20 @@
      "modality": {"0": "flair", "1": "t2"},           channels of every item's image, in order
      "labels": {"0": "background", "1": "..."},       every label value that may occur
      "label_type": "classes",                         or "instances"; optional
+     "modalities": {"B": ["flair"]},                  of sites that do not have all; optional
+     "label_groups": {"B": {"1": ["core", "oedema"]}},   of sites that label otherwise; optional
      "site_rule": {"rule": "institution", "seed": 0}, where the sites come from; optional
      "numTraining": 1, "numTest": 0,                  optional, must agree
      "training": [{"image": ["a_flair.nii.gz", "a_t2.nii.gz"], "label": "a_seg.nii.gz",
                    "case": "a", "patient": "a", "site": "A"}],
      "test": []}
 
-``image`` is a list when there is one file per modality, a string when one file holds all channels. Paths are
-relative to the folder of the data list or absolute. ``patient`` defaults to ``case``. The ``site`` of a *test* item
+``image`` is a list when there is one file per modality, a string when one file holds all channels. What a site lacks is
+said in ``modalities`` and nowhere else: its training cases list the files of those, in that order, its held-out cases
+these or, as all others do, those of ``modality``. ``label_groups`` are of sites whose labels tell less apart than those
+of others: for every label value of theirs, the classes of the task that it may be. Such a site holds out no case.
+Paths are relative to the folder of the data list or absolute.
+``patient`` defaults to ``case``. The ``site`` of a *test* item
 may be null: a case from outside the training sites. With ``label_type`` ``"instances"`` the labels are instance maps:
 0 is background and every other value one object, of the one class that ``labels`` names. Items of a synthetic data set
 also have ``intensity_range``, what the files store -1 and 1 as, and ``condition_source``, where the condition is from.
@@ -23,7 +29,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +53,14 @@ class DataList:
         modality: channel names as the file declares them; every item says its own channels under ``modality``.
         labels: names by label value.
         training: items with ``image`` (absolute path, or list of them), ``label``, ``case``, ``patient``, ``site``,
-            ``modality`` (channel names of ``image``, a tuple of str) and ``label_type``.
+            ``modality`` (channel names of ``image``, a tuple of str) and ``label_type``; where modalities that were
+            asked for are not there, their names under ``absent``; of a site with labels of its own, what its values
+            may be under ``label_groups``.
         test: as `training`.
         label_type: ``"classes"`` or ``"instances"``.
+        asked: names of the modalities that were asked for, in their order.
+        modalities: by site that lacks some of ``modality``, those that it has.
+        label_groups: by site with labels of its own, names of the classes that each of its values may be.
     """
 
     name: str
@@ -60,6 +71,14 @@ class DataList:
     training: list[dict[str, Any]]
     test: list[dict[str, Any]]
     label_type: str = "classes"
+    asked: tuple[str, ...] = ()
+    modalities: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    label_groups: Mapping[str, Mapping[int, tuple[str, ...]]] = field(default_factory=dict)
+
+    def modalities_of(self, site: str) -> tuple[str, ...]:
+        """The modalities that were asked for and that a site has, in the order in which they were asked for."""
+        own = self.modalities.get(site, self.modality)
+        return tuple(name for name in self.asked if name in own)
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -85,14 +104,16 @@ def load_datalist(path: str | os.PathLike, modalities: Sequence[str] | None = No
         path: a ``datalist.json``, or a folder that holds one.
         modalities: channel names to keep, in this order. Where every modality is a file of its own, the others are
             dropped and never decoded; an image file with several channels keeps all of them, for a transform to pick.
+            Of a site that lacks some, those that it has.
         deep: also decode every file (see :func:`bundle.data.file_checks.check_files`).
 
     Returns:
         The data list with absolute paths.
 
     Raises:
-        DataError: no or corrupt JSON, wrong fields, an unknown modality, a case or patient where it must not be, a
-            missing, unreadable or mismatched file. The first 20 problems are listed.
+        DataError: no or corrupt JSON, wrong fields, an unknown modality, a site that has none of those asked for, a
+            case or patient where it must not be, a missing, unreadable or mismatched file. The first 20 problems are
+            listed.
     """
     path = Path(path)
     path = path / FILE_NAME if path.is_dir() else path
@@ -105,22 +126,34 @@ def load_datalist(path: str | os.PathLike, modalities: Sequence[str] | None = No
         raise DataError.listing(head, problems)
     declared = tuple(content["modality"][str(index)] for index in range(len(content["modality"])))
     wanted = declared if modalities is None else tuple(modalities)
+    own = {site: tuple(names) for site, names in content.get("modalities", {}).items()}
     _check_modalities(head, wanted, declared)
+    _check_sites(head, wanted, {item["site"]: own.get(item["site"], declared) for item in content["training"]})
+    coarse = {
+        site: {int(value): tuple(names) for value, names in groups.items()}
+        for site, groups in content.get("label_groups", {}).items()
+    }
     labels = {int(value): name for value, name in content["labels"].items()}
     label_type = content.get("label_type", "classes")
     items = {
-        split: [_resolve(item, path.parent, declared, wanted, label_type) for item in content[split]]
+        split: [
+            _resolve(item, path.parent, channels_listed(item, split, declared, own), wanted, label_type)
+            for item in content[split]
+        ]
         for split in ("training", "test")
     }
-    lists = [item for item in items["training"] + items["test"] if isinstance(item["image"], list)]
-    singles = [item for item in items["training"] + items["test"] if isinstance(item["image"], str)]
-    problems = check_files(lists, wanted, labels, deep, label_type)
-    problems += check_files(singles, declared, labels, deep, label_type)
+    every = items["training"] + items["test"]
+    problems = [
+        problem
+        for channels in dict.fromkeys(item["modality"] for item in every)
+        for problem in check_files([i for i in every if i["modality"] == channels], channels, labels, deep, label_type)
+    ]
     if problems:
         raise DataError.listing(head, problems)
     named = (content["name"], content["task"], content["layout"])
     training, test = items["training"], items["test"]
-    return DataList(*named, declared, labels, training=training, test=test, label_type=label_type)
+    training = [i | {"label_groups": coarse[i["site"]]} if i["site"] in coarse else i for i in training]
+    return DataList(*named, declared, labels, training, test, label_type, wanted, own, coarse)
 
 
 def write_datalist(
@@ -135,6 +168,8 @@ def write_datalist(
     test: Sequence[Mapping[str, Any]] = (),
     site_rule: Mapping[str, Any] | None = None,
     label_type: str = "classes",
+    modalities: Mapping[str, Sequence[str]] | None = None,
+    label_groups: Mapping[str, Mapping[int, Sequence[str]]] | None = None,
 ) -> Path:
     """Check the structure of a data list and write it atomically.
 
@@ -143,14 +178,16 @@ def write_datalist(
         name: name of the data set.
         task: e.g. ``"brats"``.
         layout: layout on disk that the list was made from.
-        modality: channel names of every image, in order.
+        modality: channel names of every image, in order; of a site that lacks some those in ``modalities``.
         labels: names by label value.
         training: items with ``image``, ``label``, ``case``, ``site`` and optionally ``patient``. Paths below the
             folder of the data list are written relative to it, others absolute; a relative path given here is
-            taken as relative to that folder. The keys ``modality`` and ``label_type`` of loaded items are left out.
+            taken as relative to that folder. What loading has added to items is left out.
         test: as `training`; ``site`` may be None.
         site_rule: where the sites come from, any JSON content.
         label_type: ``"classes"`` or ``"instances"``.
+        modalities: of sites that lack some of ``modality``, those that they have.
+        label_groups: of sites with labels of their own, names of the classes that each of their values may be.
 
     Returns:
         The path of the written file.
@@ -168,6 +205,8 @@ def write_datalist(
         "modality": {str(index): channel for index, channel in enumerate(modality)},
         "labels": {str(value): text for value, text in sorted(labels.items())},
         **({"label_type": label_type} if label_type != "classes" else {}),
+        **({"modalities": {site: list(names) for site, names in sorted(modalities.items())}} if modalities else {}),
+        **({"label_groups": _written(label_groups)} if label_groups else {}),
         "site_rule": dict(site_rule or {}),
         "numTraining": len(training),
         "numTest": len(test),
@@ -202,7 +241,19 @@ def write_part(
         test=test,
         site_rule=site_rule,
         label_type=datalist.label_type,
+        modalities=_of(datalist.modalities, training),
+        label_groups=_of(datalist.label_groups, training),
     )
+
+
+def _of(by_site: Mapping[str, Any], items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What is said of the sites of these items."""
+    sites = {item["site"] for item in items}
+    return {site: value for site, value in by_site.items() if site in sites}
+
+
+def _written(groups: Mapping[str, Mapping[int, Sequence[str]]]) -> dict[str, dict[str, list[str]]]:
+    return {site: {str(value): list(names) for value, names in own.items()} for site, own in sorted(groups.items())}
 
 
 def write_site_lists(datalist: DataList, folder: str | os.PathLike, held_out: bool = False) -> dict[str, Path]:
@@ -227,6 +278,17 @@ def write_site_lists(datalist: DataList, folder: str | os.PathLike, held_out: bo
     return lists
 
 
+def channels_listed(
+    item: Mapping[str, Any], split: str, declared: tuple[str, ...], own: Mapping[str, tuple[str, ...]]
+) -> tuple[str, ...]:
+    """The channel names of an item's image as the file has it: its site's, of a held-out case maybe all."""
+    listed = own.get(item["site"], declared)
+    if split == "training":
+        return listed
+    image = item["image"]
+    return listed if isinstance(image, list) and len(image) == len(listed) else declared
+
+
 def _check_modalities(head: str, wanted: tuple[str, ...], declared: tuple[str, ...]) -> None:
     unknown = [name for name in wanted if name not in declared]
     if unknown or not wanted or len(set(wanted)) != len(wanted):
@@ -236,19 +298,29 @@ def _check_modalities(head: str, wanted: tuple[str, ...], declared: tuple[str, .
         )
 
 
+def _check_sites(head: str, wanted: tuple[str, ...], own: Mapping[str, tuple[str, ...]]) -> None:
+    for site, names in sorted(own.items()):
+        if not set(names) & set(wanted):
+            raise DataError(
+                f"{head}: site {site} has none of the modalities asked for, {', '.join(wanted)}: its field modalities "
+                f"says {', '.join(names)}"
+            )
+
+
 def _resolve(
-    item: Mapping[str, Any], folder: Path, declared: tuple[str, ...], wanted: tuple[str, ...], label_type: str
+    item: Mapping[str, Any], folder: Path, channels: tuple[str, ...], wanted: tuple[str, ...], label_type: str
 ) -> dict[str, Any]:
     def absolute(path: str) -> str:
         return os.path.abspath(folder / path)
 
-    image, channels = item["image"], declared
+    image, absent = item["image"], tuple(name for name in wanted if name not in channels)
     if isinstance(image, list):
-        image, channels = [absolute(image[declared.index(name)]) for name in wanted], wanted
+        kept = tuple(name for name in wanted if name in channels)
+        image, channels = [absolute(image[channels.index(name)]) for name in kept], kept
     else:
         image = absolute(image)
     resolved = {"patient": item["case"], **item, "image": image, "label": absolute(item["label"])}
-    return {**resolved, "modality": channels, "label_type": label_type}
+    return {**resolved, "modality": channels, "label_type": label_type, **({"absent": absent} if absent else {})}
 
 
 def _portable(item: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -261,5 +333,5 @@ def _portable(item: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     written = {"image": image, "label": portable(item["label"]), "case": item["case"]}
     written |= {"patient": item.get("patient", item["case"]), "site": item["site"]}
     # Unknown keys pass through, so that the check names them instead of losing them silently.
-    added = ("modality", "label_type")
+    added = ("modality", "label_type", "absent", "label_groups")
     return written | {key: value for key, value in item.items() if key not in written and key not in added}

@@ -26,17 +26,20 @@ def read_json(path: str | os.PathLike, what: str) -> Any:
         what: what it is, for messages, e.g. ``"a data list"``.
 
     Raises:
-        DataError: unreadable, no UTF-8 or JSON, or beyond :data:`MAX_BYTES`, :data:`MAX_DEPTH` or :data:`MAX_DIGITS`.
+        DataError: unreadable, no UTF-8 or JSON, a name twice in one object, or beyond :data:`MAX_BYTES`,
+            :data:`MAX_DEPTH` or :data:`MAX_DIGITS`.
     """
     path = Path(path)
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise DataError(f"{path}: has {size} bytes, expected {what} of at most {MAX_BYTES}")
-        content = json.loads(path.read_text(encoding="utf-8-sig"), parse_int=_whole)
+        content = json.loads(path.read_text(encoding="utf-8-sig"), parse_int=_whole, object_pairs_hook=_named_once)
         deep = _deeper_than(content, MAX_DEPTH)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: unreadable, expected {what} in JSON ({error})") from error
+    except _Twice as error:
+        raise DataError(f"{path}: {error} is named twice in one object, expected once, in {what}") from None
     except json.JSONDecodeError as error:
         raise DataError(f"{path}: corrupt JSON in line {error.lineno}, expected {what} ({error.msg})") from error
     except RecursionError:
@@ -48,6 +51,18 @@ def read_json(path: str | os.PathLike, what: str) -> Any:
     if deep:
         raise DataError(f"{path}: lists and objects lie in each other deeper than {MAX_DEPTH}, expected {what}")
     return content
+
+
+class _Twice(ValueError):
+    """A name that an object has twice: JSON's readers keep the last of them and say nothing."""
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _Twice(repr(next(name for name in names if names.count(name) > 1)))
+    return found
 
 
 def _whole(text: str) -> int:

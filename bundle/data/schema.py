@@ -9,7 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 
 REQUIRED = {"name": str, "task": str, "layout": str, "modality": dict, "labels": dict, "training": list, "test": list}
-OPTIONAL = {"label_type": str, "site_rule": dict, "numTraining": int, "numTest": int}
+OPTIONAL = {
+    "label_type": str,
+    "modalities": dict,
+    "label_groups": dict,
+    "site_rule": dict,
+    "numTraining": int,
+    "numTest": int,
+}
 # "classes": label values as in `labels`. "instances": 0 is background, every other value one object.
 LABEL_TYPES = ("classes", "instances")
 # Descriptive fields of the Medical Segmentation Decathlon, so that a licence can be named in the list itself.
@@ -42,15 +49,65 @@ def check_structure(content: Any) -> list[str]:
     problems += _check_numbered("labels", content["labels"], consecutive=False)
     if content.get("label_type", LABEL_TYPES[0]) not in LABEL_TYPES:
         problems.append(f"field label_type is {content['label_type']!r}, expected one of {', '.join(LABEL_TYPES)}")
+    own = content.get("modalities", {})
+    problems = problems or _check_modalities(own, list(content["modality"].values())) + _check_label_groups(content)
+    if problems:
+        return problems
     for split in ("training", "test"):
         for index, item in enumerate(content[split]):
-            problems += _check_item(f"{split}[{index}]", item, len(content["modality"]), split)
+            expected = files_expected(item.get("site") if isinstance(item, dict) else None, split, content)
+            problems += _check_item(f"{split}[{index}]", item, expected, split)
     for field, split in (("numTraining", "training"), ("numTest", "test")):
         if content.get(field, len(content[split])) != len(content[split]):
             problems.append(f"field {field} is {content[field]}, expected {len(content[split])}, the length of {split}")
     if not content["training"]:
         problems.append("field training is empty, expected at least one case")
     return problems or _check_membership(content)
+
+
+def files_expected(site: Any, split: str, content: Mapping[str, Any]) -> tuple[int, ...]:
+    """How many files the image of a case may be: a training case its site's, a held-out one its site's or all."""
+    every = len(content["modality"])
+    own = content.get("modalities", {})
+    # whatever stands there may not be hashable
+    number = len(own[site]) if isinstance(site, str) and site in own else every
+    return (number,) if split == "training" or number == every else (number, every)
+
+
+def _check_modalities(own: Mapping[str, Any], names: list[str]) -> list[str]:
+    problems = []
+    for site, listed in own.items():
+        valid = isinstance(listed, list) and listed and all(isinstance(name, str) for name in listed)
+        if not valid or len(set(listed)) != len(listed) or not set(listed) <= set(names):
+            problems.append(f"field modalities: site {site} has {listed!r:.200}, expected some of {', '.join(names)}")
+    if own and any("," in name for name in names):
+        problems.append(f"field modality is {names!r:.200}, expected names without commas where sites lack some")
+    return problems
+
+
+def _check_label_groups(content: Mapping[str, Any]) -> list[str]:
+    problems = []
+    coarse = content.get("label_groups", {})
+    if coarse and content.get("label_type", LABEL_TYPES[0]) != LABEL_TYPES[0]:
+        problems.append("field label_groups: expected none where labels number objects (label_type)")
+    for site, groups in coarse.items():
+        named = isinstance(groups, dict) and set(groups) <= set(content["labels"]) - {"0"}
+        lists = list(groups.values()) if named else [None]
+        if not lists or not all(
+            isinstance(names, list) and names and all(isinstance(name, str) for name in names) for names in lists
+        ):
+            expected = ", ".join(value for value in content["labels"] if value != "0")
+            problems.append(
+                f"field label_groups: site {site} has {groups!r:.200}, expected names of classes for some of the label "
+                f"values {expected}"
+            )
+    for item in content["test"]:
+        if isinstance(item, dict) and isinstance(item.get("site"), str) and item["site"] in coarse:
+            problems.append(
+                f"test case {item.get('case')!r:.80} is of site {item['site']}, which has labels of its own "
+                "(label_groups), expected none: nothing could be scored by them"
+            )
+    return problems
 
 
 def _check_fields(content: Mapping[str, Any]) -> list[str]:
@@ -79,7 +136,7 @@ def _check_numbered(field: str, names: Mapping[str, Any], consecutive: bool) -> 
     return [] if valid else [f"field {field} is {str(names)[:200]}, expected {expected}"]
 
 
-def _check_item(where: str, item: Any, channels: int, split: str) -> list[str]:
+def _check_item(where: str, item: Any, channels: tuple[int, ...], split: str) -> list[str]:
     if not isinstance(item, dict):
         return [f"{where} is a {type(item).__name__}, expected an object with {', '.join(ITEM_KEYS)}"]
     where = f"{where}, case {item['case']}" if isinstance(item.get("case"), str) else where
@@ -91,8 +148,9 @@ def _check_item(where: str, item: Any, channels: int, split: str) -> list[str]:
     image = item["image"] if isinstance(item["image"], list) else [item["image"]]
     if not all(isinstance(path, str) and path for path in [*image, item["label"]]):
         problems.append(f"{where}: fields image and label must be paths (image also a list of them)")
-    if isinstance(item["image"], list) and len(image) != channels:
-        problems.append(f"{where}: image lists {len(image)} files, expected {channels}, one per modality")
+    if isinstance(item["image"], list) and len(image) not in channels:
+        expected = " or ".join(map(str, channels))
+        problems.append(f"{where}: image lists {len(image)} files, expected {expected}, one per modality")
     for key in ("case", "patient"):
         if not is_name(item.get(key, item["case"])):
             problems.append(f"{where}: {key} is {item[key]!r}, expected a name of letters, digits, '_', '-', '.', ' '")

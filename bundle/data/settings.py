@@ -9,6 +9,7 @@ from typing import Any
 from bundle.by_site import by_site
 from bundle.data.datalist import DataList, load_datalist
 from bundle.data.errors import DataError
+from bundle.data.modalities import check_has
 from bundle.files import below
 from bundle.settings import (
     KINDS,
@@ -69,8 +70,10 @@ def items_by_site(datalist: DataList, setting: str) -> dict[str, list[dict]]:
 
     Raises:
         ValueError: for a setting that trains no generator.
-        DataError: for a site that there is not.
+        DataError: for a site that there is not, and where sites lack modalities that the setting needs.
     """
+    check_setting(check_gan_setting(setting), datalist.sites)
+    check_has(datalist, setting)
     return {
         name: [item for item in datalist.training if item["site"] in members]
         for name, members in members_by_site(datalist, setting).items()
@@ -192,11 +195,12 @@ def training_items(
         ``part`` which it is: ``own`` or ``synthetic``.
 
     Raises:
-        DataError: for an unknown setting, one whose segmenters are averaged, one without a site, and when a synthetic
-            data set is missing.
+        DataError: for an unknown setting, one whose segmenters are averaged, one without a site or for which sites lack
+            modalities, and when a synthetic data set is missing.
     """
     datalist = load_datalist(dataset_dir, modalities)
     check_setting(setting, datalist.sites)
+    check_has(datalist, setting)
     if averaged_sites(setting, datalist.sites):
         raise DataError(f"setting {setting}: every site trains a segmenter of its own; asyndgan segment runs them all")
     members = real_sites(setting, datalist.sites)

@@ -113,6 +113,8 @@ GROUPS: dict[str, dict[str, Key]] = {
     },
     "Data": {
         "modalities": Key(optional(ListOf(Text(), 1, 64)), "channels of the image, by name in the data list", "[t2]"),
+        "image_modalities": Key(ListOf(Text(), 1, 64), "channels of a stage's images, of the modalities"),
+        "fill_absent": Key(Flag(), "whether training images have black channels for what their site lacks"),
         "label_groups": Key(
             ByName(Either(Whole(1, 2**31 - 1), ListOf(Whole(1, 2**31 - 1), 1, 1000)), 255, Text()),
             "classes by label value",

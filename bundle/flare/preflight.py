@@ -214,7 +214,9 @@ def _check_data(kit: _Kit) -> str:
     others = len(datalist.training) - len(items)
     held_out = sum(item["site"] == kit.name for item in datalist.test)
     unused = f"; {others} of other sites are not used" if others else ""
-    return f"{len(items)} cases of {kit.name} to train with, {held_out} held out{unused}" + (
+    own = datalist.modalities.get(kit.name)
+    lacks = f"; {', '.join(own)} alone of {', '.join(datalist.modality)}" if own else ""
+    return f"{len(items)} cases of {kit.name} to train with, {held_out} held out{unused}{lacks}" + (
         ", decoded" if kit.deep else ""
     )
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from bundle.losses.adversarial import AdversarialLoss
 from bundle.losses.perceptual import PerceptualLoss
-from bundle.transforms.condition import pixel_classes
+from bundle.transforms.condition import candidates, pixel_classes
 
 __all__ = ["SiteLoss"]
 
@@ -37,6 +37,8 @@ class SiteLoss(nn.Module):
         class_weights: by how much a pixel counts in the adversarial terms, by its class: one number above 0 for each
             channel of the condition and one for the background (:func:`bundle.transforms.pixel_classes`). A logit that
             stands for several pixels has their mean. None, or all alike: every logit counts the same.
+        num_classes: channels of the condition that are classes, the first ones: a pixel that may be of several has the
+            mean of their weights. None where no pixel is of several.
 
     Raises:
         ValueError: weights or scales out of range; from :meth:`generator`, images of different shape; from both,
@@ -52,6 +54,7 @@ class SiteLoss(nn.Module):
         generator_scale: float = 1.0,
         discriminator_scale: float = 1.0,
         class_weights: Sequence[float] | None = None,
+        num_classes: int | None = None,
     ) -> None:
         super().__init__()
         if l1_weight < 0 or perceptual_weight < 0:
@@ -65,6 +68,7 @@ class SiteLoss(nn.Module):
         self.adversarial = adversarial
         weights = tuple(float(weight) for weight in class_weights or ())
         self.class_weights = weights if len(set(weights)) > 1 else None
+        self.num_classes = num_classes
         self.l1_weight = float(l1_weight)
         on = perceptual is not None and perceptual.active and perceptual_weight > 0
         self.perceptual = perceptual if on else None
@@ -129,7 +133,13 @@ class SiteLoss(nn.Module):
                 f"class_weights: {len(self.class_weights)} are for a condition of {len(self.class_weights) - 1} "
                 f"channels and the background, got {found}"
             )
-        weights = torch.tensor(self.class_weights, device=condition.device)[pixel_classes(condition)]
+        weights = torch.tensor(self.class_weights, device=condition.device)
+        several = candidates(condition, self.num_classes)
+        if several is None:
+            weights = weights[pixel_classes(condition)]
+        else:
+            share = several.float() / several.sum(dim=1, keepdim=True)
+            weights = (share * weights.view(1, -1, 1, 1)).sum(dim=1, keepdim=True)
         return (F.adaptive_avg_pool2d(weights, logits.shape[-2:]).expand_as(logits),)
 
     @property

@@ -1,5 +1,6 @@
 """Networks that MONAI lacks. MONAI's PatchDiscriminator is the published one."""
 
+from bundle.networks.image_channels import for_image_channels
 from bundle.networks.init import init_weights
 from bundle.networks.label_painter import LabelPainter
 from bundle.networks.mlp import MLPDiscriminator, MLPGenerator
@@ -23,6 +24,7 @@ __all__ = [
     "SpadeGenerator",
     "VGGFeatures",
     "demodulate",
+    "for_image_channels",
     "init_weights",
     "load_weights",
     "read_weights",

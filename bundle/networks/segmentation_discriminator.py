@@ -8,7 +8,7 @@ import torch
 from monai.networks.nets import UNet
 from torch import nn
 
-from bundle.transforms.condition import pixel_classes
+from bundle.transforms.condition import candidates, pixel_classes
 
 __all__ = ["SegmentationDiscriminator"]
 
@@ -30,6 +30,8 @@ class SegmentationDiscriminator(nn.Module):
         image_channels: channels of y.
         channels: of the U-Net, from the finest resolution on; each further one halves the resolution.
         norm: normalisation layers, as MONAI's UNet takes them; None for none.
+        num_classes: channels of x that are classes, the first ones: a pixel that may be of several of them is judged by
+            the probability of any. None where no pixel is of several.
 
     Shapes: B×(condition_channels + image_channels)×H×W float, x of 0 and 1 before y, to B×1×H×W float32.
 
@@ -44,6 +46,7 @@ class SegmentationDiscriminator(nn.Module):
         image_channels: int,
         channels: Sequence[int] = (32, 64, 128),
         norm: str | tuple | list | None = "INSTANCE",
+        num_classes: int | None = None,
     ) -> None:
         super().__init__()
         if min(condition_channels, image_channels) < 1 or len(channels) < 2:
@@ -53,6 +56,7 @@ class SegmentationDiscriminator(nn.Module):
             )
         self.condition_channels = condition_channels
         self.image_channels = image_channels
+        self.num_classes = num_classes
         self.divisor = 2 ** (len(channels) - 1)
         self.network = UNet(
             spatial_dims=2,
@@ -73,6 +77,11 @@ class SegmentationDiscriminator(nn.Module):
             )
         condition, image = pair.split([self.condition_channels, self.image_channels], dim=1)
         scores = self.network(image).float()
+        several = candidates(condition, self.num_classes)
+        if several is not None:
+            several = torch.nn.functional.pad(several, (0, 0, 0, 0, 0, 1))  # and not synthetic
+            inside = scores.masked_fill(~several, -torch.inf).logsumexp(dim=1, keepdim=True)
+            return inside - scores.masked_fill(several, -torch.inf).logsumexp(dim=1, keepdim=True)
         classes = pixel_classes(condition)
         rest = scores.scatter(1, classes, -torch.inf).logsumexp(dim=1, keepdim=True)
         return scores.gather(1, classes) - rest

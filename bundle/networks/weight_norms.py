@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
@@ -63,15 +64,12 @@ def spectrally_normalized(network: Callable[[], nn.Module], active: bool = True)
         singular value of every weight is 1, as far as a power iteration at every call in training knows it. Its state
         is in buffers.
     """
+    return partial(_normalized, network=network) if active else network
 
-    if not active:
-        return network
 
-    def make() -> nn.Module:
-        made = network()
-        for layer in list(made.modules()):
-            if isinstance(layer, (_ConvNd, nn.Linear)):
-                spectral_norm(layer)
-        return made
-
-    return make
+def _normalized(network: Callable[[], nn.Module]) -> nn.Module:
+    made = network()
+    for layer in list(made.modules()):
+        if isinstance(layer, (_ConvNd, nn.Linear)):
+            spectral_norm(layer)
+    return made

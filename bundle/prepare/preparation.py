@@ -17,6 +17,7 @@ from bundle.data.file_checks import check_files, find_copies
 from bundle.data.progress import progress
 from bundle.prepare.case_conversion import ConvertOptions
 from bundle.prepare.cases import CaseFiles
+from bundle.prepare.lacking import leave_out_modalities, without
 from bundle.prepare.layouts import Layout, get_layout
 from bundle.prepare.same_scan import find_same_scans
 from bundle.prepare.splits import RULES, assign_sites, check_split, split_patients
@@ -48,6 +49,9 @@ class PrepareOptions:
         convert: what happens to the voxels. Not for tiles.
         name: name of the data set; None takes the name of `source`.
         accept_mismatch: take tiles whose annotated nuclei are no darker than their surroundings.
+        lacks: modalities that a site does not have, by its name. With the rule ``single`` these are others' that are
+            not among its own; else its training cases are listed without them, and its held-out ones whole. Not for
+            tiles, nor where one file holds all modalities.
     """
 
     layout: str
@@ -67,6 +71,7 @@ class PrepareOptions:
     convert: ConvertOptions = field(default_factory=ConvertOptions)
     name: str | None = None
     accept_mismatch: bool = False
+    lacks: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -151,14 +156,19 @@ def prepare(options: PrepareOptions) -> Summary:
     items = [item | {"site": assigned[item["case"]]} for item in items]
     items.sort(key=lambda item: (item["site"] is None, item["site"] or "", item["case"]))
     training, test = ([item for item in items if split[item["case"]] == part] for part in ("training", "test"))
+    sites = sorted({item["site"] for item in training})
+    names, own = without(options.lacks, sites, files.channels, options.sites == "single")
+    if options.sites != "single":
+        training = leave_out_modalities(training, names, own)
     resolved: dict[str, Any] = {
         "name": options.name or options.source.resolve().name,
         "task": layout.task,
         "layout": layout.name,
-        "modality": files.channels,
+        "modality": names,
         "labels": labels,
         "label_type": layout.label_type,
         "site_rule": _provenance(options, origin),
+        "modalities": own,
     }
     path = write_datalist(options.output / FILE_NAME, **resolved, training=training, test=test)
     rows = _rows(assigned, split, sizes)
@@ -203,10 +213,13 @@ def _check_options(options: PrepareOptions, layout: Layout) -> None:
         "n4": options.convert.n4,
         "resample": options.convert.resample is not None,
         "trust": options.convert.trust is not None,
+        "lacks": bool(options.lacks),
     }
     if not layout.volumes:
         problems += [f"{name} is for volumes, layout {layout.name} has tiles" for name, is_given in given.items()
                      if is_given]  # fmt: skip
+    elif options.lacks and layout.channels:
+        problems.append(f"lacks is for modalities in files of their own, a file of layout {layout.name} holds all")
     elif options.accept_mismatch:
         problems.append(f"accept_mismatch is for tiles, layout {layout.name} has volumes")
     if problems:

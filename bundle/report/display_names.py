@@ -76,6 +76,14 @@ METRICS: dict[str, Metric] = {
 # Prefix of a setting's key -> (display name, what the segmenter was trained on), in the order of rows.
 SETTINGS: dict[str, tuple[str, str]] = {
     "real_all": ("Real-All", "the real images of all sites pooled in one place: the upper reference"),
+    "real_all_common": (
+        "Real-All, common",
+        "the real images of all sites pooled in one place, in the modalities that every site has",
+    ),
+    "real_all_filled": (
+        "Real-All, filled",
+        "the real images of all sites pooled in one place, black where a site lacks a modality",
+    ),
     "real_subset": (
         "Real-Subset-{site}",
         "the real images of one site alone: what that site can do without the others",

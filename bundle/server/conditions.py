@@ -23,6 +23,7 @@ from bundle.seeding import derive_seed, draw
 from bundle.server.federation import Federation, SiteUnreachable
 from bundle.server.teacher_images import write_teacher_images
 from bundle.settings import OWN, RELEASED
+from bundle.transforms.condition import is_told_apart
 from bundle.wire.guards import Violation, check_released
 from bundle.wire.messages import ConditionRequest, TaughtBatch
 
@@ -259,6 +260,8 @@ class ConditionBank(Dataset):
         bank: file of :func:`write_conditions` with conditions of the server's own; None for none.
         channels: X that the generator takes; None for any.
         batch_size: conditions that are to fit into one array.
+        num_classes: channels that are classes, the first ones: a condition of a site whose labels leave open which of
+            several a pixel is of has no label map, and is left out. None where there are none such.
 
     Raises:
         FileNotFoundError: when there are no conditions at all, or no such bank.
@@ -276,6 +279,7 @@ class ConditionBank(Dataset):
         channels: int | None = None,
         batch_size: int = 1,
         transform_first: bool = False,
+        num_classes: int | None = None,
     ) -> None:
         if copies > 1 and augmentation is None:
             raise ValueError(f"copies={copies} needs an augmentation: without one the copies would be the same image")
@@ -292,6 +296,7 @@ class ConditionBank(Dataset):
                 "(condition_bank: FILE, asyndgan bank makes one)"
             )
         self._check(channels, batch_size)
+        clear = _told_apart(self.conditions, num_classes)
         self.augmentation = augmentation
         self.seed = seed
         self.data: list[dict[str, Any]] = [
@@ -301,8 +306,8 @@ class ConditionBank(Dataset):
                 "copy": copy,
                 "condition_source": OWN if bank is not None and site == BANK else RELEASED,
             }
-            for site, conditions in self.conditions.items()
-            for index in range(len(conditions))
+            for site in self.conditions
+            for index in clear[site]
             for copy in range(transform_first, copies + transform_first)
         ]
 
@@ -343,3 +348,25 @@ class ConditionBank(Dataset):
             # plain uint8 throughout: a batch may hold copy 0 of one condition and copy 1 of another
             item["image"] = torch.as_tensor(item["image"]).as_subclass(torch.Tensor).to(torch.uint8)
         return item
+
+
+def _told_apart(conditions: Mapping[str, Sequence[np.ndarray]], num_classes: int | None) -> dict[str, list[int]]:
+    """
+    Numbers of the conditions by site that have a label map.
+
+    Raises:
+        ValueError: when there are none.
+    """
+    clear = {
+        site: [i for i, c in enumerate(own) if num_classes is None or is_told_apart(torch.from_numpy(c), num_classes)]
+        for site, own in conditions.items()
+    }
+    for site, own in conditions.items():
+        if left_out := len(own) - len(clear[site]):
+            logger.info("%d conditions of %s do not tell classes apart, and are not drawn on", left_out, site)
+    if not any(clear.values()):
+        raise ValueError(
+            "no condition tells all classes apart, so none has a label map (label_groups of the sites' data lists): "
+            "name a bank of the server's own (condition_bank: FILE, asyndgan bank makes one)"
+        )
+    return clear

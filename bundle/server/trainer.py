@@ -14,6 +14,7 @@ from monai.engines import Trainer
 from monai.inferers import Inferer, SimpleInferer
 
 from bundle.seeding import derive_seed, forked_rng
+from bundle.server.channels import Channels
 from bundle.server.conditions import PublicConditions
 from bundle.server.federation import Federation, Outcome
 from bundle.server.mixture import asked_sites, check_sites_per_step, mixture_weights
@@ -68,7 +69,8 @@ class DistributedGanTrainer(Trainer):
         generator: G, from conditions B×X×H×W to images B×C×H×W in [-1, 1].
         optimizer: optimiser of ``generator``.
         inferer: how the generator is called; :class:`bundle.engines.AutocastInferer` for mixed precision.
-        mixture: see :func:`mixture_weights`.
+        mixture: see :func:`bundle.server.mixture.mixture_weights`.
+        modalities: names of the generator's channels, in their order; None where no site may lack any.
         seed: seed of the run, for a generator with random layers.
         min_sites: how many sites must answer for a step to be done; more than there are, or than it asks, means all of
             them.
@@ -99,8 +101,8 @@ class DistributedGanTrainer(Trainer):
         TooFewSites: when fewer than ``min_sites`` answered. Generator, optimiser and ``engine.state.iteration`` are
             those after the last step that was done then, for a checkpoint that a new engine goes on from.
         FloatingPointError: when the generator's own images are not finite.
-        ValueError: for another mixture, or numbers out of range; when the generator returns several tensors, or images
-            that leave [-1, 1].
+        ValueError: for another mixture, or numbers out of range; when no site has one of the modalities; when the
+            generator returns several tensors, or images that leave [-1, 1].
     """
 
     def __init__(
@@ -127,6 +129,7 @@ class DistributedGanTrainer(Trainer):
         paired: PairedTerm | None = None,
         sites_per_step: int | None = None,
         replay: Replay | None = None,
+        modalities: Sequence[str] | None = None,
     ) -> None:
         self.federation = federation
         self.generator = generator
@@ -134,6 +137,7 @@ class DistributedGanTrainer(Trainer):
         self.inferer = SimpleInferer() if inferer is None else inferer
         self.mixture = mixture
         mixture_weights({}, mixture)  # refuses another name now and not at the first step
+        self.channels = Channels(modalities, mixture)
         if max_gradient_norm is not None and not max_gradient_norm > 0:
             raise ValueError(f"max_gradient_norm: expected a number above 0 or None, got {max_gradient_norm!r}")
         self.seed = seed
@@ -201,8 +205,10 @@ class DistributedGanTrainer(Trainer):
 
         # in the order of names: floating-point sums depend on their order
         present = sorted(replies)
-        weights = mixture_weights({site: participants[site].num_samples for site in present}, self.mixture, asked)
-        gradients = [weights[s] * replies[s].image_gradient.to(self.state.device) for s in present]
+        counts = {s: about.num_samples for s, about in participants.items() if s in replies or s not in asked}
+        weights = mixture_weights({site: counts[site] for site in present}, self.mixture, asked)
+        returned = {s: replies[s].image_gradient.to(self.state.device) for s in present}
+        gradients = self.channels.weighted(returned, weights, counts, images)
         terms = self._paired({s: images[s] for s in present})
         weighted = [weights[s] * self.paired.weight * term for s, term in terms.items()] if self.paired else []
         reminder = None
@@ -244,7 +250,7 @@ class DistributedGanTrainer(Trainer):
 
     def _message(self, site: str, step: int, images: torch.Tensor) -> SyntheticBatch:
         about = self._participants[site]
-        synthetic = SyntheticBatch(site, step, images.detach(), about.nonce)
+        synthetic = SyntheticBatch(site, step, self.channels.sent(site, images.detach()), about.nonce)
         return synthetic if about.issuing else replace(synthetic, conditions=about.conditions)
 
     def _continued(self, site: str, about: _Participant, step: int, message: SiteInfo | SiteReply) -> _Participant:
@@ -279,10 +285,13 @@ class DistributedGanTrainer(Trainer):
                 if not issuing and self.public_conditions is None:
                     reason = "it issues no conditions, and there are no public_conditions of the server's own"
                     self.roster.failed(site, step, reason)
-                elif self._passes(site, step, check_info, info, site, steps[site], *expected):
+                elif self._passes(site, step, check_info, info, site, steps[site], *expected) and self._passes(
+                    site, step, self.channels.join, info, self.roster.record[site]
+                ):
                     self.roster.opened(site, step, info.trained, info.policy)
                     about = _Participant(info.num_samples, info.batch_size, info.nonce, issuing, step, info.conditions)
                     self._participants[site] = self._continued(site, about, steps[site], info)
+            self.channels.check(step, self._participants, self.roster.record)
         self.roster.require(step)
 
     def _condition_shape(self, infos: Mapping[str, SiteInfo]) -> Sequence[int | None]:

@@ -43,7 +43,8 @@ _WEIGHTS = "$os.path.join(@bundle_root, 'models', 'model.pt')"
 def _network(config: Mapping[str, Any], key: str) -> dict[str, Any]:
     """A network's definition in plain numbers; it is made by the config itself, for its weights are loaded."""
     declared = {name: value for name, value in config[key].items() if name not in ("_mode_", "_target_")}
-    numbers = resolved(config, declared)
+    # a run says them by an expression that reads its data; of its files they are the modalities themselves
+    numbers = resolved({**config, "image_modalities": config["modalities"]}, declared)
     target = config[key]["_target_"]
     requires = {"_requires_": "@code"} if target.startswith("bundle.") else {}
     return {"_target_": target, **requires, **numbers}

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from bundle.files import digest
+from bundle.settings import KINDS
 from bundle.sharing.errors import PackError
 from bundle.sheet import Sources
 
@@ -114,7 +115,21 @@ class RunFiles:
             raise PackError(f"{path}: cannot be read as YAML: {error}") from error
         if not isinstance(content, dict) or "task" not in content:
             raise PackError(f"{path}: expected the resolved configuration of a run, with the key 'task'")
+        if isinstance(content.get("modalities"), list):
+            # what the network reads, without the data that an expression would read
+            names = self._read(content)
+            content |= {"modalities": names, "image_modalities": names}
         return content
+
+    def _read(self, config: dict[str, Any]) -> list[str]:
+        """Of the modalities, those that a segmenter reads: of sites that lack some maybe fewer."""
+        kind, _, site = str(config.get("setting", "")).partition("/")
+        if kind not in KINDS or KINDS[kind].modalities not in ("own", "common"):
+            return config["modalities"]
+        path = Path(self.overrides.get("datalist") or Path(config["dataset_dir"]) / "datalist.json")
+        lists = json.loads(path.read_text(encoding="utf-8")).get("modalities", {}) if path.is_file() else {}
+        own = [lists[name] for name in lists if KINDS[kind].modalities == "common" or name == site]
+        return [name for name in config["modalities"] if all(name in listed for listed in own)]
 
     def _existing(self, name: str) -> Path:
         path = self.path(name)

@@ -8,6 +8,7 @@ import torch
 from monai.inferers import Inferer, SimpleInferer
 
 from bundle.losses import DiscriminatorAugmentation, SiteLoss
+from bundle.networks import for_image_channels
 
 __all__ = ["Critic"]
 
@@ -26,11 +27,14 @@ class Critic:
         inferer: how D_j is called; :class:`bundle.engines.AutocastInferer` for mixed precision.
         schedule: factor on the optimiser's learning rate as a function of the steps done; None for a constant rate.
         device: where all is computed.
+        lacking: how many of the modalities the site does not have; D_j is made without their channels
+            (:func:`bundle.networks.for_image_channels`).
 
     Conditions are B×X×H×W of 0 and 1, images B×C×H×W in [-1, 1], both of one floating dtype and on ``device``.
 
     Raises:
-        ValueError: when ``discriminator`` is a network already, whose weights have been drawn.
+        ValueError: when ``discriminator`` is a network already, whose weights have been drawn, or one that cannot be
+            made for fewer channels.
     """
 
     def __init__(
@@ -42,13 +46,14 @@ class Critic:
         inferer: Inferer | None = None,
         schedule: Callable[[int], float] | None = None,
         device: torch.device | str = "cpu",
+        lacking: int = 0,
     ) -> None:
         if isinstance(discriminator, torch.nn.Module):
             raise ValueError(
                 "the definition of the discriminator needs `_mode_: callable`, so that its weights can be seeded"
             )
         self.device = torch.device(device)
-        self.discriminator = discriminator().to(self.device)
+        self.discriminator = for_image_channels(discriminator, lacking)().to(self.device)
         self.optimizer = optimizer(self.discriminator.parameters())
         self.loss = loss.to(self.device)  # a perceptual term has a network of its own
         self.augmentation = augmentation

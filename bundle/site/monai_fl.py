@@ -12,7 +12,7 @@ field and nothing else:
 ==================  ===================================================================================
 
 ``examples/monai_fl/train.py`` trains so, in one file. A platform that averages, clips or filters weights by itself must
-leave these alone: they are a site's own, and the server weights them (:func:`bundle.server.trainer.mixture_weights`).
+leave these alone: they are a site's own, and the server weights them (:func:`bundle.server.mixture.mixture_weights`).
 """
 
 from __future__ import annotations
@@ -162,10 +162,10 @@ class SiteAlgo(ClientAlgo):
 
         Returns:
             After :meth:`initialize`: weights ``{"conditions": B×X×H×W uint8}``, statistics ``{"site", "num_samples",
-            "step", "trained", "batch_size", "nonce", "policy"}``. After :meth:`train`: weights ``{"image_gradient":
-            B×C×H×W float32, "conditions": B×X×H×W uint8}``, metrics: the losses, statistics ``{"site", "step",
-            "nonce"}``. Conditions for generation: weights ``{"conditions": …}``, with a teacher also ``"images"``;
-            statistics ``{"site", "start"}``.
+            "step", "trained", "batch_size", "nonce", "policy", "modalities"}``. After :meth:`train`: weights
+            ``{"image_gradient": B×C×H×W float32, "conditions": B×X×H×W uint8}``, metrics: the losses, statistics
+            ``{"site", "step", "nonce"}``. Conditions for generation: weights ``{"conditions": …}``, with a teacher also
+            ``"images"``; statistics ``{"site", "start"}``.
         """
         if extra and {"start", "stop"} <= extra.keys():
             return to_exchange(self._do("get_weights", lambda: self._conditions(extra["start"], extra["stop"])))

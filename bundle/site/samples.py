@@ -9,6 +9,7 @@ import torch
 
 from bundle.seeding import Draw, derive_seed
 from bundle.shapes import ShapeModel, TooFewPatients, by_patient, draw_in_place
+from bundle.transforms.condition import is_told_apart
 
 __all__ = ["DeformedSamples", "DrawnSamples", "Samples", "outgoing"]
 
@@ -92,11 +93,13 @@ class DrawnSamples:
             sample is.
 
     Raises:
-        ValueError: there are fewer patients; said before anything is drawn.
+        ValueError: there are fewer patients, or labels that do not tell classes apart; said before anything is drawn.
     """
 
     def __init__(self, samples: PlainSamples, model: ShapeModel, least: int, secret: Callable[[], int]) -> None:
         every = range(len(samples))
+        if not all(is_told_apart(samples[i]["condition"], getattr(model, "num_classes", 1)) for i in every):
+            raise ValueError("its labels do not tell classes apart (label_groups), and its release policy draws others")
         conditions = by_patient((samples[i]["condition"] for i in every), (samples.origin(i)[0] for i in every))
         try:
             self._statistics = model.fit(conditions, least)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
 
 import torch
 
 from bundle.seeding import derive_seed, drawn_indices, forked_rng
+from bundle.site.answer import Answer
 from bundle.site.critic import Critic
 from bundle.site.folds import FoldedCritic
+from bundle.site.own_modalities import check_checkpoint, check_policy
 from bundle.site.private_critic import PrivateCritic
 from bundle.site.release import ReleaseGate, ReleasePolicy, tensor_digest
 from bundle.site.samples import DeformedSamples, DrawnSamples, Samples, outgoing
@@ -21,30 +22,12 @@ from bundle.site.teacher import Teacher
 from bundle.wire import guards
 from bundle.wire.messages import ConditionBatch, ConditionRequest, SiteInfo, SiteReply, SyntheticBatch, TaughtBatch
 
-__all__ = ["Answer", "Site"]
+__all__ = ["Site"]
 
 logger = logging.getLogger(__name__)
 
 MAX_TAUGHT_BYTES = 2**26
 """Of a teacher's images in one message, decoded; further ones are in the next."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """
-    What of a step is in its reply, as it left the gate: kept, to give the very same again.
-
-    Args:
-        gradient: B×C×H×W float32, ∂L_j/∂ŷ.
-        losses: scalar losses by name; none where the policy withholds them.
-        noise: multiplier of the noise in ``gradient``, 0 for none.
-        issued: the step that its conditions were issued for.
-    """
-
-    gradient: torch.Tensor
-    losses: dict[str, float]
-    noise: float
-    issued: int
 
 
 class Site:
@@ -75,10 +58,12 @@ class Site:
         batch_size: B of this site.
         teacher: whose images leave beside the conditions, where the policy has one.
         waits: whether steps may pass that do not ask this site.
+        modalities: names of the image's channels, where the site lacks some of the task's: the server learns them, and
+            sends and gets those channels alone. Nothing for a site that has all.
 
     Raises:
         ValueError: when the batch size is below 1, the site has fewer samples, or they are not deformed or drawn and
-            the policy needs them to be.
+            the policy needs them to be; for a teacher where modalities are missing.
         ReleaseRefused: when the policy forbids what the training asks for.
     """
 
@@ -93,6 +78,7 @@ class Site:
         batch_size: int = 1,
         teacher: Teacher | None = None,
         waits: bool = False,
+        modalities: Sequence[str] = (),
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"site {name}: expected a batch_size of at least 1, got {batch_size}")
@@ -113,7 +99,9 @@ class Site:
             raise ValueError(f"site {name}: its release policy has {gate.policy.mechanism}, its critic is another's")
         if gate.policy.teacher and teacher is None:
             raise ValueError(f"site {name}: its release policy has a teacher, and the training defines none (teacher)")
+        check_policy(name, gate.policy, modalities)
         self.name = name
+        self.modalities = tuple(modalities)
         self.samples = samples
         self.critic = critic
         self.gate = gate
@@ -152,9 +140,10 @@ class Site:
                 self._go_to(step - 1)
             conditions, nonce = self._issue(step)
             said = self.gate.num_samples(len(self.samples))
-            self.gate.record("open", {"conditions": conditions}, step=step, num_samples=said)
+            own = {"modalities": ",".join(self.modalities)} if self.modalities else {}
+            self.gate.record("open", {"conditions": conditions}, step=step, num_samples=said, **own)
         policy = self.policy.describe()
-        return SiteInfo(self.name, said, step, conditions, self.trained, self.batch_size, nonce, policy)
+        return SiteInfo(self.name, said, step, conditions, self.trained, self.batch_size, nonce, policy, **own)
 
     def step(self, synthetic: SyntheticBatch) -> SiteReply:
         """
@@ -254,13 +243,16 @@ class Site:
 
     def state_dict(self) -> dict:
         about = {"trained": self.trained, "run": self.run, "policy": self.policy.to_dict()} | self._folds_of_state()
+        about |= {"modalities": list(self.modalities)} if self.modalities else {}
         return self.critic.state_dict() | about | {"answer": self._answer and dict(vars(self._answer))}
 
     def load_state_dict(self, state: dict) -> None:
         """
         Raises:
-            ValueError: when it is of other folds: its critics have seen whom they would answer for.
+            ValueError: when it is of other folds: its critics have seen whom they would answer for; or of other
+                modalities.
         """
+        check_checkpoint(self.name, state.get("modalities", ()), self.modalities)
         if state["trained"] and state.get("folds") != self._folds_of_state(state["trained"]).get("folds"):
             raise ValueError(
                 f"site {self.name}: its checkpoint was made with other folds of its patients than its ledger's: bring "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -27,7 +27,7 @@ __all__ = ["make_sites"]
 def make_sites(
     samples: Mapping[str, PlainSamples],
     *,
-    critic: Callable[[], Critic],
+    critic: Callable[..., Critic],
     gates: Mapping[str, ReleaseGate] | None = None,
     deform: Callable[[dict], dict] | None = None,
     store: Callable[[str], SiteStore] | None = None,
@@ -38,6 +38,8 @@ def make_sites(
     shapes: ShapeModel | None = None,
     waits: bool = False,
     earlier: Callable[[str], Mapping[str, Any] | None] | None = None,
+    task: Sequence[str] = (),
+    modalities: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Site]:
     """
     One :class:`Site` per entry of ``samples``, each with a critic of its own.
@@ -60,6 +62,8 @@ def make_sites(
         waits: whether steps may pass that do not ask every site (:class:`Site`).
         earlier: from the name of a site to its state at the end of an earlier training, which it begins with
             (:mod:`bundle.site.earlier`); None to begin with initial weights.
+        task: names of the modalities of the task.
+        modalities: by name of a site that lacks some of them, those that it has.
 
     Raises:
         ValueError: when ``gates`` or ``batch_size`` lacks a site or names one that there is not; see also
@@ -69,7 +73,8 @@ def make_sites(
     gates = make_gates(samples) if gates is None else by_site("gates", gates, samples)
     sites = []
     for name in sorted(samples):
-        gate = gates[name]
+        gate, has = gates[name], tuple((modalities or {}).get(name, ()))
+        makes = partial(critic, lacking=len(task) - len(has)) if has else critic
         data: Samples = samples[name]
         if deform is not None and gate.policy.conditions == "deformed":
             # asked for when a sample is: a gate that has no ledger has no secret before
@@ -80,15 +85,15 @@ def make_sites(
         kept = None if store is None else store(name)
         own: Critic | FoldedCritic | PrivateCritic
         if gate.policy.noises_updates:
-            first, taught = seeded(critic, gate.secret, "discriminator", name, f"seed {seed}"), None
+            first, taught = seeded(makes, gate.secret, "discriminator", name, f"seed {seed}"), None
             own = PrivateCritic(first, Patients(data), gate, updates)
         elif gate.policy.folds is None:
-            own, taught = seeded(critic, weights_seed, "discriminator", name), None
+            own, taught = seeded(makes, weights_seed, "discriminator", name), None
         else:
             folds = Folds(data, gate)
-            own = FoldedCritic(folds, partial(_critic_of_fold, critic, weights_seed, name), updates)
+            own = FoldedCritic(folds, partial(_critic_of_fold, makes, weights_seed, name), updates)
             taught = teacher(folds, name=name, store=kept) if teacher is not None and gate.policy.teacher else None
-        sites.append(Site(name, data, own, gate, kept, seed, sizes[name], taught, waits))
+        sites.append(Site(name, data, own, gate, kept, seed, sizes[name], taught, waits, has))
         begin_with(sites[-1], None if earlier is None else earlier(name))
     return sites
 

@@ -8,6 +8,7 @@ from bundle.transforms.check_range import CheckRanged
 from bundle.transforms.check_same_shape import CheckSameShaped
 from bundle.transforms.condition import ConditionFromLabeld, label_from_condition, pixel_classes
 from bundle.transforms.count_foreground import CountForegroundd
+from bundle.transforms.fill_modalities import FillModalitiesd
 from bundle.transforms.group_labels import GroupLabelsd
 from bundle.transforms.name_by_case import NameByCased
 from bundle.transforms.named_compose import NamedCompose
@@ -26,6 +27,7 @@ __all__ = [
     "CheckSameShaped",
     "ConditionFromLabeld",
     "CountForegroundd",
+    "FillModalitiesd",
     "GroupLabelsd",
     "NameByCased",
     "NamedCompose",

@@ -13,17 +13,22 @@ from monai.utils import convert_to_numpy
 
 from bundle.transforms.source_name import source_name
 
-__all__ = ["ConditionFromLabeld", "label_from_condition", "pixel_classes"]
+__all__ = ["ConditionFromLabeld", "candidates", "is_told_apart", "label_from_condition", "pixel_classes"]
 
 
 class ConditionFromLabeld(Transform):
     """Add the condition x to an item: one-hot foreground classes and, as the last channel, the outline.
 
+    Where a site's labels do not tell classes apart, every class that a voxel may be is 1: several at once say that it
+    is unknown which, as one says that it is known, and none that it is background. A generator, and a discriminator,
+    can tell these apart, and nothing but 0 and 1 has to travel.
+
     The background has no channel of its own: it is where the others are 0. The outline is joined with the
     foreground, because a tumour that the outline had missed would otherwise float outside the head.
 
     Args:
-        label_key: class indices 0..num_classes, 1×H×W or 1×H×W×D, any dtype (:class:`GroupLabelsd` makes them).
+        label_key: class indices 0..num_classes, 1×H×W or 1×H×W×D, any dtype (:class:`GroupLabelsd` makes them); above
+            them, those that ``label_candidates`` of the item says several classes for.
         outline_key: 1×H×W[×D], non-zero inside; None where nothing but labels is drawn from (nuclei).
         num_classes: number of foreground classes, without the background.
         output_key: the condition goes here: uint8 0 or 1, (num_classes + 1)×H×W[×D], or num_classes×H×W[×D]
@@ -65,6 +70,9 @@ class ConditionFromLabeld(Transform):
         condition = np.zeros((self.num_classes + (self.outline_key is not None), *label.shape[1:]), dtype=np.uint8)
         for index in range(self.num_classes):
             np.equal(label[0], index + 1, out=condition[index], casting="unsafe")
+        for place, classes in enumerate(item.get("label_candidates", ()), start=self.num_classes + 1):
+            for index in classes:
+                condition[index - 1] |= label[0] == place
         foreground = condition[: self.num_classes].any(axis=0)
         if ((label[0] != 0) & ~foreground).any():
             raise ValueError(
@@ -84,6 +92,44 @@ class ConditionFromLabeld(Transform):
             result.copy_meta_from(item[self.label_key])
         item[self.output_key] = result
         return item
+
+
+def is_told_apart(condition: torch.Tensor, num_classes: int) -> bool:
+    """
+    Whether every voxel of a condition is of one class at most; not where a site's labels leave it open which.
+
+    Args:
+        condition: C×H×W[×D] of 0 and 1, any dtype.
+        num_classes: number of foreground classes, which come first.
+
+    >>> is_told_apart(torch.tensor([[[0, 1]], [[0, 1]], [[1, 1]]]), num_classes=2)
+    False
+    """
+    return num_classes < 2 or not bool(((condition[:num_classes] != 0).sum(dim=0) > 1).any())
+
+
+def candidates(condition: torch.Tensor, num_classes: int | None) -> torch.Tensor | None:
+    """
+    What pixels may be of, where several classes are possible.
+
+    Args:
+        condition: B×X×H×W of 0 and 1, any dtype.
+        num_classes: number of foreground classes, which come first; None where no pixel may be of several.
+
+    Returns:
+        B×(X + 1)×H×W bool, the classes that a pixel may be of, one where it is known as in :func:`pixel_classes`; None
+        where all are known.
+    """
+    if num_classes is None or num_classes < 2 or condition.is_meta:
+        return None  # a network without numbers is asked for shapes alone
+    classes = condition[:, :num_classes] != 0
+    several = classes.sum(dim=1, keepdim=True) > 1
+    if not bool(several.any()):
+        return None
+    known = torch.zeros(len(condition), condition.shape[1] + 1, *condition.shape[2:], device=condition.device)
+    known = known.scatter(1, pixel_classes(condition), 1).bool()
+    rest = torch.zeros_like(known[:, num_classes:])
+    return torch.where(several, torch.cat([classes, rest], dim=1), known)
 
 
 def label_from_condition(condition: torch.Tensor, num_classes: int, channel_dim: int = 0) -> torch.Tensor:

@@ -35,6 +35,9 @@ class GroupLabelsd(MapTransform, InvertibleTransform):
             MetaTensors.
         groups: name of the class -> its label value or values, at most 255 classes.
         ignore: values that are allowed and become background.
+        own_key: where an item of a site whose labels tell less apart has, by label value, the names of the groups that
+            it may be: its values are those, and one that may be several becomes an index above G. What these mean is
+            added under ``label_candidates``, for :class:`ConditionFromLabeld`: for G + 1, G + 2, … the class indices.
         allow_missing_keys: do not raise where a key is missing.
 
     Raises:
@@ -46,6 +49,10 @@ class GroupLabelsd(MapTransform, InvertibleTransform):
     [[[0, 1, 1, 1]]]
     >>> whole.ungroup(torch.tensor([0, 1])).tolist()
     [0, 1]
+    >>> parts = GroupLabelsd(keys="label", groups={"core": 1, "oedema": 2})
+    >>> item = {"label": torch.tensor([[[0, 1]]]), "label_groups": {1: ("core", "oedema")}}
+    >>> parts(item)["label"].tolist(), parts(item)["label_candidates"]
+    ([[[0, 3]]], ((1, 2),))
     """
 
     def __init__(
@@ -53,6 +60,7 @@ class GroupLabelsd(MapTransform, InvertibleTransform):
         keys: KeysCollection,
         groups: Mapping[str, int | Sequence[int]],
         ignore: Sequence[int] = (),
+        own_key: Hashable = "label_groups",
         allow_missing_keys: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
@@ -61,6 +69,7 @@ class GroupLabelsd(MapTransform, InvertibleTransform):
             for name, values in groups.items()
         }
         self.ignore = tuple(int(value) for value in ignore)
+        self.own_key = own_key
         if not 1 <= len(self.groups) <= 255 or not all(self.groups.values()):
             raise ValueError(f"groups: expected 1 to 255 groups with at least one value each, got {dict(groups)}")
         named = [value for values in self.groups.values() for value in values] + list(self.ignore)
@@ -81,16 +90,21 @@ class GroupLabelsd(MapTransform, InvertibleTransform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         item = dict(data)
+        own = item.get(self.own_key)
+        index = self._index
+        if own is not None:
+            index, item["label_candidates"] = self._own(own)
         for key in self.key_iterator(item):
             label = item[key]
             values, positions = _distinct(convert_to_numpy(label))
-            unknown = [f"{value:.10g}" for value in values if value not in self._index]
+            unknown = [f"{value:.10g}" for value in values if value not in index]
             if unknown:
                 raise ValueError(
                     f"{source_name(item, key)}: '{key}' holds the value(s) {', '.join(unknown[:10])}; expected 0, "
-                    f"{self.groups}" + (f" and, ignored, {list(self.ignore)}" if self.ignore else "")
+                    f"{self.groups if own is None else dict(own)}"
+                    + (f" and, ignored, {list(self.ignore)}" if self.ignore else "")
                 )
-            table = np.array([self._index[value] for value in values.tolist()], dtype=np.uint8)
+            table = np.array([index[value] for value in values.tolist()], dtype=np.uint8)
             grouped = convert_to_tensor(torch.from_numpy(table[positions]), track_meta=get_track_meta())
             if isinstance(grouped, MetaTensor):
                 if isinstance(label, MetaTensor):
@@ -98,6 +112,19 @@ class GroupLabelsd(MapTransform, InvertibleTransform):
                 grouped = self.push_transform(grouped, extra_info={"dtype": _dtype_name(label)})
             item[key] = grouped
         return item
+
+    def _own(self, own: Mapping[int, Sequence[str]]) -> tuple[dict[int, int], tuple[tuple[int, ...], ...]]:
+        """Indices by label value of a site with labels of its own, and the classes of those above G."""
+        names = list(self.groups)
+        classes = {value: tuple(sorted(names.index(name) + 1 for name in may_be)) for value, may_be in own.items()}
+        several = tuple(dict.fromkeys(found for found in classes.values() if len(found) > 1))
+        if self.num_classes + len(several) > 255:
+            raise ValueError(f"{self.own_key}: more than 255 classes and sets of them")
+        codes: dict[tuple[int, ...], int] = {(number,): number for number in range(1, self.num_classes + 1)}
+        codes |= {found: self.num_classes + place for place, found in enumerate(several, start=1)}
+        return {0: 0} | dict.fromkeys(self.ignore, 0) | {
+            value: codes[found] for value, found in classes.items()
+        }, several
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         item = dict(data)

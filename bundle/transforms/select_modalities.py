@@ -21,6 +21,8 @@ class SelectModalitiesd(MapTransform):
         modalities: one name or several, e.g. ``"t2"`` (as published) or ``("flair", "t2")``. Upper and lower case
             differ, as they do in file names.
         names_key: where the item holds its channels' names; replaced by the chosen ones.
+        absent_key: where the item names the modalities that its data list says its site lacks: these are passed over,
+            and :class:`FillModalitiesd` can put something in their place.
         allow_missing_keys: do not raise where a key is missing.
 
     Raises:
@@ -38,11 +40,13 @@ class SelectModalitiesd(MapTransform):
         keys: KeysCollection,
         modalities: str | Sequence[str],
         names_key: Hashable = "modality",
+        absent_key: Hashable = "absent",
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.modalities = (modalities,) if isinstance(modalities, str) else tuple(modalities)
         self.names_key = names_key
+        self.absent_key = absent_key
         if not self.modalities or len(set(self.modalities)) != len(self.modalities):
             raise ValueError(f"modalities: expected at least one name and none twice, got {list(self.modalities)}")
 
@@ -58,14 +62,18 @@ class SelectModalitiesd(MapTransform):
                     f"{file}: '{key}' has {image.shape[0]} channel(s), expected one name for each in "
                     f"'{self.names_key}', got {list(names)}"
                 )
-            missing = [name for name in self.modalities if name not in names]
+            absent = item.get(self.absent_key) or ()
+            missing = [name for name in self.modalities if name not in names and name not in absent]
             if missing:
                 raise ValueError(
                     f"{file}: '{key}' has no modality {missing}: wanted {list(self.modalities)}, "
                     f"available {list(names)}"
                 )
-            if self.modalities != names:
-                item[key] = image[[names.index(name) for name in self.modalities]]
+            chosen = tuple(name for name in self.modalities if name in names)
+            if not chosen:
+                raise ValueError(f"{file}: '{key}' has none of {list(self.modalities)}, available {list(names)}")
+            if chosen != names:
+                item[key] = image[[names.index(name) for name in chosen]]
         # After the loop: several images of one item share the names.
-        item[self.names_key] = self.modalities
+        item[self.names_key] = tuple(name for name in self.modalities if name not in (item.get(self.absent_key) or ()))
         return item

@@ -69,6 +69,8 @@ class SiteInfo(Message):
         batch_size: B, of the batches that the site takes.
         nonce: what the synthetic batch of ``step`` has to carry.
         policy: name of the site's release policy, for the record.
+        modalities: names of the channels of its images, with commas between them, in the order of the task's; empty
+            where the site has all. Its synthetic images and gradients have these channels.
     """
 
     num_samples: int
@@ -78,6 +80,7 @@ class SiteInfo(Message):
     batch_size: int = 1
     nonce: str = ""
     policy: str = ""
+    modalities: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class SyntheticBatch(Message):
 
     Args:
         step: the step, from 1.
-        images: B×C×H×W float32 in [-1, 1].
+        images: B×C×H×W float32 in [-1, 1], of the modalities that the site has.
         nonce: of the message that asked for it: the site's ``SiteInfo`` or the reply to the step before.
         conditions: B×X×H×W uint8, 0 or 1, what the images are of, where the site issued none; empty otherwise.
     """

@@ -21,7 +21,14 @@ import torch
 
 from bundle.composition import stage_files, task_files
 from bundle.config_files import ConfigFiles
-from bundle.data import check_setting, keep_conditions_by_site, load_datalist, members_by_site
+from bundle.data import (
+    check_has,
+    check_setting,
+    complete,
+    keep_conditions_by_site,
+    load_datalist,
+    members_by_site,
+)
 from bundle.files import below, require_file, write_json
 from bundle.installation import config_dir
 from bundle.report import compute_statistics, read_scalars, summarize_loss
@@ -157,6 +164,10 @@ class Experiment(Stages):
         asked = [kind for name in self.settings or self.kinds for kind in GROUPS.get(name, (name,))]
         found = [one for name in asked for one in (all_settings([name], sites) if name in KINDS else [name])]
         found = [check_setting(setting, sites) for setting in dict.fromkeys(found)]
+        for setting in found:
+            check_has(self.datalist, setting)
+        if "quality" in self.stages and any(trains_generator(setting) for setting in found):
+            complete(self.datalist, "the stage quality (stages)")
         idle = [setting for setting in found if "segment" not in self.stages and not generates(setting)]
         if idle:
             raise ConfigError(

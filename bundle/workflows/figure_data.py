@@ -47,9 +47,12 @@ def synthesis_rows(experiment: Experiment, setting: str, samples_per_site: int =
         if site in released:
             # samples are in the order of the cases: the first cases have the first samples
             real = make_samples(data=items_of[site][:_CASES_PER_SITE], name=f"figures, {site}")
-            known = range(len(real))
+            known = list(range(len(real)))
         else:
-            real, known = None, range(len(conditions))
+            real, known = None, list(range(len(conditions)))
+        known = [i for i in known if (site, i) in first]  # of others nothing is drawn
+        if not known:
+            continue
         # conditions without any class, where the task has such, are the less telling ones
         telling = [i for i in known if conditions[i][:num_classes].any()] or known
         places = ((np.arange(samples_per_site) + 0.5) * len(telling) / samples_per_site).astype(int)
@@ -66,7 +69,9 @@ def synthesis_rows(experiment: Experiment, setting: str, samples_per_site: int =
             }
             for place, i in enumerate(chosen)
         ]
-        rows += _by_channel(site, samples, [""] if parser.get_parsed_content("display_rgb") else modalities)
+        rgb = parser.get_parsed_content("display_rgb")
+        has = experiment.datalist.modalities_of(site) if site in experiment.datalist.sites else modalities
+        rows += _by_channel(site, samples, [""] if rgb else modalities, list(has))
     return rows
 
 
@@ -85,7 +90,8 @@ def first_of_sites(rows: list[dict], sites: int = 3) -> list[dict]:
     return sorted(of_site.values(), key=lambda row: row["samples"][0]["real"] is None)[:sites]
 
 
-def _by_channel(site: str, samples: list[dict], channels: list[str]) -> list[dict]:
+def _by_channel(site: str, samples: list[dict], channels: list[str], has: list[str]) -> list[dict]:
+    """Of a channel that the site does not have there is no real image."""
     if len(channels) == 1:
         return [{"site": site, "of_site": site, "samples": samples}]
     return [
@@ -93,7 +99,12 @@ def _by_channel(site: str, samples: list[dict], channels: list[str]) -> list[dic
             "site": f"{site} · {channel}",
             "of_site": site,
             "samples": [
-                s | {key: s[key][[number]] for key in ("synthetic", "real") if s[key] is not None} for s in samples
+                s
+                | {
+                    "synthetic": s["synthetic"][[number]],
+                    "real": s["real"][[has.index(channel)]] if s["real"] is not None and channel in has else None,
+                }
+                for s in samples
             ],
         }
         for number, channel in enumerate(channels)

@@ -384,7 +384,7 @@ class SegmentationWorkflow(CheckedWorkflow):
         """See :mod:`bundle.workflows.network_checks`; with weights there is nothing left to check."""
         if "fit" in self.parser:
             size = self.make("image_size")
-            shape = self.make("image_channels"), size, size
+            shape = len(self.make("image_modalities")), size, size
             key = str(self.parser["fit::network"]).lstrip("@")
             check_segmenter(self.make("fit::network"), key, shape, self.make("num_classes") + 1)
 

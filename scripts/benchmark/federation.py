@@ -23,7 +23,7 @@ from scripts.benchmark.measured_runs import Limits, NotMeasured, Training, Varia
 
 ROOT = Path(__file__).resolve().parents[2]
 GIB = 2**30
-CASES = 32
+CASES = 4
 """Different ones that are made at most."""
 SITE_GUESS = 0.5 * GIB
 """Of a site's process, before one has been measured."""

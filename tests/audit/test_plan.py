@@ -15,7 +15,7 @@ def test_a_large_hospital_is_told_its_noise_and_that_it_may_begin(capsys):
     # σ·√2825/256 of a multiplier near 11.5
     assert "noise multiplier 11.5" in said
     assert "2.39 clipping bounds long" in said
-    assert "gradient_noise: 7," in said
+    assert "gradient_noise: 5,360 clipping bounds" in said
     assert "within max_noise, 20" in said
 
 

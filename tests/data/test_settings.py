@@ -12,7 +12,9 @@ def test_settings_are_checked_against_the_sites():
     for setting in ("real_all", "real_subset/A", "real_subset/B", "syn_all", "syn_subset/A", "asyndgan"):
         assert check_setting(setting, ["B", "A"]) == setting
     for setting in ("real_subset", "real_all/A", "AsynDGAN", ""):
-        with pytest.raises(DataError, match=r"unknown setting .*real_all, real_subset/SITE.*asyndgan.*leave_out/SITE"):
+        with pytest.raises(
+            DataError, match=r"unknown setting .*real_all, .*real_subset/SITE.*asyndgan.*leave_out/SITE"
+        ):
             check_setting(setting, ["B", "A"])
     for setting in ("real_subset/C", "leave_out/"):
         with pytest.raises(DataError, match="no such site, expected one of A, B"):

@@ -324,6 +324,11 @@ def test_what_are_no_conditions_is_not_kept_and_not_asked_for_without_end(monkey
     assert [trainer.state.sites[site]["strikes"] for site in "AB"] == [0, 2]
 
 
+def test_a_name_that_two_sites_have_is_refused_with_the_list(monkeypatch):
+    with pytest.raises(JobError, match="site_names: two sites are called B, in A, B, B"):
+        federate(monkeypatch, ends(sites()), sites=["B", "A", "B"])
+
+
 def test_a_checkpoint_of_the_server_counts_on(monkeypatch):
     fed, _ = federate(monkeypatch, ends(sites()))
     fed.open(1)

@@ -28,6 +28,11 @@ def test_names_that_it_does_not_are_named_with_the_rule(name, tmp_path):
     assert not (tmp_path / "kits").exists()
 
 
+def test_a_name_that_two_sites_have_is_said_with_the_list():
+    with pytest.raises(ValueError, match="two sites are called A, in A, A, B: expected a name of its own for each"):
+        check_site_names(["B", "A", "A"])
+
+
 def test_names_that_differ_in_capitals_only_would_share_a_folder_on_some_systems():
     with pytest.raises(ValueError, match="Mary and mary differ in capitals only"):
         check_site_names(["Mary", "mary"])

@@ -145,6 +145,7 @@ def test_it_is_what_a_platform_of_monai_expects():
         "batch_size": 2,
         "nonce": info.statistics["nonce"],
         "policy": "published",
+        "modalities": "",
     }
     assert algo.train(to_exchange(batch(1))) is None
     reply, again = algo.get_weights(), algo.get_weights()
