@@ -6,8 +6,8 @@ seconds for a call (scripts.benchmark scale), and the bytes of messages (scripts
     step = hospitals · batch · G + batch · site + hospitals · bytes · 8 / line + hospitals · call
 
 G runs at the server for all images one after the other, all sites compute at the same time, and all bytes pass the
-server's line. Nothing overlaps: what a site returns depends on what it was sent, and so on. Latency is not in it, nor
-are sites slower than the machine that was measured.
+server's line. This is an upper bound: one part after the other, where a training has G at work while others compute and
+messages travel (scripts.benchmark line). Latency is not in it, nor are sites slower than the machine that was measured.
 
 From a checkout; no command of the product.
 

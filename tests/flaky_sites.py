@@ -35,23 +35,18 @@ class FlakyFederation(LocalFederation):
         infos = {site: self.infos.get(site, lambda info: info)(info) for site, info in infos.items()}
         return Outcome(infos, {site: "out of reach" for site in asked if site not in reached})
 
-    def exchange(self, batches):
-        messages, failures = {}, {}
-        self.ledger.steps += 1
-        for site, batch in sorted(batches.items()):
-            fault = self.faults.pop((site, batch.step), None)
-            if fault == "away" or batch.step in self.away.get(site, ()):
-                failures[site] = "out of reach"
-                continue
-            reply = self._from(self._sites[site].step(self._to(batch)))
-            if fault == "lost":
-                failures[site] = "no reply in time"
-            elif fault == "late":
-                messages[site] = self.last[site]
-            else:
-                messages[site] = fault(reply) if fault else reply
-            self.last[site] = reply
-        return Outcome(messages, failures)
+    def step(self, batch):
+        site = batch.site
+        fault = self.faults.pop((site, batch.step), None)
+        if fault == "away" or batch.step in self.away.get(site, ()):
+            return Outcome(failures={site: "out of reach"})
+        reply = self._from(self._sites[site].step(self._to(batch)))
+        before, self.last[site] = self.last.get(site), reply
+        if fault == "lost":
+            return Outcome(failures={site: "no reply in time"})
+        if fault == "late":
+            return Outcome({site: before})
+        return Outcome({site: fault(reply) if fault else reply})
 
 
 def flaky(faults=None, away=None, infos=None, **kwargs):

@@ -28,6 +28,7 @@ from bundle.audit.readout_attacks import Effort
 from bundle.audit.readout_audit import audit_loss
 from bundle.audit.scores import psnr
 from bundle.audit.targets import find_targets, starts
+from bundle.engines.precision import takes_bfloat16
 from bundle.files import save_torch, write_json
 from bundle.losses import PerceptualLoss, SiteLoss
 from bundle.networks import VGGFeatures
@@ -132,7 +133,7 @@ def run_readout(target: Audited, options: ReadoutOptions, output: Path, about: M
         "site": options.site,
         "release_policy": site.policy.describe(),
         "conditions": "the true ones, sent by the server" if site.policy.conditions == "public" else "issued",
-        "amp": make("amp"),
+        "amp": takes_bfloat16(make("amp"), make("device").type),
         "networks": f"trained to step {target.trained}" if target.trained else "untrained",
         "steps": targets.steps,
         "learning_rates": [rate * (schedule(step - 1) if schedule else 1) for step in targets.steps],

@@ -98,7 +98,11 @@ GROUPS: dict[str, dict[str, Key]] = {
         "cache_dir": Key(_MAYBE_PATH, "folder for decoded cases that are not kept in memory; null for a temporary one"),
         "device": Key(Matching(r"(cpu|mps|cuda)(:\d{1,3})?", "a device such as cpu, cuda or cuda:1"), "what computes"),
         "ddp_backend": Key(OneOf("nccl", "gloo"), "how several processes talk to each other"),
-        "amp": Key(Flag(), "bfloat16 where a network is called", "false"),
+        "amp": Key(
+            Either(Flag(), OneOf("auto")),
+            "bfloat16 where a network is called; auto: where the CPU or GPU is fast with it, and the log says so",
+            "false",
+        ),
         "cache_rate": Key(_SHARE, "share of the cases kept in memory; the others lie decoded on disk"),
     },
     "What an experiment consists of": {
@@ -190,6 +194,7 @@ GROUPS: dict[str, dict[str, Key]] = {
         "discriminator_scale": Key(_WEIGHT, "factor of D's whole loss", "0.05 in 2020, then 1"),
         "foreground_weight": Key(_WEIGHT, "what pixels of the classes count in the adversarial terms", "1"),
         "class_weights": Key(ListOf(_WEIGHT, 1, 512), "the same by channel of the condition, the background last"),
+        "staleness": Key(Whole(0, 1), "updates by which the weights that make a step's images may lag", "0"),
         "mixture": Key(OneOf("proportional", "sum"), "weights of the sites", "proportional; sum in the code of 2020"),
         "sites_per_step": Key(
             optional(Whole(1, _SITES)),

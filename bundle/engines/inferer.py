@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from monai.engines import PrepareBatch, default_prepare_batch
 from monai.inferers import Inferer, SimpleInferer
 
+from bundle.engines.precision import takes_bfloat16
 from bundle.seeding import derive_seed, forked_rng
 
 __all__ = ["AutocastInferer", "PaddedInferer", "SeededBatch", "SeededInferer", "one_tensor"]
@@ -30,18 +31,26 @@ class AutocastInferer(Inferer):
 
     Args:
         inferer: how the network is applied; None for a plain call.
-        amp: whether to autocast at all.
+        amp: whether to autocast at all; "auto": where it pays (:func:`bundle.engines.precision.takes_bfloat16`).
         dtype: dtype of the autocast operations.
     """
 
-    def __init__(self, inferer: Inferer | None = None, amp: bool = True, dtype: torch.dtype = torch.bfloat16) -> None:
+    def __init__(
+        self,
+        inferer: Inferer | None = None,
+        amp: bool | Literal["auto"] = True,
+        dtype: torch.dtype = torch.bfloat16,
+    ) -> None:
         super().__init__()
+        if amp != "auto":
+            takes_bfloat16(amp, "cpu")  # refuses another value now and not at the first call
         self.inferer = SimpleInferer() if inferer is None else inferer
         self.amp = amp
         self.dtype = dtype
 
     def __call__(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> Any:
-        with torch.autocast(inputs.device.type, dtype=self.dtype, enabled=self.amp):
+        device = inputs.device.type
+        with torch.autocast(device, dtype=self.dtype, enabled=takes_bfloat16(self.amp, device)):
             outputs = one_tensor(self.inferer(inputs, network, *args, **kwargs))
         return [o.float() for o in outputs] if isinstance(outputs, list | tuple) else outputs.float()
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -40,13 +41,22 @@ class JobEnded(RuntimeError):
     """The job was ended by somebody; its checkpoints are as they were."""
 
 
+@dataclass(frozen=True)
+class _Call:
+    """What a site was asked: its answer is a future, unless there is a reason why it was not asked."""
+
+    message: Message
+    future: Future | None = None
+    failure: str = ""
+
+
 class FlareFederation(Federation):
     """
     Sites in other processes, on other machines.
 
-    Every site is called by itself, with a payload that goes to no other. All are called at the same time, and the step
-    waits for them until its own deadline: what FLARE promises about timeouts is not relied on. A reply that arrives
-    later is dropped and counted, and its site is asked nothing before it has answered.
+    Every site is called by itself, with a payload that goes to no other, as soon as that is made; replies are told of
+    as they arrive. The step waits for them until its own deadline: what FLARE promises about timeouts is not relied on.
+    A reply that arrives later is dropped and counted, and its site is asked nothing before it has answered.
 
     Made by the server's process of a FLARE job, inside of the method that the job runs.
 
@@ -84,6 +94,7 @@ class FlareFederation(Federation):
         # one thread a site: with a call that has not ended, however late, it is asked nothing else
         self._pool = ThreadPoolExecutor(max(1, len(self._proxies)), thread_name_prefix="sites")
         self._running: dict[str, Future] = {}
+        self._sent: dict[str, _Call] = {}  # what was sent, and has not been told of
         self._silent: set[str] = set()
         # late answers that no outcome has told of; they come in the threads of the pool
         self._late: Counter[str] = Counter()
@@ -108,16 +119,18 @@ class FlareFederation(Federation):
         awake = {site: requests[site] for site in chosen if site not in self._silent}
         first = self._ask(silent, RETURN_TIMEOUT, self.step_timeout)
         # one reason for it, however it shows: the roster tells of another one
-        still = {site: NO_ANSWER for site in first.failures if site in self._silent}
-        second = self._ask(awake, self.step_timeout)
-        failures = first.failures | still | second.failures
-        ended = frozenset({*first.ended, *second.ended})
-        broken = frozenset({*first.broken, *second.broken})
-        return self._with_late(Outcome(first.messages | second.messages, failures, ended=ended, broken=broken))
+        still = Outcome(failures={site: NO_ANSWER for site in first.failures if site in self._silent})
+        return self._with_late(Outcome.of([first, still, self._ask(awake, self.step_timeout)]))
 
-    def exchange(self, synthetic: Mapping[str, SyntheticBatch]) -> Outcome:
+    def send(self, batches: Iterable[SyntheticBatch]) -> None:
+        for batch in batches:
+            self._sent[batch.site] = self._call(batch, 2 * self.step_timeout)
+
+    def replies(self) -> Iterator[Outcome]:
         self.ledger.steps += 1
-        return self._with_late(self._ask(synthetic, self.step_timeout))
+        calls, self._sent = self._sent, {}
+        for outcome in self._answers(calls, self.step_timeout):
+            yield self._with_late(outcome)
 
     def ask(self, requests: Mapping[str, Any]) -> Outcome:
         """
@@ -149,51 +162,57 @@ class FlareFederation(Federation):
 
     def _ask(self, messages: Mapping[str, Message], timeout: float, patience: float | None = None) -> Outcome:
         """Wait ``timeout`` seconds for answers; those that come later are dropped, after ``patience`` unseen."""
-        answers, failures, asked = {}, {}, {}
-        ended, broken = set(), set()
-        for site in sorted(messages):
-            if site not in self._proxies:
-                failures[site] = "was not there when the job started"
-                continue
-            before = self._running.get(site)
-            if before is not None and not before.done():
-                failures[site] = NO_ANSWER
-                continue
-            data = self.codec.encode(messages[site])
-            self.ledger.sent(site, len(data))
-            # FLARE gives up later than the step does: or a late answer would not be seen
-            asked[site] = self._running[site] = self._pool.submit(self._send, site, data, patience or 2 * timeout)
-        if asked:
-            wait(asked.values(), timeout)
-        if collab.is_aborted:
-            # every call fails then, which says nothing about the sites
-            raise JobEnded("the job was ended from outside")
-        for site, future in asked.items():
-            if not future.done():
-                failures[site] = f"no answer within {timeout:g} s"
-                self._silent.add(site)
-                future.add_done_callback(partial(self._count_late, site))
-                continue
-            try:  # whatever a site or the network did, the others go on
-                data = future.result()
-            except Exception as error:
-                # some of these texts come from the other end
-                failures[site] = shown(error)
-                self._silent.add(site)
-                continue
-            self._silent.discard(site)
-            try:
-                answer = self._decode(messages[site], data)
-            except Exception as error:
-                failures[site] = shown(error)
-                broken.add(site)
-                continue
-            if isinstance(answer, Refusal):
-                failures[site] = f"refused: {answer.reason}"
-                ended |= {site} if answer.final else set()
-            else:
-                answers[site] = answer
-        return Outcome(answers, failures, ended=frozenset(ended), broken=frozenset(broken))
+        # FLARE gives up later than the step does: or a late answer would not be seen
+        calls = {site: self._call(messages[site], patience or 2 * timeout) for site in sorted(messages)}
+        return Outcome.of(self._answers(calls, timeout))
+
+    def _call(self, message: Message, patience: float) -> _Call:
+        site = message.site
+        if site not in self._proxies:
+            return _Call(message, failure="was not there when the job started")
+        before = self._running.get(site)
+        if before is not None and not before.done():
+            return _Call(message, failure=NO_ANSWER)
+        data = self.codec.encode(message)
+        self.ledger.sent(site, len(data))
+        self._running[site] = self._pool.submit(self._send, site, data, patience)
+        return _Call(message, self._running[site])
+
+    def _answers(self, calls: Mapping[str, _Call], timeout: float) -> Iterator[Outcome]:
+        """What comes of calls, as it comes."""
+        refused = {site: call.failure for site, call in calls.items() if call.failure}
+        if refused:
+            yield Outcome(failures=refused)
+        waiting = {call.future: site for site, call in calls.items() if call.future}
+        if not waiting:
+            return
+        for future in arrivals(list(waiting), timeout):
+            _check_going_on()
+            yield self._answer(calls[waiting.pop(future)].message, future)
+        _check_going_on()
+        for future, site in waiting.items():
+            self._silent.add(site)
+            future.add_done_callback(partial(self._count_late, site))
+        if waiting:
+            yield Outcome(failures=dict.fromkeys(sorted(waiting.values()), f"no answer within {timeout:g} s"))
+
+    def _answer(self, request: Message, future: Future) -> Outcome:
+        site = request.site
+        try:  # whatever a site or the network did, the others go on
+            data = future.result()
+        except Exception as error:
+            # some of these texts come from the other end
+            self._silent.add(site)
+            return Outcome(failures={site: shown(error)})
+        self._silent.discard(site)
+        try:
+            answer = self._decode(request, data)
+        except Exception as error:
+            return Outcome(failures={site: shown(error)}, broken=frozenset({site}))
+        if isinstance(answer, Refusal):
+            ended = frozenset({site}) if answer.final else frozenset()
+            return Outcome(failures={site: f"refused: {answer.reason}"}, ended=ended)
+        return Outcome({site: answer})
 
     def _send(self, site: str, data: bytes, timeout: float) -> bytes:
         return self._proxies[site](timeout=timeout).receive(data)
@@ -218,3 +237,27 @@ class FlareFederation(Federation):
         with self._late_lock:
             late, self._late = self._late, Counter()
         return replace(outcome, late=dict(late))
+
+
+def arrivals(futures: Sequence[Future], timeout: float) -> Iterator[Future]:
+    """
+    Those that are done, as they become so, in their order where several are; until ``timeout`` seconds have passed
+    since the first was asked for, also by whoever asks.
+    """
+    deadline = time.monotonic() + timeout
+    waiting = list(futures)
+    while waiting:
+        done, _ = wait(waiting, max(0.0, deadline - time.monotonic()), FIRST_COMPLETED)
+        if not done:
+            return
+        yield from (future for future in waiting if future in done)
+        waiting = [future for future in waiting if future not in done]
+
+
+def _check_going_on() -> None:
+    """
+    Raises:
+        JobEnded: every call fails then, which says nothing about the sites.
+    """
+    if collab.is_aborted:
+        raise JobEnded("the job was ended from outside")

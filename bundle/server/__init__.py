@@ -9,19 +9,15 @@ from bundle.server.conditions import (
 )
 from bundle.server.earlier import Continuation
 from bundle.server.evaluation import FederatedEvaluation
-from bundle.server.federation import Federation, Outcome, SiteUnreachable
+from bundle.server.federation import Federation, Outcome, SequentialFederation, SiteUnreachable
 from bundle.server.local_federation import LocalFederation, LocalScoring
 from bundle.server.mixture import asked_sites, mixture_weights
+from bundle.server.outputs import first_images, losses_by_tag, mean_losses
 from bundle.server.paired_term import PairedTerm
 from bundle.server.replay import Replay
 from bundle.server.roster import TooFewSites
 from bundle.server.teacher_images import read_teacher_images, write_teacher_images
-from bundle.server.trainer import (
-    DistributedGanTrainer,
-    first_images,
-    losses_by_tag,
-    mean_losses,
-)
+from bundle.server.trainer import DistributedGanTrainer
 
 __all__ = [
     "ConditionBank",
@@ -36,6 +32,7 @@ __all__ = [
     "PairedTerm",
     "PublicConditions",
     "Replay",
+    "SequentialFederation",
     "SiteUnreachable",
     "TooFewSites",
     "asked_sites",

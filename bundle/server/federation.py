@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import chain
+from typing import Any, Self
 
 from bundle.wire.codec import WireLedger
 from bundle.wire.messages import ConditionBatch, ConditionRequest, SyntheticBatch
 
-__all__ = ["Federation", "Outcome", "SiteUnreachable"]
+__all__ = ["Federation", "Outcome", "SequentialFederation", "SiteUnreachable"]
 
 
 class SiteUnreachable(ConnectionError):
@@ -42,6 +44,21 @@ class Outcome:
     late: Mapping[str, int] = field(default_factory=dict)
     ended: Collection[str] = frozenset()
     broken: Collection[str] = frozenset()
+
+    @classmethod
+    def of(cls, outcomes: Iterable[Self]) -> Self:
+        """What came of asking several times, other sites each time."""
+        messages: dict[str, Any] = {}
+        failures: dict[str, str] = {}
+        late: Counter[str] = Counter()
+        ended, broken = set[str](), set[str]()
+        for one in outcomes:
+            messages |= one.messages
+            failures |= one.failures
+            late.update(one.late)
+            ended |= set(one.ended)
+            broken |= set(one.broken)
+        return cls(messages, failures, dict(late), frozenset(ended), frozenset(broken))
 
 
 class Federation(ABC):
@@ -82,16 +99,31 @@ class Federation(ABC):
         """
 
     @abstractmethod
+    def send(self, batches: Iterable[SyntheticBatch]) -> None:
+        """
+        Of a step: to each site its own synthetic batch and no other.
+
+        Sites compute while others are still sent to, and while nobody waits for :meth:`replies`. It may be called again
+        for the same step and a site: one that has done that step already returns the reply it gave then
+        (:meth:`bundle.site.Site.step`).
+
+        Args:
+            batches: pulled one after the other, and sent before the next is pulled. Where the sites are in this
+                process, each is pulled by :meth:`replies`, when its site's turn has come.
+        """
+
+    @abstractmethod
+    def replies(self) -> Iterator[Outcome]:
+        """
+        What came of all that was sent before: :class:`bundle.wire.messages.SiteReply` by site, of every site once, in
+        the order in which they answer. Until the last, it waits for as long as a step may take. More may be sent
+        meanwhile: what comes of that, the next call tells.
+        """
+
     def exchange(self, synthetic: Mapping[str, SyntheticBatch]) -> Outcome:
-        """
-        One step: to each site its own synthetic batch and no other.
-
-        It may be called again for the same step, for some of the same sites: one that has done that step already
-        returns the reply it gave then (:meth:`bundle.site.Site.step`).
-
-        Returns:
-            :class:`bundle.wire.messages.SiteReply` by site.
-        """
+        """One step, waiting for all: :meth:`send`, and :meth:`replies` in one."""
+        self.send(synthetic[site] for site in sorted(synthetic))
+        return Outcome.of(self.replies())
 
     @abstractmethod
     def conditions(self, request: ConditionRequest) -> ConditionBatch:
@@ -108,3 +140,25 @@ class Federation(ABC):
 
     @abstractmethod
     def load_state_dict(self, state: dict) -> None: ...
+
+
+class SequentialFederation(Federation):
+    """
+    Sites that are asked one after the other: a batch is pulled, its site computes, and its reply is told of before the
+    next is pulled. So one site's images are there at a time.
+    """
+
+    _batches: Iterable[SyntheticBatch] = ()
+
+    @abstractmethod
+    def step(self, batch: SyntheticBatch) -> Outcome:
+        """What a site says to its batch."""
+
+    def send(self, batches: Iterable[SyntheticBatch]) -> None:
+        self._batches = chain(self._batches, batches)
+
+    def replies(self) -> Iterator[Outcome]:
+        batches, self._batches = self._batches, ()
+        self.ledger.steps += 1
+        for batch in batches:
+            yield self.step(batch)

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, TypeVar, cast
 
 from bundle.plain_errors import sentence
-from bundle.server.federation import Federation, Outcome, SiteUnreachable
+from bundle.server.federation import Outcome, SequentialFederation, SiteUnreachable
 from bundle.site.release import ReleaseRefused
 from bundle.site.site import Site
 from bundle.text import shown
@@ -20,7 +20,6 @@ from bundle.wire.messages import (
     Refusal,
     ScoreRequest,
     Scores,
-    SiteReply,
     SyntheticBatch,
 )
 
@@ -101,7 +100,7 @@ class LocalScoring(_Calls):
             return Outcome(failures={site: shown(sentence(error))})
 
 
-class LocalFederation(_Calls, Federation):
+class LocalFederation(_Calls, SequentialFederation):
     """
     Sites that are called directly.
 
@@ -139,9 +138,9 @@ class LocalFederation(_Calls, Federation):
         steps = dict.fromkeys(asked, step) | dict(waiting or {})
         return self._ask({name: partial(self._sites[name].open, steps[name]) for name in asked})
 
-    def exchange(self, synthetic: Mapping[str, SyntheticBatch]) -> Outcome:
-        self.ledger.steps += 1
-        return self._ask({name: partial(self._step, name, synthetic[name]) for name in sorted(synthetic)})
+    def step(self, batch: SyntheticBatch) -> Outcome:
+        site = self._sites[batch.site]
+        return self._ask({batch.site: lambda: site.step(self._to(batch))})
 
     def conditions(self, request: ConditionRequest) -> ConditionBatch:
         try:
@@ -161,7 +160,5 @@ class LocalFederation(_Calls, Federation):
             raise ValueError(f"the checkpoint is of the sites {sorted(state['sites'])}, not {sorted(self._sites)}")
         for name, site in self._sites.items():
             site.load_state_dict(state["sites"][name])
+        self._batches = ()
         self.ledger.load_state_dict(state["ledger"])
-
-    def _step(self, site: str, batch: SyntheticBatch) -> SiteReply:
-        return self._sites[site].step(self._to(batch))

@@ -6,7 +6,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -21,26 +21,22 @@ from bundle.server.mixture import asked_sites, check_sites_per_step, mixture_wei
 from bundle.server.paired_term import PairedTerm
 from bundle.server.replay import Replay
 from bundle.server.roster import ReleasesEnded, Roster, TooFewSites
+from bundle.server.step import (
+    OlderGenerator,
+    Participant,
+    SiteGradients,
+    StepUnderWay,
+    check_images,
+    checked_staleness,
+)
 from bundle.timing import Laps
 from bundle.wire.fold_losses import of_all_folds
-from bundle.wire.guards import MAX_BATCH, TOLERANCE, LateReply, Violation, check_info, check_reply
-from bundle.wire.messages import SiteInfo, SiteReply, SyntheticBatch
+from bundle.wire.guards import MAX_BATCH, LateReply, Violation, check_info, check_reply
+from bundle.wire.messages import SiteInfo, SiteReply
 
-__all__ = ["DistributedGanTrainer", "first_images", "losses_by_tag", "mean_losses"]
+__all__ = ["DistributedGanTrainer"]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Participant:
-    """What the trainer knows of a site that takes part in the step to come."""
-
-    num_samples: int
-    batch_size: int
-    nonce: str
-    issuing: bool  # whether its conditions are its own, or the server's public ones
-    step: int  # that the conditions were issued for; later ones may pass before the site is asked
-    conditions: torch.Tensor
 
 
 class DistributedGanTrainer(Trainer):
@@ -86,6 +82,9 @@ class DistributedGanTrainer(Trainer):
         train_handlers: MONAI or Ignite handlers.
         sites_per_step: how many sites a step asks, from 1 to as many as there are; None for all.
         replay: the reminding loss of sites that have left; None for none.
+        staleness: by how many updates the weights that make a step's images may lag. 1: sites compute on them while
+            this server still makes the update before; each of the same number of updates is then by gradients at the
+            weights before the last one.
 
     After an iteration ``engine.state.output`` is ``[{"loss": Σ_j π_j adversarial_j, "losses": {site: {name: value}},
     "images": {site: B×C×H×W}, "conditions": {site: B×X×H×W}, "seconds": {part: value}}]`` of the sites that
@@ -129,6 +128,7 @@ class DistributedGanTrainer(Trainer):
         paired: PairedTerm | None = None,
         sites_per_step: int | None = None,
         replay: Replay | None = None,
+        staleness: int = 0,
         modalities: Sequence[str] | None = None,
     ) -> None:
         self.federation = federation
@@ -151,7 +151,9 @@ class DistributedGanTrainer(Trainer):
         self.public_conditions = public_conditions
         self.paired = paired
         self.replay = replay
-        self._participants: dict[str, _Participant] = {}  # by site; empty until the run has begun
+        self.staleness = checked_staleness(staleness, generator, sites_per_step)
+        self._ahead: StepUnderWay | None = None
+        self._participants: dict[str, Participant] = {}  # by site; empty until the run has begun
         self._laps = Laps()
         super().__init__(
             device=device,
@@ -162,7 +164,8 @@ class DistributedGanTrainer(Trainer):
             decollate=False,
         )
         self.state.sites = self.roster.record
-        self.state_dict_user_keys.append("sites")
+        self.state.older = {}
+        self.state_dict_user_keys.extend(["sites", "older"] if self.staleness else ["sites"])
 
     def strike(self, site: str, reason: str) -> None:
         """Count what no site can have said, to a handler and before the first step of a run (:class:`Roster`)."""
@@ -182,6 +185,7 @@ class DistributedGanTrainer(Trainer):
         except TooFewSites as error:
             for name, buffer in self.generator.named_buffers():
                 buffer.copy_(buffers[name])
+            self._ahead = None
             engine.state.iteration -= 1
             if not isinstance(error, ReleasesEnded) or not engine.state.iteration:
                 raise
@@ -193,44 +197,34 @@ class DistributedGanTrainer(Trainer):
         self._laps.lap("other")
         self._open(step)
         self._laps.lap("sites")
-        participants = self._participants
         self.generator.train()
         self.optimizer.zero_grad(set_to_none=True)
-        asked = self._asked(step)
-        images = {site: self._generate(participants[site].conditions, site, step) for site in asked}
-        _check_images(images.values(), step)
-        self._laps.lap("generator")
-        replies = self._exchange({site: self._message(site, step, own) for site, own in images.items()})
-        self._laps.lap("sites")
+        probabilities = self._asked(step)
+        now, self._ahead = self._begun(step)
+        self.federation.send(now.batches({s: self._participants[s] for s in probabilities if s not in now.asked}))
+        reminder = None if self.replay is None else self.replay.loss(self.generator, step, self.state.device)
+        if self.replay is not None and reminder is not None:
+            now.begin_with(self.replay.weight * reminder, self.generator.parameters())
+            self._laps.lap("generator")
+        gradients = self._exchange(now, self._weights(now.asked, probabilities))
 
-        # in the order of names: floating-point sums depend on their order
-        present = sorted(replies)
-        counts = {s: about.num_samples for s, about in participants.items() if s in replies or s not in asked}
-        weights = mixture_weights({site: counts[site] for site in present}, self.mixture, asked)
-        returned = {s: replies[s].image_gradient.to(self.state.device) for s in present}
-        gradients = self.channels.weighted(returned, weights, counts, images)
-        terms = self._paired({s: images[s] for s in present})
-        weighted = [weights[s] * self.paired.weight * term for s, term in terms.items()] if self.paired else []
-        reminder = None
-        if self.replay is not None:
-            reminder = self.replay.loss(self.generator, step, self.state.device)
-            weighted += [] if reminder is None else [self.replay.weight * reminder]
-        torch.autograd.backward([*(images[s] for s in present), *weighted], [*gradients, *([None] * len(weighted))])
+        present = sorted(now.after)
+        weights = self._weights(present, probabilities)
+        if len(present) < len(now.asked):
+            gradients = self._once_more(now, weights)
+        gradients.store(self.generator.parameters())
         self.optimizer.step()
+        self.state.older = self._ahead.network.weights if self._ahead else {}
         self._laps.lap("generator")
 
-        waiting = {s: about for s, about in participants.items() if s not in asked}
-        self._participants = waiting | {s: self._continued(s, participants[s], step + 1, replies[s]) for s in present}
-        losses = {s: of_all_folds(replies[s].losses) for s in present}
-        for s, term in terms.items():
-            losses[s]["paired"] = term.item()
+        self._participants = {s: a for s, a in self._participants.items() if s not in now.asked} | now.after
         output = {
             # not a number where a site withholds its losses
-            "loss": sum(weights[s] * losses[s].get("adversarial", math.nan) for s in present),
-            "losses": losses,
+            "loss": sum(weights[s] * now.losses[s].get("adversarial", math.nan) for s in present),
+            "losses": {s: now.losses[s] for s in present},
             **({} if reminder is None else {"replay": reminder.item()}),
-            "images": {s: images[s].detach() for s in present},
-            "conditions": {s: participants[s].conditions for s in present},
+            "images": {s: now.images[s].detach() for s in present},
+            "conditions": {s: now.asked[s].conditions for s in present},
             "seconds": self._laps.take(),
         }
         return [output]
@@ -240,20 +234,82 @@ class DistributedGanTrainer(Trainer):
         counts = {site: about.num_samples for site, about in self._participants.items()}
         return asked_sites(counts, self.sites_per_step or len(counts), self.seed, step, self.mixture)
 
-    def _paired(self, images: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """The paired term by site, of sites that have one."""
-        if self.paired is None:
-            return {}
-        of = self._participants
-        found = {s: self.paired.loss(s, of[s].step, of[s].conditions, own) for s, own in images.items()}
-        return {s: term for s, term in found.items() if term is not None}
+    def _begun(self, step: int) -> tuple[StepUnderWay, StepUnderWay | None]:
+        """This step and, where its images do not wait for the update of this one, the next."""
+        if not self.staleness:
+            return StepUnderWay(step, self.generator, self._images, self.channels.sent), None
+        older = OlderGenerator(self.generator, self.state.older)
+        now = self._ahead or StepUnderWay(step, older, self._images, self.channels.sent)
+        return now, StepUnderWay(step + 1, OlderGenerator(self.generator), self._images, self.channels.sent)
 
-    def _message(self, site: str, step: int, images: torch.Tensor) -> SyntheticBatch:
-        about = self._participants[site]
-        synthetic = SyntheticBatch(site, step, self.channels.sent(site, images.detach()), about.nonce)
-        return synthetic if about.issuing else replace(synthetic, conditions=about.conditions)
+    def _weights(self, sites: Iterable[str], probabilities: Mapping[str, float]) -> dict[str, float]:
+        counts = {site: self._participants[site].num_samples for site in sorted(sites)}
+        return mixture_weights(counts, self.mixture, probabilities)
 
-    def _continued(self, site: str, about: _Participant, step: int, message: SiteInfo | SiteReply) -> _Participant:
+    def _exchange(self, now: StepUnderWay, weights: Mapping[str, float]) -> SiteGradients:
+        """The gradients of the sites whose replies passed, at least ``min_sites``; others compute meanwhile."""
+        gradients, waiting, due = now.gradients(), set(now.asked), dict[str, Participant]()
+        last = now.step == self.state.max_epochs * self.state.epoch_length
+        for outcome in self.federation.replies():
+            self._laps.lap("sites")
+            self.roster.dropped(outcome.late)
+            for site in sorted(waiting & {*outcome.messages, *outcome.failures}):
+                waiting.remove(site)
+                reply = self._passed(now, site, outcome)
+                if reply is None:
+                    gradients.leave_out(site)
+                    continue
+                now.after[site] = due[site] = self._continued(site, now.asked[site], now.step + 1, reply)
+                # not before this step is certain to be done
+                if self._ahead and not last and len(now.after) >= self.roster.min_sites:
+                    self.federation.send(self._ahead.batches(due))
+                    due = {}
+                now.replies[site] = reply
+                self._back(now, site, weights, gradients)
+            self._laps.lap("generator")
+        for site in sorted(waiting):
+            self._missing(site, now.step, Outcome())
+            gradients.leave_out(site)
+        self.roster.require(now.step, now.asked)
+        for site in sorted(now.after):
+            self.roster.answered(site, now.step)
+        return gradients
+
+    def _passed(self, now: StepUnderWay, site: str, outcome: Outcome) -> SiteReply | None:
+        if site not in outcome.messages:
+            self._missing(site, now.step, outcome)
+            return None
+        sent = now.sent[site], now.asked[site].conditions, self.max_gradient_norm
+        return (
+            outcome.messages[site] if self._passes(site, now.step, check_reply, outcome.messages[site], *sent) else None
+        )
+
+    def _once_more(self, now: StepUnderWay, weights: Mapping[str, float]) -> SiteGradients:
+        """With other weights than the sites were first given, for some have failed: their images are made again."""
+        buffers = {name: buffer.clone() for name, buffer in self.generator.named_buffers()}
+        gradients = now.gradients(weights)
+        for site in sorted(weights, reverse=True):
+            now.images[site] = self._images(now.asked[site].conditions, site, now.step, now.network)
+            self._back(now, site, weights, gradients)
+        for name, buffer in self.generator.named_buffers():
+            buffer.copy_(buffers[name])
+        return gradients
+
+    def _back(self, now: StepUnderWay, site: str, weights: Mapping[str, float], gradients: SiteGradients) -> None:
+        """π_j ∂L_j/∂ŷ through G, and the paired term of a site that has one; ``weights`` are of all that count."""
+        images, about, reply, weight = now.images[site], now.asked[site], now.replies[site], weights[site]
+        now.losses[site] = of_all_folds(reply.losses)
+        returned = {site: reply.image_gradient.to(self.state.device)}
+        counts = {s: a.num_samples for s, a in self._participants.items() if s in weights or s not in now.asked}
+        outputs, given = [images], self.channels.weighted(returned, weights, counts, {site: images})
+        term = self.paired.loss(site, about.step, about.conditions, images) if self.paired else None
+        if self.paired and term is not None:
+            now.losses[site]["paired"] = term.item()
+            outputs, given = [*outputs, weight * self.paired.weight * term], [*given, None]
+        gradients.add(site, outputs, given)
+        now.images[site] = images.detach()
+
+    def _continued(self, site: str, about: Participant, step: int, message: SiteInfo | SiteReply) -> Participant:
         """A site as it takes part in a step, after what it said: conditions it issued, or the server's own."""
         conditions = message.conditions
         if not about.issuing:
@@ -289,7 +345,7 @@ class DistributedGanTrainer(Trainer):
                     site, step, self.channels.join, info, self.roster.record[site]
                 ):
                     self.roster.opened(site, step, info.trained, info.policy)
-                    about = _Participant(info.num_samples, info.batch_size, info.nonce, issuing, step, info.conditions)
+                    about = Participant(info.num_samples, info.batch_size, info.nonce, issuing, step, info.conditions)
                     self._participants[site] = self._continued(site, about, steps[site], info)
             self.channels.check(step, self._participants, self.roster.record)
         self.roster.require(step)
@@ -305,22 +361,6 @@ class DistributedGanTrainer(Trainer):
         most = counted[0][0] if counted else (None, None, None)
         channels = most[0] if self.condition_channels is None else self.condition_channels
         return channels, *(most[1:] if self.condition_size is None else self.condition_size)
-
-    def _exchange(self, synthetic: Mapping[str, SyntheticBatch]) -> dict[str, SiteReply]:
-        """The replies that passed, of at least ``min_sites`` sites."""
-        outcome = self.federation.exchange(synthetic)
-        self.roster.dropped(outcome.late)
-        replies = {}
-        for site, own in synthetic.items():
-            sent = own, self._participants[site].conditions, self.max_gradient_norm
-            if site not in outcome.messages:
-                self._missing(site, own.step, outcome)
-            elif self._passes(site, own.step, check_reply, outcome.messages[site], *sent):
-                replies[site] = outcome.messages[site]
-        self.roster.require(self.state.iteration, synthetic)
-        for site in replies:
-            self.roster.answered(site, self.state.iteration)
-        return replies
 
     def _missing(self, site: str, step: int, outcome: Outcome) -> None:
         told = self.roster.ended if site in outcome.ended else self.roster.failed
@@ -338,61 +378,16 @@ class DistributedGanTrainer(Trainer):
             return True
         return False
 
-    def _generate(self, conditions: torch.Tensor, site: str, step: int) -> torch.Tensor:
+    def _images(self, *of: Any) -> torch.Tensor:
+        self._laps.lap("sites")
+        images = self._generate(*of)
+        check_images(images, of[2])
+        self._laps.lap("generator")
+        return images
+
+    def _generate(
+        self, conditions: torch.Tensor, site: str, step: int, network: Callable[..., torch.Tensor]
+    ) -> torch.Tensor:
         inputs = conditions.to(self.state.device, torch.float32)
         with forked_rng(derive_seed(self.seed, "generator", site, step), self.state.device):
-            return self.inferer(inputs, self.generator)
-
-
-def _check_images(images: Iterable[torch.Tensor], step: int) -> None:
-    """Sites would refuse what is none, each by itself, and that would look as if all of them had failed."""
-    for own in images:
-        if not isinstance(own, torch.Tensor):
-            raise ValueError(f"step {step}: generator_def: expected one tensor, got a {type(own).__name__}")
-        largest = own.detach().abs().max().item()
-        if not math.isfinite(largest):
-            raise FloatingPointError(f"step {step}: the generator's images are not finite")
-        if largest > 1 + TOLERANCE:
-            raise ValueError(
-                f"step {step}: generator_def: expected images in [-1, 1], got values as large as {largest:.4g}: "
-                "let it end in tanh"
-            )
-
-
-def losses_by_tag(output: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The output of a step as scalars: ``loss/SITE/TERM``, and ``seconds/PART`` of the server's time."""
-    (about,) = output
-    losses = {f"loss/{site}/{term}": v for site, terms in about["losses"].items() for term, v in terms.items()}
-    losses |= {"replay": about["replay"]} if "replay" in about else {}
-    return losses | {f"seconds/{part}": value for part, value in about.get("seconds", {}).items()}
-
-
-def mean_losses(output: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The losses of a step by term, averaged over the sites that answered with it."""
-    by_term: dict[str, list[float]] = {}
-    for losses in output[0]["losses"].values():
-        for term, value in losses.items():
-            by_term.setdefault(term, []).append(value)
-    return {term: sum(values) / len(values) for term, values in by_term.items()}
-
-
-def first_images(output: Sequence[Mapping[str, Any]]) -> torch.Tensor:
-    """
-    The output of a step as one picture for TensorBoard: a row for every site that answered, its first condition beside
-    what the generator made of it. Real images are none: the server has none.
-
-    Returns:
-        1×3×(S·H)×(2·W), float32 in [0, 1], of S sites. A condition's classes get brighter in the order of its channels;
-        of an image that is neither grey nor RGB, the first channel is shown.
-    """
-    (about,) = output
-    rows = []
-    for site in sorted(about["images"]):
-        condition, image = about["conditions"][site][0].cpu().float(), about["images"][site][0].cpu().float()
-        brightness = torch.arange(len(condition), 0, -1).reshape(-1, 1, 1) / len(condition)
-        shown = (condition * brightness).amax(dim=0, keepdim=True)
-        image = ((image if len(image) == 3 else image[:1]) + 1) / 2
-        rows.append(torch.cat([shown.expand(3, -1, -1), image.clamp(0, 1).expand(3, -1, -1)], dim=2))
-    height, width = (max(row.shape[axis] for row in rows) for axis in (1, 2))
-    padded = [torch.nn.functional.pad(r, (0, width - r.shape[2], 0, height - r.shape[1])) for r in rows]
-    return torch.cat(padded, dim=1)[None]
+            return self.inferer(inputs, network)

@@ -24,7 +24,7 @@ from monai.fl.utils.constants import ExtraItems
 from bundle.losses import AdversarialLoss, SiteLoss
 from bundle.networks import MLPDiscriminator, MLPGenerator
 from bundle.seeding import draw
-from bundle.server import DistributedGanTrainer, Federation, SiteUnreachable
+from bundle.server import DistributedGanTrainer, Federation, SequentialFederation, SiteUnreachable
 from bundle.server.federation import Outcome
 from bundle.site import Site, make_sites
 from bundle.site.critic import Critic
@@ -60,7 +60,7 @@ class Numbers:
         return ("draw", index)
 
 
-class HostedFederation(Federation):
+class HostedFederation(SequentialFederation):
     """Sites that are reached by the methods of MONAI's ``ClientAlgo`` alone."""
 
     def __init__(self, algos: Mapping[str, SiteAlgo]) -> None:
@@ -71,23 +71,23 @@ class HostedFederation(Federation):
     def sites(self) -> tuple[str, ...]:
         return tuple(sorted(self.algos))
 
-    def open(self, step: int, sites: Collection[str] | None = None) -> Outcome:
+    def open(
+        self, step: int, sites: Collection[str] | None = None, waiting: Mapping[str, int] | None = None
+    ) -> Outcome:
         outcome = Outcome()
         for name in self.sites if sites is None else sorted(sites):
             algo = self.algos[name]
-            algo.initialize({ExtraItems.CLIENT_NAME: name, "step": step})
+            algo.initialize({ExtraItems.CLIENT_NAME: name, "step": (waiting or {}).get(name, step)})
             outcome.messages[name] = from_exchange(algo.get_weights(), SiteInfo)
         return outcome
 
-    def exchange(self, synthetic: Mapping[str, SyntheticBatch]) -> Outcome:
-        outcome = Outcome()
-        for name, batch in sorted(synthetic.items()):
-            try:
-                self.algos[name].train(to_exchange(batch))
-                outcome.messages[name] = from_exchange(self.algos[name].get_weights(), SiteReply)
-            except SiteRefusal as error:
-                outcome.failures[name] = str(error)
-        return outcome
+    def step(self, batch: SyntheticBatch) -> Outcome:
+        name = batch.site
+        try:
+            self.algos[name].train(to_exchange(batch))
+            return Outcome({name: from_exchange(self.algos[name].get_weights(), SiteReply)})
+        except SiteRefusal as error:
+            return Outcome(failures={name: str(error)})
 
     def conditions(self, request: ConditionRequest) -> ConditionBatch:
         places = {"start": request.start, "stop": request.stop}

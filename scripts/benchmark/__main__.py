@@ -5,7 +5,9 @@ floating-point operations, and peak memory, as JSON. A mode is a precision (floa
 added to it: bfloat16+channels_last+compile, or float32+autotune (cuDNN chooses algorithms by their speed, and bits
 differ from run to run). `federation`: a step behind FLARE's simulator against one with all sites in one process, and
 the share that is not computing. `scale`: both, and memory, as sites become more. These two write results.json as they
-go, print a table in Markdown, and go on where they were ended.
+go, print a table in Markdown, and go on where they were ended. `line`: what it is worth that server and sites work at
+the same time, over lines of some latency and bandwidth; computing and lines are stand-ins that sleep. `means`: what
+could make G faster, each by itself.
 
 Examples:
     python -m scripts.benchmark step
@@ -14,6 +16,7 @@ Examples:
     python -m scripts.benchmark federation --dataset_dir data/lgg
     python -m scripts.benchmark scale --sites 4 8 16
     python -m scripts.benchmark scale --sites 4 16 64 256 --sites_per_step 4 --variants process/1
+    python -m scripts.benchmark line --latency 20 100 --bandwidth 10 100
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from scripts.benchmark import federation, step
+from scripts.benchmark import federation, line, means, step
 from scripts.benchmark.step import Mode, parse_mode
 
 
@@ -58,13 +61,20 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         parts.add_parser("federation", help="FLARE's simulator against one process", allow_abbrev=False),
         parts.add_parser("scale", help="more and more sites", allow_abbrev=False),
     )
+    means.add_arguments(parts.add_parser("means", help="what could make G faster, each by itself", allow_abbrev=False))
+    line.add_arguments(
+        parts.add_parser("line", help="a step over slow lines, by the order of work", allow_abbrev=False)
+    )
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
     warnings.filterwarnings("ignore")
-    parts = {"step": step.step, "federation": federation.federation, "scale": federation.scale}
+    parts = {
+        **{"step": step.step, "federation": federation.federation, "scale": federation.scale},
+        **{"line": line.line, "means": means.means},
+    }
     try:
         return parts[options.part](options)
     except (OSError, ValueError) as error:

@@ -162,6 +162,7 @@ class ProjectStep:
         trainer, watch = self.trainer, self.watch
         watch.watch(trainer, "_iteration", "everything else")
         watch.watch(trainer, "_generate", "G")
+        watch.watch(trainer, "_back", "G")
         watch.watch(trainer.optimizer, "step", "G")
         watch.watch(trainer.federation.codec, "encode", "everything else")
         watch.watch(trainer.federation.codec, "decode", "everything else")
@@ -170,22 +171,8 @@ class ProjectStep:
             watch.watch(site, "draw", "data")
 
     def __call__(self) -> None:
-        import torch
-
-        backward, watch = torch.autograd.backward, self.watch
-        depth = len(watch._inner)
-
-        def timed_backward(*args: Any, **kwargs: Any) -> Any:
-            # the discriminator's backward runs inside its site's step, the generator's directly in the trainer's
-            with watch.part("G" if len(watch._inner) == depth + 1 else "D"):
-                return backward(*args, **kwargs)
-
-        torch.autograd.backward = timed_backward
-        try:
-            self.trainer.state.iteration += 1
-            self.trainer._iteration(self.trainer, None)
-        finally:
-            torch.autograd.backward = backward
+        self.trainer.state.iteration += 1
+        self.trainer._iteration(self.trainer, None)
 
 
 class PlainStep:

@@ -3,6 +3,7 @@
 import json
 import re
 import threading
+from concurrent.futures import wait
 from dataclasses import replace
 
 import pytest
@@ -96,13 +97,13 @@ def test_a_site_that_is_not_named_hears_nothing(monkeypatch):
 
 
 def test_opening_may_take_longer_than_a_step_but_only_at_first(monkeypatch):
-    deadlines, wait = [], flare_federation.wait
+    deadlines, arrivals = [], flare_federation.arrivals
 
     def watched(futures, timeout):
         deadlines.append(timeout)
-        return wait(futures, 60)
+        return arrivals(futures, 60)
 
-    monkeypatch.setattr(flare_federation, "wait", watched)
+    monkeypatch.setattr(flare_federation, "arrivals", watched)
     fed, proxies = federate(monkeypatch, ends(sites()), step_timeout=7, open_timeout=70)
     fed.open(1)
     fed.exchange(batches("A"))
@@ -202,13 +203,14 @@ def test_a_slow_site_costs_the_others_nothing_of_a_training(monkeypatch):
     fed, proxies = federate(monkeypatch, answers)
     gate = Gate(answers["B"])
     # the deadline of step 2, without a clock: it is over as soon as A has answered
-    wait, late = flare_federation.wait, []
+    arrivals, late = flare_federation.arrivals, []
 
     def deadline(futures, timeout):
+        all_of_them = arrivals(futures, 60)
         if not late:
-            return wait(futures, 60)
+            return all_of_them
         late.clear()
-        return wait(futures, 60, return_when="FIRST_COMPLETED")
+        return [next(all_of_them)]
 
     def run(fed, before_step):
         torch.manual_seed(0)
@@ -228,7 +230,7 @@ def test_a_slow_site_costs_the_others_nothing_of_a_training(monkeypatch):
             wait(fed._running.values(), 60)
             proxies["B"].answer = answers["B"]
 
-    monkeypatch.setattr(flare_federation, "wait", deadline)
+    monkeypatch.setattr(flare_federation, "arrivals", deadline)
     try:
         one = run(fed, before_step)
     finally:

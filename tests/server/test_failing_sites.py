@@ -181,19 +181,10 @@ def test_a_late_reply_is_dropped_and_no_strike(caplog):
 
 def test_answers_that_the_federation_dropped_are_counted(monkeypatch):
     fed = flaky(lengths=LENGTHS)
-    late = {("open", 1): {"B": 1}, ("exchange", 2): {"B": 2, "C": 1}}
-
-    def telling(name):
-        whole = getattr(fed, name)
-
-        def call(*arguments):
-            step = arguments[0] if name == "open" else next(iter(arguments[0].values())).step
-            return replace(whole(*arguments), late=late.get((name, step), {}))
-
-        return call
-
-    for name in ("open", "exchange"):
-        monkeypatch.setattr(fed, name, telling(name))
+    openings, steps = {1: {"B": 1}}, {("A", 2): {"B": 2}, ("B", 2): {"C": 1}}
+    whole_open, whole_step = fed.open, fed.step
+    monkeypatch.setattr(fed, "open", lambda step, *of: replace(whole_open(step, *of), late=openings.get(step, {})))
+    monkeypatch.setattr(fed, "step", lambda b: replace(whole_step(b), late=steps.get((b.site, b.step), {})))
     trainer = run(fed)
     assert {site: about["late"] for site, about in trainer.state.sites.items()} == {"A": 0, "B": 3, "C": 1}
 

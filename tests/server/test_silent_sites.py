@@ -5,6 +5,7 @@ Behind proxies that are functions, and without a clock: a deadline is over as so
 """
 
 import threading
+from concurrent.futures import wait
 from types import SimpleNamespace
 
 import pytest
@@ -50,13 +51,14 @@ def wired(monkeypatch):
     monkeypatch.setattr(wired_sites, "FlareFederation", Watched)
     answers = ends(sites())
     fed, proxies = federate(monkeypatch, answers, step_timeout=STEP, open_timeout=OPEN)
-    waits, wait = [], federation.wait
+    waits = []
 
     def until_its_deadline(futures, timeout):
         asked = {site: future for site, future in fed._running.items() if future in futures}
         waits.append(("".join(sorted(asked)), timeout))
         held = {"B"} if gates and not gates[-1].opened.is_set() else set()
         wait([future for site, future in asked.items() if site not in held], 60)
+        yield from (future for future in futures if future.done())
 
     def block():
         gates.append(Gate(answers["B"]))
@@ -69,7 +71,7 @@ def wired(monkeypatch):
         counted.clear()
         proxies["B"].answer = answers["B"]
 
-    monkeypatch.setattr(federation, "wait", until_its_deadline)
+    monkeypatch.setattr(federation, "arrivals", until_its_deadline)
     yield SimpleNamespace(fed=fed, proxies=proxies, answers=answers, waits=waits, block=block, let=let)
     for gate in gates:
         gate.opened.set()

@@ -117,13 +117,14 @@ class Watched(LocalFederation):
 
     def __init__(self, members):
         super().__init__(members)
-        self.before, self.asked, self.nonces = [], [], []
+        self.before, self.asked = [], []
 
-    def exchange(self, synthetic):
-        self.before.append({name: deepcopy(state(self.site(name))) for name in self.sites})
-        self.asked.append(sorted(synthetic))
-        self.nonces.append({name: (batch.nonce, batch.images.shape) for name, batch in synthetic.items()})
-        return super().exchange(synthetic)
+    def step(self, batch):
+        if len(self.asked) < batch.step:
+            self.before.append({name: deepcopy(state(self.site(name))) for name in self.sites})
+            self.asked.append([])
+        self.asked[-1].append(batch.site)
+        return super().step(batch)
 
 
 def test_a_site_that_is_not_asked_keeps_its_discriminator_its_conditions_and_their_nonce():
@@ -205,10 +206,10 @@ class Failing(LocalFederation):
         super().__init__(members)
         self.failing = failing
 
-    def exchange(self, synthetic):
-        reached = {name: batch for name, batch in synthetic.items() if name not in self.failing}
-        outcome = super().exchange(reached)
-        return Outcome(outcome.messages, dict.fromkeys(set(synthetic) - set(reached), "out of reach"))
+    def step(self, batch):
+        if batch.site in self.failing:
+            return Outcome(failures={batch.site: "out of reach"})
+        return super().step(batch)
 
 
 def test_a_site_that_fails_is_asked_no_more_and_the_others_are_drawn_from():

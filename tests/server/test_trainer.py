@@ -88,14 +88,14 @@ def test_a_step_is_one_exchange_with_every_site():
             calls.append(("open", step, list(sites or self.sites)))
             return super().open(step, sites, waiting)
 
-        def exchange(self, batches):
-            calls.append(("exchange", {site: batch.step for site, batch in batches.items()}))
-            return super().exchange(batches)
+        def step(self, batch):
+            calls.append((batch.site, batch.step))
+            return super().step(batch)
 
     plain = federation()
     trainer, _ = make(Counting([plain.site(name) for name in plain.sites]), steps=4)
     trainer.run()
-    assert calls == [("open", 1, ["A", "B"])] + [("exchange", {"A": s, "B": s}) for s in range(1, 5)]
+    assert calls == [("open", 1, ["A", "B"])] + [(site, step) for step in range(1, 5) for site in "BA"]
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not():
@@ -159,7 +159,7 @@ def test_a_generator_whose_images_are_not_finite_stops_before_any_site_sees_them
     torch.nn.init.constant_(next(network.parameters()), float("nan"))
     with pytest.raises(FloatingPointError, match="step 1: the generator's images are not finite"):
         trainer.run()
-    assert fed.ledger.steps == 0
+    assert fed.ledger.messages_to_sites == 0
 
 
 def test_bfloat16_is_near_float32_and_outputs_stay_float32():
@@ -254,8 +254,8 @@ def test_the_time_of_a_step_is_counted_where_it_goes(monkeypatch):
         monkeypatch.setattr(owner, name, slow)
 
     takes(fed, "open", 64.0)
-    takes(fed, "exchange", 4.0)
-    takes(trainer, "_generate", 0.5)  # for each of two sites
+    takes(fed, "step", 2.0)  # for each of two sites
+    takes(trainer, "_generate", 0.5)  # likewise
     takes(trainer.optimizer, "step", 2.0)
     found = []
 

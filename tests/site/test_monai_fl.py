@@ -12,7 +12,13 @@ from monai.fl.utils.constants import ExtraItems, WeightType
 from monai.fl.utils.exchange_object import ExchangeObject
 from small_sites import federation, generator, sites
 
-from bundle.server import ConditionCollector, DistributedGanTrainer, Federation, SiteUnreachable, read_conditions
+from bundle.server import (
+    ConditionCollector,
+    DistributedGanTrainer,
+    SequentialFederation,
+    SiteUnreachable,
+    read_conditions,
+)
 from bundle.server.federation import Outcome
 from bundle.site.monai_fl import SiteAlgo, SiteRefusal, from_exchange, to_exchange
 from bundle.site.store import SiteStore
@@ -34,7 +40,7 @@ def carried(exchange):
     return ExchangeObject(weights=weights, metrics=rest[0], statistics=rest[1], weight_type=rest[2])
 
 
-class HostedFederation(Federation):
+class HostedFederation(SequentialFederation):
     """Sites that are reached by the methods of MONAI's ClientAlgo alone."""
 
     def __init__(self, algos):
@@ -52,15 +58,13 @@ class HostedFederation(Federation):
             messages[name] = from_exchange(carried(self.algos[name].get_weights()), SiteInfo)
         return Outcome(messages)
 
-    def exchange(self, batches):
-        messages, failures = {}, {}
-        for name, batch in batches.items():
-            try:
-                assert self.algos[name].train(carried(to_exchange(batch)), extra={}) is None
-                messages[name] = from_exchange(carried(self.algos[name].get_weights()), SiteReply)
-            except SiteRefusal as error:
-                failures[name] = str(error)
-        return Outcome(messages, failures)
+    def step(self, batch):
+        name = batch.site
+        try:
+            assert self.algos[name].train(carried(to_exchange(batch)), extra={}) is None
+            return Outcome({name: from_exchange(carried(self.algos[name].get_weights()), SiteReply)})
+        except SiteRefusal as error:
+            return Outcome(failures={name: str(error)})
 
     def conditions(self, request):
         places = {"start": request.start, "stop": request.stop}

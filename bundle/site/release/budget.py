@@ -184,9 +184,9 @@ class SampledBudget(_Ledgered):
         """Share of what Rényi's ε may be at the order of the ledger."""
         if self.order is None:
             return 1.0
-        counted = self.order == ORDERS
-        allowed = self._policy.epsilon - to_epsilon(np.zeros(len(ORDERS)), self._policy.delta)[counted][0]
-        return 1 - float(self.spent[counted][0]) / allowed if allowed > 0 else 0.0
+        (place,) = np.flatnonzero(np.equal(ORDERS, self.order))
+        allowed = self._policy.epsilon - to_epsilon(np.zeros(len(ORDERS)), self._policy.delta)[place]
+        return 1 - float(self.spent[place]) / allowed if allowed > 0 else 0.0
 
     def _fits(self, more: np.ndarray) -> bool:
         found = to_epsilon(self.spent + more, self._policy.delta)
