@@ -133,7 +133,7 @@ def run_readout(target: Audited, options: ReadoutOptions, output: Path, about: M
         "site": options.site,
         "release_policy": site.policy.describe(),
         "conditions": "the true ones, sent by the server" if site.policy.conditions == "public" else "issued",
-        "amp": takes_bfloat16(make("amp"), make("device").type),
+        "amp": takes_bfloat16(make("amp"), torch.device(make("device")).type),
         "networks": f"trained to step {target.trained}" if target.trained else "untrained",
         "steps": targets.steps,
         "learning_rates": [rate * (schedule(step - 1) if schedule else 1) for step in targets.steps],

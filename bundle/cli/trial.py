@@ -118,7 +118,7 @@ def _write_secrets(folder: Path, sites: list[str], seed: int) -> None:
     for site in sites:
         own = read_site(folder / site)
         if ReleasePolicy.make(own["release_policy"]).repeatable:
-            site_secret(make_folder(own["release_dir"]) / f"{site}.secret", seeded_secret(seed, site))
+            site_secret(make_folder(Path(own["release_dir"])) / f"{site}.secret", seeded_secret(seed, site))
 
 
 def local_run(options: argparse.Namespace, overrides: dict) -> tuple[Path, Path]:

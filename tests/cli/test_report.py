@@ -42,7 +42,7 @@ def test_stages_one_by_one_leave_what_a_run_does(finished, tmp_path, capsys):
     assert scores[0]["metrics"] == scores[1]["metrics"]
     assert main(["segment", *words, *own, "lr=0.5"]) == 0  # the generator's, and finished before
     assert main(["segment", *words, "--setting", "nothing", "--set", *sizes]) == 2
-    assert "setting: expected real_all, real_subset/SITE" in capsys.readouterr().err
+    assert "setting: expected real_all, real_all_common" in capsys.readouterr().err
 
 
 def test_a_folder_without_a_run(tmp_path, capsys):

@@ -131,7 +131,10 @@ def test_names_of_all_settings():
     assert display_name("real_subset_plus_asyndgan/CS") == "Real-Subset-CS + AsynDGAN"
     assert display_name("asyndgan_then_real_subset/CS") == "AsynDGAN, then Real-Subset-CS"
     assert display_name("leave_out_fedavg/CS") == "FedAvg without CS"
-    assert {setting.partition("/")[0] for setting in MEANS} == set(SETTINGS)
+    assert display_name("real_all_common") != "real_all_common"
+    assert display_name("real_all_filled") != "real_all_filled"
+    # those two are for hospitals that lack modalities, and in no gain table
+    assert {setting.partition("/")[0] for setting in MEANS} == set(SETTINGS) - {"real_all_common", "real_all_filled"}
 
 
 def test_malicious_hospitals_stay_text(tmp_path):
