@@ -74,6 +74,8 @@ SITES = ("deform", "store", "seed", "batch_size", "updates", "teacher", "shapes"
 def members(samples, network, optimizer, loss, **kwargs):
     """Sites of critics and gates that have all arguments in common; the gates' and the sites' are theirs."""
     gates, own = ({key: kwargs.pop(key) for key in keys if key in kwargs} for keys in (GATES, SITES))
+    # folds need patients, and these samples are of nobody
+    gates.setdefault("policy", POLICIES["guarded"])
     gates = make_gates(samples, training=f"seed {own.get('seed', 0)}", **gates)
     return make_sites(samples, critic=partial(Critic, network, optimizer, loss, **kwargs), gates=gates, **own)
 

@@ -78,7 +78,9 @@ def add_participants(parser: argparse.ArgumentParser) -> None:
         help="threads of the server alone: it computes while sites wait (default: as each site)",
     )
     parser.add_argument("--device", help="of the server and of each site")
-    parser.add_argument("--release_policy", metavar="POLICY", help="of each site, as in a site.yaml (default guarded)")
+    parser.add_argument(
+        "--release_policy", metavar="POLICY", help="of each site, as in a site.yaml (default out_of_fold)"
+    )
 
 
 def add_no_revive(parser: argparse.ArgumentParser) -> None:

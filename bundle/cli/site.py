@@ -44,7 +44,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     init.add_argument("--checkpoint_dir", type=Path, metavar="DIR", help="folder for checkpoints, for site.yaml")
     init.add_argument("--device", help="cpu, cuda or cuda:N, for site.yaml (default: CUDA where there is)")
     init.add_argument(
-        "--release_policy", metavar="POLICY", help="what leaves the site, for site.yaml (default guarded)"
+        "--release_policy", metavar="POLICY", help="what leaves the site, for site.yaml (default out_of_fold)"
     )
     part(
         "configs",

@@ -38,6 +38,8 @@ def write_participants(
     """
     import yaml
 
+    from bundle.composition import task_files
+    from bundle.config_files import ConfigFiles
     from bundle.data import load_datalist, write_site_lists
     from bundle.declarations.job import PRIVATE_OVERRIDES
     from bundle.declarations.own_configs import FOLDER
@@ -57,7 +59,9 @@ def write_participants(
             shutil.copyfile(path, folder / name / FOLDER / config)
 
     configs = job_configs(options)[1]
-    policy = None if options.release_policy is None else yaml.safe_load(options.release_policy)
+    # everybody here is who makes the job: the task's own policy will do for all
+    of_task = ConfigFiles.load_config_files(task_files(options.task)).get("release_policy")
+    policy = of_task if options.release_policy is None else yaml.safe_load(options.release_policy)
     ReleasePolicy.make(DEFAULT if policy is None else policy)
     check_folder(folder, "--run_dir")
     check_folder(Path(sys.executable), "Python")
@@ -100,7 +104,21 @@ def write_training(options: argparse.Namespace, run_dir: Path, overrides: dict) 
     server |= {"public_conditions": str(options.public_conditions.resolve())} if options.public_conditions else {}
     server |= {"earlier": str(options.earlier.resolve())} if options.earlier else {}
     folder = run_dir / "participants"
-    return folder, write_participants(options, folder, overrides, {}, server)
+    sites = write_participants(options, folder, overrides, {}, server)
+    _write_secrets(folder, sites, overrides.get("seed", 0))
+    return folder, sites
+
+
+def _write_secrets(folder: Path, sites: list[str], seed: int) -> None:
+    """Everybody here is one person, whose trial has the bits of a run in one process."""
+    from bundle.flare.own_files import read_site
+    from bundle.site.release import ReleasePolicy
+    from bundle.site.release.secret import seeded_secret, site_secret
+
+    for site in sites:
+        own = read_site(folder / site)
+        if ReleasePolicy.make(own["release_policy"]).repeatable:
+            site_secret(make_folder(Path(own["release_dir"])) / f"{site}.secret", seeded_secret(seed, site))
 
 
 def local_run(options: argparse.Namespace, overrides: dict) -> tuple[Path, Path]:

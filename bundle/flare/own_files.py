@@ -49,8 +49,9 @@ SITE_LINES = (
     _Line("batch_size", "of this site. Without it: the profile's", "2"),
     _Line(
         "release_policy",
-        "what leaves this site: guarded, out_of_fold, private, published, or a policy with fields. Without it: guarded",
-        "guarded",
+        "what leaves this site: out_of_fold, guarded, private, published, or a policy with fields. Without it: "
+        "out_of_fold",
+        "out_of_fold",
     ),
     _Line("release_dir", "folder of this site's ledger of releases. Without it: releases/ in checkpoint_dir", "DIR"),
     _Line("allow_averaging", "whether weights trained on this site's images leave it. Without it: no", "false"),

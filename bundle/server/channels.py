@@ -114,6 +114,16 @@ class Channels:
             whole[:, channel] = weight * self._factor(channel, num_samples) * gradient[:, place]
         return whole
 
+    def shares(self, site: str, num_samples: Mapping[str, int]) -> torch.Tensor | None:
+        """
+        What each channel of a site counts in a mean over its channels, so that the sum over sites weighs every channel
+        as :meth:`weighted` does: C float32; None where no site lacks any.
+        """
+        if not any(self._own.get(one) for one in num_samples):
+            return None
+        own = self._of(site)
+        return torch.tensor([self._factor(c, num_samples) * len(own) / len(self.modalities) for c in own])
+
     def _of(self, site: str) -> Sequence[int]:
         return self._own.get(site) or range(len(self.modalities))
 

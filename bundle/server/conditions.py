@@ -61,7 +61,7 @@ class ConditionCollector:
             images; None for no bound.
         images_path: file for the images of sites that have a teacher, see :func:`bundle.server.write_teacher_images`;
             written before ``path``, and only where there are some. None to leave them.
-        image_channels: C of those images; None for any.
+        image_channels: C of those images at most; None for any.
     """
 
     def __init__(

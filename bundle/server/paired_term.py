@@ -68,16 +68,27 @@ class PairedTerm:
         """What is added to the losses of sites, in words; empty where no site has a teacher."""
         return f" + {self.weight:g}·L1 to a teacher" if self.weight and self._files[1].is_file() else ""
 
-    def loss(self, site: str, step: int, conditions: torch.Tensor, images: torch.Tensor) -> torch.Tensor | None:
+    def loss(
+        self,
+        site: str,
+        step: int,
+        conditions: torch.Tensor,
+        images: torch.Tensor,
+        channel_weights: torch.Tensor | None = None,
+    ) -> torch.Tensor | None:
         """
         Args:
             site: whose conditions they are.
             step: from 1.
             conditions: B×X×H×W uint8, as the site issued them.
-            images: B×C×H×W, what the generator made of them.
+            images: B×C×H×W, what the generator made of them, of the channels that the site has.
+            channel_weights: what each of these counts in the mean, C float32; None for 1.
 
         Returns:
             mean |G(x) − R(x)|, a float32 scalar without its weight; None where the site has no teacher.
+
+        Raises:
+            ValueError: when the teacher's images have other channels than the site.
         """
         pairs = self._of(site)
         if not pairs or not self.weight:
@@ -96,7 +107,14 @@ class PairedTerm:
             self._warned.add(site)
             return None
         taught = torch.stack([sample["image"] for sample in drawn]).to(images.device)
-        return F.l1_loss(images.float(), taught)
+        if taught.shape != images.shape:
+            raise ValueError(
+                f"{self._files[1]}: the images of site {site} have {taught.shape[1]} channels, and the site has "
+                f"{images.shape[1]} (modalities): was its data list changed? Remove the file, and {self._files[0]}"
+            )
+        if channel_weights is None:
+            return F.l1_loss(images.float(), taught)
+        return ((images.float() - taught).abs() * channel_weights.to(taught)[:, None, None]).mean()
 
     def _of(self, site: str) -> list[_Pair]:
         if self._pairs is None:

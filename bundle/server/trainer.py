@@ -302,7 +302,10 @@ class DistributedGanTrainer(Trainer):
         returned = reply.image_gradient.to(self.state.device)
         counts = {s: a.num_samples for s, a in self._participants.items() if s in weights or s not in now.asked}
         outputs, given = [images], [self.channels.weighted(site, returned, weight, counts)]
-        term = self.paired.loss(site, about.step, about.conditions, images) if self.paired else None
+        term = None
+        if self.paired:
+            own, shares = self.channels.sent(site, images), self.channels.shares(site, counts)
+            term = self.paired.loss(site, about.step, about.conditions, own, shares)
         if self.paired and term is not None:
             now.losses[site]["paired"] = term.item()
             outputs, given = [*outputs, weight * self.paired.weight * term], [*given, None]

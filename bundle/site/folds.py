@@ -46,7 +46,7 @@ class Folds:
             gate.refuse(
                 "a training that the policy forbids",
                 f"its release policy, {gate.policy.name}, has patients answered for by what was made without them, and "
-                "the site has a single patient (folds)",
+                "the site has a single patient (folds); guarded does without others",
                 final=True,
             )
         self.count = max(2, min(asked, patients // 2))

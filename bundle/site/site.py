@@ -13,7 +13,7 @@ from bundle.seeding import derive_seed, drawn_indices, forked_rng
 from bundle.site.answer import Answer
 from bundle.site.critic import Critic
 from bundle.site.folds import FoldedCritic
-from bundle.site.own_modalities import check_checkpoint, check_policy
+from bundle.site.own_modalities import check_checkpoint
 from bundle.site.private_critic import PrivateCritic
 from bundle.site.release import ReleaseGate, ReleasePolicy, tensor_digest
 from bundle.site.samples import DeformedSamples, DrawnSamples, Samples, outgoing
@@ -63,7 +63,7 @@ class Site:
 
     Raises:
         ValueError: when the batch size is below 1, the site has fewer samples, or they are not deformed or drawn and
-            the policy needs them to be; for a teacher where modalities are missing.
+            the policy needs them to be.
         ReleaseRefused: when the policy forbids what the training asks for.
     """
 
@@ -99,7 +99,6 @@ class Site:
             raise ValueError(f"site {name}: its release policy has {gate.policy.mechanism}, its critic is another's")
         if gate.policy.teacher and teacher is None:
             raise ValueError(f"site {name}: its release policy has a teacher, and the training defines none (teacher)")
-        check_policy(name, gate.policy, modalities)
         self.name = name
         self.modalities = tuple(modalities)
         self.samples = samples

@@ -92,7 +92,10 @@ def make_sites(
         else:
             folds = Folds(data, gate)
             own = FoldedCritic(folds, partial(_critic_of_fold, makes, weights_seed, name), updates)
-            taught = teacher(folds, name=name, store=kept) if teacher is not None and gate.policy.teacher else None
+            lacking = {"lacking": len(task) - len(has)} if has else {}
+            taught = None
+            if teacher is not None and gate.policy.teacher:
+                taught = teacher(folds, name=name, store=kept, **lacking)
         sites.append(Site(name, data, own, gate, kept, seed, sizes[name], taught, waits, has))
         begin_with(sites[-1], None if earlier is None else earlier(name))
     return sites

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from monai.inferers import Inferer, SimpleInferer
 from tqdm import tqdm
 
+from bundle.networks import for_image_channels
 from bundle.seeding import derive_seed, forked_rng, seeded
 from bundle.site.folds import Folds
 from bundle.site.store import SiteStore
@@ -42,9 +43,11 @@ class Teacher:
         schedule: factor on the learning rate as a function of the steps done; None for a constant rate.
         store: keeps every R when it is trained; None for none.
         device: where all is computed.
+        lacking: how many of the modalities the site does not have; R is made without their channels
+            (:func:`bundle.networks.for_image_channels`).
 
     Raises:
-        ValueError: for fewer than one step or sample.
+        ValueError: for fewer than one step or sample, or a network that cannot be made for fewer channels.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Teacher:
         schedule: Callable[[int], float] | None = None,
         store: SiteStore | None = None,
         device: torch.device | str = "cpu",
+        lacking: int = 0,
     ) -> None:
         if num_steps < 1 or batch_size < 1:
             raise ValueError(
@@ -70,7 +74,7 @@ class Teacher:
         self.num_steps = num_steps
         self.batch_size = batch_size
         self.device = torch.device(device)
-        self._network = network
+        self._network = for_image_channels(network, lacking, ("out_channels",))
         self._optimizer = optimizer
         self._inferer = SimpleInferer() if inferer is None else inferer
         self._prediction_inferer = SimpleInferer() if prediction_inferer is None else prediction_inferer
@@ -93,7 +97,7 @@ class Teacher:
             condition: X×H×W of 0 and 1, as it leaves.
 
         Returns:
-            C×H×W float32 in [-1, 1], each number one of float16: so it crosses as it is.
+            C×H×W float32 in [-1, 1], of the site's modalities, each number one of float16: so it crosses as it is.
 
         Raises:
             RuntimeError: when it is not finite, or of another height and width.

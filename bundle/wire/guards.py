@@ -146,7 +146,7 @@ def check_released(batch: Message, request: ConditionRequest, image_channels: in
     Args:
         batch: the message.
         request: what the site was asked for.
-        image_channels: C of a teacher's images; None for any.
+        image_channels: C of a teacher's images at most, for a site may lack modalities; None for any.
 
     Raises:
         Violation: when it is not a :class:`ConditionBatch` of this site from the same number on, with conditions
@@ -335,8 +335,8 @@ def _check_conditions(value: Any, shape: Sequence[int] | None = None) -> None:
 
 
 def _check_taught(images: Any, conditions: torch.Tensor, channels: int | None) -> None:
-    if channels is None and isinstance(images, torch.Tensor) and images.ndim == 4 and images.numel():
-        channels = images.shape[1]
+    if isinstance(images, torch.Tensor) and images.ndim == 4 and images.numel():
+        channels = images.shape[1] if channels is None else min(channels, images.shape[1])
     shape = (len(conditions), channels or 1, *conditions.shape[2:])
     _check_tensor(images, "teacher's images", torch.float32, shape)
     # a NaN is within no bounds; the site has rounded them itself: no tolerance

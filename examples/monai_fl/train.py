@@ -29,6 +29,7 @@ from bundle.server.federation import Outcome
 from bundle.site import Site, make_sites
 from bundle.site.critic import Critic
 from bundle.site.monai_fl import SiteAlgo, SiteRefusal, from_exchange, to_exchange
+from bundle.site.release import POLICIES, make_gates
 from bundle.wire import WireLedger
 from bundle.wire.messages import ConditionBatch, ConditionRequest, SiteInfo, SiteReply, SyntheticBatch
 
@@ -103,7 +104,7 @@ class HostedFederation(SequentialFederation):
 
 
 def hospitals() -> list[Site]:
-    """Three sites that hold a component each, under the default release policy."""
+    """Three sites that hold a component each, under ``guarded``: the default has folds of patients; here are none."""
     samples = {name: Numbers(place, *component) for place, (name, component) in enumerate(MIXTURE.items())}
     critic = partial(
         Critic,
@@ -111,7 +112,8 @@ def hospitals() -> list[Site]:
         partial(torch.optim.Adam, lr=1e-3, betas=(0.5, 0.999)),
         SiteLoss(AdversarialLoss(), l1_weight=0.0),
     )
-    return make_sites(samples, critic=critic, batch_size=32)
+    gates = make_gates(samples, policy=POLICIES["guarded"])
+    return make_sites(samples, critic=critic, gates=gates, batch_size=32)
 
 
 def train(federation: Federation, steps: int) -> torch.nn.Module:

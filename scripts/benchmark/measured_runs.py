@@ -145,6 +145,10 @@ class Memory:
         self.total = max(self.total, total)
 
 
+POLICY = "guarded"
+"""Of every site: one discriminator each, and no teachers before the first step."""
+
+
 def command(variant: Variant, training: Training, run_dir: Path) -> tuple[list[str], dict[str, str]]:
     """What to start, and its environment."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_"))}
@@ -154,14 +158,14 @@ def command(variant: Variant, training: Training, run_dir: Path) -> tuple[list[s
         words = [sys.executable, "-m", "monai.bundle", "run"]
         words += ["--workflow_name", "bundle.workflows.DistributedGANWorkflow"]
         words += ["--config_file", str(stage_files("train", training.task, training.profile))]
-        words += ["--dataset_dir", training.dataset_dir, "--run_dir", str(run_dir)]
+        words += ["--dataset_dir", training.dataset_dir, "--run_dir", str(run_dir), "--release_policy", POLICY]
         words += [word for pair in sizes for word in (f"--{pair.split('=', 1)[0]}", pair.split("=", 1)[1])]
         return words, environment | {"OMP_NUM_THREADS": str(variant.server_threads)}
     if variant.spin:
         environment["GOMP_SPINCOUNT"] = LIBGOMP_SPINS
     words = [sys.executable, "-m", "bundle.cli", "federate", "simulate"]
     words += ["--task", training.task, "--profile", training.profile]
-    words += ["--dataset_dir", training.dataset_dir, "--run_dir", str(run_dir)]
+    words += ["--dataset_dir", training.dataset_dir, "--run_dir", str(run_dir), "--release_policy", POLICY]
     words += ["--server_threads", str(variant.server_threads), "--threads", str(variant.site_threads)]
     return [*words, "--set", *sizes], environment
 

@@ -128,7 +128,9 @@ def make_workflow(options: argparse.Namespace, dataset_dir: str, run_dir: str, a
     workflow = DistributedGANWorkflow(
         config_file=stage_files("train", options.task, options.profile, options.config),
         logging_file=False,
-        **{"dataset_dir": dataset_dir, "run_dir": run_dir, "amp": amp, "num_steps": 100, "epoch_length": 100} | given,
+        **{"dataset_dir": dataset_dir, "run_dir": run_dir, "amp": amp, "num_steps": 100, "epoch_length": 100}
+        | {"release_policy": "guarded"}  # one discriminator a site, as published, and no teachers before the first step
+        | given,
     )
     workflow.parser["train"]["handlers"] = []
     workflow.initialize()

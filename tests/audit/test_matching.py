@@ -89,8 +89,8 @@ def test_matching_recovers_the_image_where_the_update_carries_it():
 
 
 def test_a_site_that_refuses_leaves_what_was_answered():
-    site = make_site(policy={"max_releases": 10})
-    site.gate.policy = ReleasePolicy.make({"max_releases": 2})
+    site = make_site(policy={"policy": "guarded", "max_releases": 10})
+    site.gate.policy = ReleasePolicy.make({"policy": "guarded", "max_releases": 2})
     asker = Asker(site)
     start = torch.zeros(2, 1, SIZE, SIZE)
     assert match(asker, Simulation(site, asker), [start], 5, 2)[-1].queries == 2

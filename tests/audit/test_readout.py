@@ -245,7 +245,7 @@ def test_a_loss_that_the_policy_forbids_is_told_and_not_attacked():
 
 
 def test_an_attack_ends_where_the_site_refuses_and_the_next_finds_it_as_new():
-    site = make_site(policy={"max_releases": 6})
+    site = make_site(policy={"policy": "guarded", "max_releases": 6})
     result, _ = audited(site, Effort(climbs=9, matches=0))
     for method in result["methods"].values():
         assert method["answered"] == [6]

@@ -62,7 +62,7 @@ def test_sites_with_other_secrets_deform_otherwise():
 
 def test_a_site_whose_policy_deforms_takes_no_other_samples():
     critic = Critic(discriminator, adam, SiteLoss(AdversarialLoss(), l1_weight=0))
-    gate = ReleaseGate(ReleasePolicy.make({"conditions": "deformed"}), "A")
+    gate = ReleaseGate(ReleasePolicy.make({"policy": "guarded", "conditions": "deformed"}), "A")
     with pytest.raises(ValueError, match="site A: its release policy deforms conditions"):
         Site("A", RandomSamples("A", 4), critic, gate)
     Site("A", deformed(), critic, gate)

@@ -4,13 +4,15 @@ from functools import partial
 
 import pytest
 import torch
+from patients import Flip
 from small_sites import RandomSamples, adam, generator, members
 
 from bundle.losses import AdversarialLoss, SiteLoss
-from bundle.server import DistributedGanTrainer, LocalFederation
+from bundle.server import ConditionCollector, DistributedGanTrainer, LocalFederation, PairedTerm, read_teacher_images
 from bundle.server.channels import Channels
 from bundle.server.mixture import asked_sites, mixture_weights
 from bundle.site.release import POLICIES
+from bundle.site.teacher import Teacher
 from bundle.wire.guards import Violation
 from bundle.wire.messages import SiteInfo
 
@@ -44,7 +46,7 @@ def make_trainer(federation, **kwargs):
     trainer = DistributedGanTrainer(
         device="cpu",
         max_epochs=1,
-        epoch_length=1,
+        epoch_length=kwargs.pop("epoch_length", 1),
         federation=federation,
         generator=network,
         optimizer=torch.optim.SGD(network.parameters(), lr=1.0),
@@ -194,9 +196,47 @@ def test_a_sites_own_checkpoint_is_of_its_modalities():
         other.load_state_dict(state)
 
 
-def test_a_site_that_lacks_some_and_has_a_teacher_is_refused():
-    with pytest.raises(ValueError, match=r"site B: its release policy, out_of_fold, has a teacher.*flair, t2 alone"):
-        make_federation(policy=POLICIES["out_of_fold"], teacher=lambda folds, **about: object(), l1_weight=0.0)
+def taught(tmp_path, steps):
+    """A training of sites with folds and teachers, of which B and C lack modalities."""
+    network = partial(small_network, out_channels=len(TASK))
+    teacher = partial(Teacher, network=network, optimizer=adam, num_steps=3)
+    federation = make_federation(policy=POLICIES["out_of_fold"], teacher=teacher, l1_weight=0.0)
+    files = tmp_path / "conditions.npz", tmp_path / "teacher.npz"
+    collector = ConditionCollector(federation, *files[:1], images_path=files[1], image_channels=len(TASK))
+    paired = PairedTerm(*files, weight=1.0, augmentation=Flip())
+    trainer, _ = make_trainer(federation, paired=paired, train_handlers=[collector], epoch_length=steps)
+    trainer.run()
+    return trainer, read_teacher_images(files[1])
+
+
+def small_network(out_channels):
+    return torch.nn.Sequential(torch.nn.Conv2d(2, out_channels, 3, padding=1), torch.nn.Tanh())
+
+
+def test_a_teacher_predicts_what_its_site_has(tmp_path):
+    trainer, images = taught(tmp_path, 2)
+    assert {site: found[0].shape[0] for site, found in images.items()} == {"A": 3, "B": 2, "C": 1}
+    assert {about["answered"] for about in trainer.state.sites.values()} == {2}
+    assert all("paired" in losses for losses in trainer.state.output[0]["losses"].values())
+    other = torch.rand(2, 3, SIZE, SIZE)
+    with pytest.raises(ValueError, match=r"the images of site B have 2 channels, and the site has 3 .modalities."):
+        trainer.paired.loss("B", 1, trainer.federation.site("B").draw(1)["condition"], other)
+
+
+def test_the_paired_terms_of_a_channel_weigh_as_its_gradients_do():
+    """Over the sites that have it, what a channel counts adds up to its share of a mean over all channels."""
+    channels = Channels(TASK)
+    for site in LENGTHS:
+        channels.join(info(site, HAVE.get(site, ())), {"last_step": 0})
+    weights = mixture_weights(LENGTHS)
+    counted = torch.zeros(len(TASK))
+    for site in LENGTHS:
+        own = HAVE.get(site, TASK)
+        shares = channels.shares(site, LENGTHS)
+        for place, name in enumerate(own):
+            counted[TASK.index(name)] += weights[site] * shares[place] / len(own)
+    torch.testing.assert_close(counted, torch.full((3,), 1 / 3))
+    assert Channels(TASK).shares("A", LENGTHS) is None
 
 
 def test_the_ledger_of_a_site_says_what_it_told(tmp_path):

@@ -60,7 +60,7 @@ def test_every_field_is_there_and_every_null_has_a_reason(setting):
     for pointer in fields_of("data set"):
         value_at(sheet, pointer)
     assert sheet["made"]["weights_sha256"] == digest(setting / "gan" / "generator.pt")
-    assert (sheet["made"]["steps"], sheet["made"]["seed"], sheet["made"]["losses"]) == (4, 0, "hinge adversarial")
+    assert (sheet["made"]["steps"], sheet["made"]["seed"], sheet["made"]["losses"]) == (4, 0, "vanilla adversarial")
     assert (sheet["training_data"]["modality"], sheet["training_data"]["image_size"]) == (["flair"], [32, 32])
     items = load_datalist(setting / "synthetic").training
     assert sheet["contents"]["images"] == len(items) == sum(sheet["contents"]["by_site"].values())

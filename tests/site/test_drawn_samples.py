@@ -39,7 +39,7 @@ def drawn(secret=1, samples=None):
 def site(tmp_path, seed=0, samples=None, **policy):
     loss = SiteLoss(AdversarialLoss(), l1_weight=0.0)
     samples = Patients("A", 10) if samples is None else samples
-    policy = ReleasePolicy.make({"conditions": "drawn"} | policy)
+    policy = ReleasePolicy.make({"policy": "guarded", "conditions": "drawn"} | policy)
     ledger = lambda name: tmp_path / f"{name}.jsonl"  # noqa: E731
     kept = {"batch_size": 2, "seed": seed, "ledger": ledger, "shapes": Pixels()}
     return members({"A": samples}, discriminator, adam, loss, policy=policy, **kept)[0]
@@ -80,7 +80,13 @@ def test_few_patients_are_refused_before_anything_is_drawn(tmp_path):
 def test_a_task_without_a_shape_model_is_refused(tmp_path):
     loss = SiteLoss(AdversarialLoss(), l1_weight=0.0)
     with pytest.raises(ValueError, match=r"site A: .* the task has no shape_model"):
-        members({"A": Patients("A", 10)}, discriminator, adam, loss, policy=ReleasePolicy.make({"conditions": "drawn"}))
+        members(
+            {"A": Patients("A", 10)},
+            discriminator,
+            adam,
+            loss,
+            policy=ReleasePolicy.make({"policy": "guarded", "conditions": "drawn"}),
+        )
 
 
 def test_no_condition_of_a_sample_leaves_and_the_discriminator_learns_from_real_pairs(tmp_path):

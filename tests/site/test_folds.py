@@ -125,7 +125,7 @@ def test_few_patients_take_fewer_folds(patients, expected):
 
 
 def test_a_site_with_a_single_patient_is_refused(tmp_path):
-    with pytest.raises(ReleaseRefused, match=r"the site has a single patient \(folds\)"):
+    with pytest.raises(ReleaseRefused, match=r"the site has a single patient \(folds\); guarded does"):
         make(Patients("A", 2), ledger=lambda name: tmp_path / f"{name}.jsonl")
     assert "forbids" in (tmp_path / "A.jsonl").read_text(encoding="utf-8")
 

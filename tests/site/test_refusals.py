@@ -31,7 +31,7 @@ def messages(rng, info):
 
 def test_every_refusal_that_is_sent_is_counted_in_the_ledger(tmp_path, monkeypatch):
     path = tmp_path / "A.jsonl"
-    policy = ReleasePolicy.make({"max_issues": 8})
+    policy = ReleasePolicy.make({"policy": "guarded", "max_issues": 8})
     (site,) = sites({"A": 9}, l1_weight=0.0, policy=policy, ledger=lambda name: path)
     end = flare_site(site)
     see(monkeypatch, Collab())

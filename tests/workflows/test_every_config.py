@@ -15,6 +15,7 @@ BASES = {"run", "server", "site", "supervised", "models", "semantic", "instances
 OTHERS = {
     "average",
     "flare",
+    "guarded",
     "inference",
     "l1",
     "mlflow",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from bundle.cli.main import main
 from bundle.data import load_datalist, members_by_site
@@ -36,10 +37,10 @@ def releases(folder):
     return sorted((folder / "seed_0/asyndgan/gan/releases").glob("*.jsonl"))
 
 
-def test_the_default_is_guarded_and_every_table_says_so(phantom_dir, tiny_sizes, tmp_path):
-    results = run(phantom_dir, tmp_path, tiny_sizes)
+def test_every_table_says_what_the_policy_was(phantom_dir, tiny_sizes, tmp_path):
+    results = run(phantom_dir, tmp_path, tiny_sizes, release_policy="guarded")
     assert results["policy"] == "guarded"
-    assert results["losses"] == "hinge adversarial"
+    assert results["losses"] == "vanilla adversarial"
     assert "Release policy: guarded." in markdown_table(results)
     ledgers = releases(tmp_path)
     assert [path.stem for path in ledgers] == ["A", "B"]
@@ -62,8 +63,8 @@ def test_with_public_conditions_everything_is_made_of_the_servers(phantom_dir, t
         assert "Conditions (label maps): none" in summarize(path)
 
 
-def test_nobody_answers_for_whom_it_has_seen(phantom_dir, tiny_sizes, tmp_path):
-    results = run(phantom_dir, tmp_path, tiny_sizes, release_policy="out_of_fold", discriminator_updates=4)
+def test_by_default_nobody_answers_for_whom_it_has_seen(phantom_dir, tiny_sizes, tmp_path):
+    results = run(phantom_dir, tmp_path, tiny_sizes, discriminator_updates=4)
     assert results["policy"] == "out_of_fold"
     for path in releases(tmp_path):
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -74,13 +75,22 @@ def test_nobody_answers_for_whom_it_has_seen(phantom_dir, tiny_sizes, tmp_path):
         assert "a teacher's images: yes" in told
     record = json.loads((tmp_path / "seed_0/asyndgan/gan/record.json").read_text(encoding="utf-8"))
     assert record["steps"] == 4
-    assert record["losses"] == results["losses"] == "hinge adversarial + 10·L1 to a teacher"
+    assert record["losses"] == results["losses"] == "vanilla adversarial + 10·L1 to a teacher"
     files = [np.load(tmp_path / f"seed_0/asyndgan/gan/{name}.npz").files for name in ("conditions", "teacher")]
     assert files[0] == files[1]
 
 
+def test_the_same_seed_gives_the_same_generator_under_the_default(phantom_dir, tiny_sizes, tmp_path):
+    weights = []
+    for folder in ("first", "second"):
+        run(phantom_dir, tmp_path / folder, tiny_sizes | {"stages": ["train", "generate"]})
+        weights.append(torch.load(tmp_path / folder / "seed_0/asyndgan/gan/generator.pt", weights_only=True))
+    for name, value in weights[0].items():
+        assert torch.equal(value, weights[1][name]), name
+
+
 def test_a_loss_beyond_the_policy_is_refused_before_anything_is_trained(phantom_dir, tiny_sizes, tmp_path):
-    with pytest.raises(ReleaseRefused, match=r"guarded, returns no gradient of l1.*l1_weight to 0"):
+    with pytest.raises(ReleaseRefused, match=r"out_of_fold, returns no gradient of l1.*l1_weight to 0"):
         run(phantom_dir, tmp_path, tiny_sizes, l1_weight=10.0)
     assert not (tmp_path / "seed_0/asyndgan/gan/checkpoints").exists()
 

@@ -50,6 +50,7 @@ class ReleaseGate:
             step go to it in any case, unless the policy says otherwise.
         source: of noise, a callable from a number of bytes to bytes; only tests give another than the system's.
         secret: the site's, in the place of the one beside the ledger; None for that.
+        first_secret: what that one is to be where there is none yet; None to draw it.
 
     Raises:
         ValueError: when ``keep_conditions`` is no boolean.
@@ -65,6 +66,7 @@ class ReleaseGate:
         keep_conditions: bool = True,
         source: Callable[[int], bytes] = os.urandom,
         secret: int | None = None,
+        first_secret: int | None = None,
     ) -> None:
         # any text is true to Python, "no" as well
         if not isinstance(keep_conditions, bool):
@@ -74,7 +76,7 @@ class ReleaseGate:
         self.num_steps = num_steps
         self.keep_conditions = keep_conditions
         self._source = source
-        self._records = ReleaseRecords(policy, site, ledger, training, secret)
+        self._records = ReleaseRecords(policy, site, ledger, training, secret, first_secret)
         self.spending = Spending(self._records)
         self._nonce: tuple[int, str] | None = None
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from bundle.by_site import by_site
 from bundle.site.release.gate import ReleaseGate
 from bundle.site.release.policy import DEFAULT, POLICIES, ReleasePolicy
+from bundle.site.release.secret import seeded_secret
 
 __all__ = ["make_gates"]
 
@@ -20,6 +21,7 @@ def make_gates(
     ledger: Callable[[str], str | os.PathLike] | None = None,
     training: str = "",
     num_steps: int | None = None,
+    repeatable_from: int | None = None,
 ) -> dict[str, ReleaseGate]:
     """
     The gates of sites in one process, by name of the site.
@@ -29,6 +31,9 @@ def make_gates(
         policy: release policy of every site, or by name of the site.
         keep_conditions: of every site, or by name of the site.
         ledger: names the file of a site's release ledger from its name; None for none.
+        repeatable_from: seed of a run in one process, from which the secrets of sites follow that have none yet, so
+            that the run can be repeated; None between hospitals. A policy that is ``private``, or has secret weights,
+            has its secret drawn in any case.
 
     Other arguments as for :class:`ReleaseGate`.
 
@@ -37,7 +42,20 @@ def make_gates(
     """
     policies = by_site("policy", policy, sites)
     keep = by_site("keep_conditions", keep_conditions, sites)
+    first = {
+        name: None if repeatable_from is None else seeded_secret(repeatable_from, name)
+        for name in sites
+        if policies[name].repeatable
+    }
     return {
-        name: ReleaseGate(policies[name], name, ledger and ledger(name), training, num_steps, keep[name])
+        name: ReleaseGate(
+            policies[name],
+            name,
+            ledger and ledger(name),
+            training,
+            num_steps,
+            keep[name],
+            first_secret=first.get(name),
+        )
         for name in sites
     }

@@ -28,7 +28,7 @@ GRADIENT_NOISE = "gradient_noise"
 DP_SGD = "dp_sgd"
 MECHANISMS: dict[str, dict[str, Any]] = {GRADIENT_NOISE: {}, DP_SGD: {"clip_norm": 1.0}}
 """Of differential privacy, with fields that are others for it where nobody says so."""
-DEFAULT = "guarded"
+DEFAULT = "out_of_fold"
 MAX_FOLDS = 16
 """Each has networks of its own to be trained."""
 BASE = "policy"
@@ -198,6 +198,11 @@ class ReleasePolicy:
     def private(self) -> bool:
         """Whether something is clipped, and noise added unless ε is infinite."""
         return self.clip_norm is not None
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether in one process the site's secret may follow from the seed: no promise rests on it there."""
+        return not (self.private or self.secret_weights)
 
     @property
     def noises_gradients(self) -> bool:

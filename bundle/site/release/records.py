@@ -35,6 +35,7 @@ class ReleaseRecords:
             in ``.secret``.
         training: what the ledger calls the training, in words.
         secret: the site's, in the place of the one beside the ledger; None for that.
+        first_secret: what that one is to be where there is none yet; None to draw it.
 
     ``released`` is what left so far, whichever training let it out; before :meth:`open` nothing is known of it.
     ``refusals`` counts what was refused by this object.
@@ -47,6 +48,7 @@ class ReleaseRecords:
         path: str | PathLike | None = None,
         training: str = "",
         secret: int | None = None,
+        first_secret: int | None = None,
     ) -> None:
         self.policy = policy
         self.site = site
@@ -56,6 +58,7 @@ class ReleaseRecords:
         self._path = None if path is None else Path(path)
         self._ledger: ReleaseLedger | None = None
         self._secret = secret
+        self._first_secret = first_secret
         self._unwritten: list[str] = []  # samples whose issue is in no entry yet
         _all.add(self)
 
@@ -68,7 +71,8 @@ class ReleaseRecords:
             LedgerError: when the file that keeps it is damaged.
         """
         if self._secret is None:
-            self._secret = site_secret(None if self._path is None else self._path.with_suffix(".secret"))
+            path = None if self._path is None else self._path.with_suffix(".secret")
+            self._secret = site_secret(path, self._first_secret)
         return self._secret
 
     def open(self) -> None:

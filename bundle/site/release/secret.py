@@ -12,15 +12,24 @@ from bundle.files import atomic_path
 from bundle.site.release.chain import LedgerError, canonical
 from bundle.site.release.torn_lines import sync_folder
 
-__all__ = ["SecretStream", "commitment", "site_secret"]
+__all__ = ["SecretStream", "commitment", "seeded_secret", "site_secret"]
 
 
-def site_secret(path: str | os.PathLike | None) -> int:
+def seeded_secret(seed: int, site: str) -> int:
+    """
+    128 bits that follow from the seed of a run and the name of a site: of no use between hospitals, for the server
+    knows both. A run in one process, where nothing is hidden from anybody, can be repeated with it.
+    """
+    return int(sha256(f"secret of {site}, seed {seed}".encode()).hexdigest()[:32], 16)
+
+
+def site_secret(path: str | os.PathLike | None, first: int | None = None) -> int:
     """
     The secret of a site, drawn when it is asked for the first time.
 
     Args:
         path: the file that keeps it, readable and writable by its owner alone; None to draw one that nobody keeps.
+        first: what to keep where there is none yet (:func:`seeded_secret`); None to draw it.
 
     Returns:
         128 random bits.
@@ -29,7 +38,7 @@ def site_secret(path: str | os.PathLike | None) -> int:
         LedgerError: when the file is there and holds something else.
         OSError: when it can neither be read nor written.
     """
-    drawn = secrets.token_hex(16)
+    drawn = secrets.token_hex(16) if first is None else f"{first:032x}"
     if path is None:
         return int(drawn, 16)
     path = Path(path)

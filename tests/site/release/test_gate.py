@@ -55,19 +55,21 @@ def test_a_loss_beyond_the_policy_is_refused_before_anything_is_computed_and_wri
 
 
 def test_a_training_of_more_releases_than_there_may_be_is_refused_before_hours_are_spent():
-    policy = ReleasePolicy.make({"max_releases": 10})
+    policy = ReleasePolicy.make({"policy": "guarded", "max_releases": 10})
     ReleaseGate(policy, "A", num_steps=10).plan(["adversarial"])
     with pytest.raises(ReleaseRefused, match="max_releases"):
         ReleaseGate(policy, "A", num_steps=11).plan(["adversarial"])
 
 
 def test_a_training_that_issues_a_sample_too_often_is_refused_before_hours_are_spent():
-    gate = ReleaseGate(ReleasePolicy.make({"max_issues": 10}), "A", num_steps=1000)
+    gate = ReleaseGate(ReleasePolicy.make({"policy": "guarded", "max_issues": 10}), "A", num_steps=1000)
     gate.plan(["adversarial"], batch_size=2, num_samples=200)
     with pytest.raises(ReleaseRefused, match=r"1000 steps issue conditions more often than .* 10 times"):
         gate.plan(["adversarial"], batch_size=2, num_samples=199)
     # where the server brings its own, the site issues none
-    public = ReleaseGate(ReleasePolicy.make({"max_issues": 10, "conditions": "public"}), "A", num_steps=1000)
+    public = ReleaseGate(
+        ReleasePolicy.make({"policy": "guarded", "max_issues": 10, "conditions": "public"}), "A", num_steps=1000
+    )
     public.plan(["adversarial"], batch_size=2, num_samples=2)
 
 
@@ -81,7 +83,7 @@ def test_a_training_ends_with_its_last_step():
 
 
 def test_what_is_delivered_counts_as_what_is_issued(tmp_path):
-    policy = ReleasePolicy.make({"max_issues": 3})
+    policy = ReleasePolicy.make({"policy": "guarded", "max_issues": 3})
     for number in range(3):
         gate = ReleaseGate(policy, "A", tmp_path / "A.jsonl")
         if number == 1:
@@ -154,7 +156,7 @@ def test_a_refusal_that_cannot_be_written_is_one_all_the_same(tmp_path, monkeypa
 
 
 def deformed(path):
-    return ReleaseGate(ReleasePolicy.make({"conditions": "deformed"}), "A", path)
+    return ReleaseGate(ReleasePolicy.make({"policy": "guarded", "conditions": "deformed"}), "A", path)
 
 
 def test_the_secret_stays_with_the_ledger(tmp_path):
@@ -192,7 +194,7 @@ def test_a_nonce_is_answered_once_and_for_its_own_step():
 
 
 def test_a_sample_is_issued_as_often_as_the_policy_says_and_the_count_outlives_the_process(tmp_path):
-    policy = ReleasePolicy.make({"max_issues": 3})
+    policy = ReleasePolicy.make({"policy": "guarded", "max_issues": 3})
     for number in range(3):
         gate = ReleaseGate(policy, "A", tmp_path / "A.jsonl")
         gate.issue(number + 1, ["7", "8"])
@@ -323,7 +325,9 @@ def test_what_is_returned_is_clipped_and_noisy_and_scalars_are_not():
 
 @pytest.mark.parametrize(("said", "expected"), [("exact", 1234), ("rounded", 1000), (5, 5)])
 def test_what_is_said_of_the_number_of_samples(said, expected):
-    assert ReleaseGate(ReleasePolicy.make({"num_samples": said}), "A").num_samples(1234) == expected
+    assert (
+        ReleaseGate(ReleasePolicy.make({"policy": "guarded", "num_samples": said}), "A").num_samples(1234) == expected
+    )
 
 
 def test_a_ledger_that_cannot_be_written_stops_the_release(tmp_path, monkeypatch):

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from bundle.site.release import POLICIES, PolicyError, ReleasePolicy, policies_by_site
+from bundle.site.release import DEFAULT, POLICIES, PolicyError, ReleasePolicy, make_gates, policies_by_site
 
 
 def test_the_default_returns_nothing_that_compares_with_a_real_image():
@@ -16,9 +16,9 @@ def test_a_policy_is_a_name_or_a_name_with_changes():
     assert ReleasePolicy.make("guarded") is not None
     changed = ReleasePolicy.make({"policy": "private", "epsilon": 4, "terms": ["adversarial"]})
     assert (changed.name, changed.epsilon, changed.terms) == ("private", 4, ("adversarial",))
-    assert ReleasePolicy.make({"max_issues": 7}).name == "guarded"
+    assert ReleasePolicy.make({"max_issues": 7}).name == DEFAULT
     assert changed.describe() == "private (clip_norm 0.01, epsilon 4, delta 1e-05)"
-    assert ReleasePolicy.make({"max_issues": 7}).describe() == "guarded (max_issues 7)"
+    assert ReleasePolicy.make({"max_issues": 7}).describe() == f"{DEFAULT} (max_issues 7)"
     assert POLICIES["published"].describe() == "published"
 
 
@@ -71,6 +71,26 @@ def test_policies_of_sites():
     assert alike["A"] == alike["B"] == ReleasePolicy.make({"policy": "private", "epsilon": 1.0})
     assert policies_by_site({"max_issues": 3}, ["A"])["A"].max_issues == 3
     own = policies_by_site({"A": "published", "B": {"max_issues": 3}}, ["A", "B", "C"])
-    assert [own[site].describe() for site in "ABC"] == ["published", "guarded (max_issues 3)", "guarded"]
+    assert [own[site].describe() for site in "ABC"] == ["published", f"{DEFAULT} (max_issues 3)", DEFAULT]
     with pytest.raises(ValueError, match="given for Z, but the sites are A, B: there is no Z"):
         policies_by_site({"Z": "published"}, ["A", "B"])
+
+
+def test_a_run_in_one_process_can_be_repeated_and_what_promises_privacy_cannot(tmp_path):
+    def secrets_of(folder, policy, seed):
+        gates = make_gates(
+            ["A", "B"], policy=policy, ledger=lambda name: tmp_path / folder / f"{name}.jsonl", repeatable_from=seed
+        )
+        (tmp_path / folder).mkdir(exist_ok=True)
+        return [gates[name].secret for name in "AB"]
+
+    folded = secrets_of("first", POLICIES["out_of_fold"], 0)
+    assert folded == secrets_of("second", POLICIES["out_of_fold"], 0)
+    assert len({*folded, *secrets_of("third", POLICIES["out_of_fold"], 1)}) == 4
+    # a site that has a secret keeps it
+    assert secrets_of("third", POLICIES["out_of_fold"], 0) == secrets_of("third", POLICIES["out_of_fold"], 1)
+    for number, policy in enumerate(
+        (POLICIES["private"], ReleasePolicy.make({"policy": "guarded", "secret_weights": True}))
+    ):
+        assert set(secrets_of(f"own {number}", policy, 0)).isdisjoint(secrets_of(f"other {number}", policy, 0))
+    assert set(secrets_of("hospital", POLICIES["out_of_fold"], None)).isdisjoint(folded)

@@ -29,6 +29,7 @@ DEFORM = Compose(
 
 
 def made(policy, l1_weight=0.0, lengths=None, **kwargs):
+    policy = policy if isinstance(policy, str) else {"policy": "guarded"} | policy
     return sites(lengths or {"A": 5}, l1_weight=l1_weight, policy=ReleasePolicy.make(policy), **kwargs)
 
 
@@ -214,7 +215,9 @@ def test_a_rounded_number_of_samples_is_all_that_is_released():
 
 
 def test_a_training_ends_where_the_last_budget_ends(tmp_path, caplog):
-    policies = {"A": ReleasePolicy.make({"max_releases": 5}), "B": ReleasePolicy.make({"max_releases": 3})}
+    policies = {
+        site: ReleasePolicy.make({"policy": "guarded", "max_releases": most}) for site, most in (("A", 5), ("B", 3))
+    }
     samples = {name: RandomSamples(name, 4) for name in policies}
     loss = SiteLoss(AdversarialLoss(), l1_weight=0)
     wall = LocalFederation(members(samples, discriminator, adam, loss, batch_size=2, policy=policies))
