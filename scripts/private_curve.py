@@ -29,7 +29,7 @@ import numpy as np
 import torch
 
 SITES = ("A", "B")
-PATIENTS = (8, 100, 1000)
+PATIENTS = (8, 100, 1000, 5000)
 EPSILONS = (1.0, 4.0, 10.0, math.inf)
 MECHANISMS = ("dp_sgd", "gradient_noise")
 TEST, TUNING, BANK = 40, 20, 150
@@ -37,7 +37,7 @@ SIZE = 32
 STEPS = 150
 BATCH = 8
 CLIP = {"dp_sgd": 1.0, "gradient_noise": 0.01}
-DRAWN = {8: 8, 100: 32, 1000: 64}  # patients for an update
+DRAWN = {8: 8, 100: 32, 1000: 64, 5000: 256}  # patients for an update
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -109,7 +109,7 @@ def all_slices(cache: Path) -> dict[str, Slices]:
     found = {}
     cache.mkdir(parents=True, exist_ok=True)
     for name, asked in wanted.items():
-        path = cache / f"{name.replace(' ', '_')}.npz"
+        path = cache / f"{name.replace(' ', '_')}_{asked[-1]}.npz"
         if not path.is_file():
             drawn = slices_of(*asked)
             np.savez(path, c=drawn.conditions.numpy(), i=drawn.images.numpy(), p=drawn.patients)
@@ -222,7 +222,8 @@ def baselines(found: dict[str, Slices], patients: int, seed: int, split: str) ->
 def kinds() -> Iterator[tuple[str, int, float]]:
     """What is trained, the most telling first."""
     for mechanism in MECHANISMS:
-        for patients in reversed(PATIENTS):
+        # noise on image gradients does not fall with patients: the largest site would tell nothing more of it
+        for patients in reversed(PATIENTS if mechanism == "dp_sgd" else PATIENTS[:-1]):
             for epsilon in (4.0, math.inf, 10.0, 1.0):
                 yield mechanism, patients, epsilon
 
@@ -293,13 +294,13 @@ def table(lines: list[dict[str, Any]]) -> str:
     def cells(pattern: str) -> list[str]:
         return [_cell(found.get(pattern.format(n)), noise.get(pattern.format(n))) for n in PATIENTS]
 
-    rows = [["images that the segmenter saw", *(f"{n:,} patients a site" for n in PATIENTS)], ["---", *["---:"] * 3]]
+    rows = [["images that the segmenter saw", *(f"{n:,} patients a site" for n in PATIENTS)], ["---", *["---:"] * len(PATIENTS)]]
     rows += [[f"real, {key}", *cells(f"real/{{}}/{key}")] for key in ("best single site", "both sites")]
     for mechanism in MECHANISMS:
         for epsilon in reversed(EPSILONS):
             told = f"`{mechanism}`, ε = {'∞' if math.isinf(epsilon) else f'{epsilon:g}'}"
             rows.append([told, *cells(f"{mechanism}/{{}}/{epsilon:g}")])
-    rows.append(["label maps painted at random", *[_cell(found.get("painter"), None)] * 3])
+    rows.append(["label maps painted at random", *[_cell(found.get("painter"), None)] * len(PATIENTS)])
     return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Does every image have the same speck in the same place? Outliers by position, which no anatomy explains."""
+"""Does every image have the same speck or stripe in the same place? Outliers by position; texture of the mean image."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def outliers(images: np.ndarray) -> np.ndarray:
 
 class FixedPattern:
     """
-    Rates of outliers (:func:`outliers`) at every position, over images.
+    Rates of outliers (:func:`outliers`) at every position, over images, and the texture of the mean image.
 
     A generator's artefact sits in one place of every image; lesions, vessels and noise do not. Positions are those
     of a crop of the fixed grid. They count inside the mean outline: where most of the images have their anatomical
@@ -51,15 +51,17 @@ class FixedPattern:
         self._count: dict[str, int] = {}
         self._found: dict[str, np.ndarray] = {}
         self._inside: dict[str, np.ndarray] = {}
+        self._sums: dict[str, np.ndarray] = {}
         for site, image, outline in images:
             inside = outline.bool().any(dim=0, keepdim=True) if len(outline) else torch.ones_like(image[:1]).bool()
             for (_, crop), (_, part) in zip(grid_crops(image, crop_size), grid_crops(inside, crop_size), strict=True):
-                self._add(site, outliers(crop[None].float().numpy())[0], part[0].numpy())
+                self._add(site, crop.float().numpy(), part[0].numpy())
 
-    def _add(self, site: str, found: np.ndarray, inside: np.ndarray) -> None:
+    def _add(self, site: str, crop: np.ndarray, inside: np.ndarray) -> None:
         self._count[site] = self._count.get(site, 0) + 1
-        for sums, one in ((self._found, found), (self._inside, inside)):
-            sums[site] = sums.get(site, 0) + one.astype(np.int64)
+        found = outliers(crop[None])[0].astype(np.int64), inside.astype(np.int64), crop.astype(np.float64)
+        for sums, one in zip((self._found, self._inside, self._sums), found, strict=True):
+            sums[site] = sums.get(site, 0) + one
 
     def scores(self, sites: Collection[str]) -> dict[str, float]:
         """
@@ -70,7 +72,11 @@ class FixedPattern:
             outliers are everywhere alike or nowhere at all, and no division by 0 where the median is none. The largest
             of few counts is far from the median by chance: compare sets of the same size;
         ``fixed_pattern_rate``
-            the largest rate itself, the share of crops that have an outlier at that one position, 0 to 1.
+            the largest rate itself, the share of crops that have an outlier at that one position, 0 to 1;
+        ``fixed_texture``
+            how far the mean of all crops is from its own 3×3 median, root mean square over positions and channels, in
+            [0, 2]: stripes and checkerboards that all images share, and no outlier of a single one, are left in
+            the mean; texture that is elsewhere in each falls with √N.
         """
         known = sorted(set(sites) & set(self._count))
         count = sum(self._count[site] for site in known)
@@ -78,12 +84,15 @@ class FixedPattern:
         # what is beyond a crop counts as in
         inside = ndimage.binary_erosion(inside, iterations=max(1, self.size // MARGIN), border_value=1)
         if not count or not inside.any():
-            return {"fixed_pattern": float("nan"), "fixed_pattern_rate": float("nan")}
+            return dict.fromkeys(("fixed_pattern", "fixed_pattern_rate", "fixed_texture"), float("nan"))
         rates = self._total(self._found, known)[inside] / count
         largest, median = float(rates.max()), float(np.median(rates))
+        mean = sum(self._sums[site] for site in known) / count
+        texture = mean - ndimage.median_filter(mean, size=(1, 3, 3), mode="mirror")
         return {
             "fixed_pattern": (largest + 1 / count) / (median + 1 / count),
             "fixed_pattern_rate": largest,
+            "fixed_texture": float(np.sqrt(np.mean(texture[:, inside] ** 2))),
         }
 
     def _total(self, counts: Mapping[str, np.ndarray], sites: Collection[str]) -> np.ndarray:

@@ -75,8 +75,8 @@ class ImageQuality:
         together (:class:`bundle.evaluation.agreement.Agreement`);
     ``false_foreground``, ``false_foreground/training images``
         share of the pixels that it marks where the label map is empty;
-    ``fixed_pattern``, ``fixed_pattern_rate``, each also ``/training images``
-        whether all images have a speck in the same place (:class:`bundle.evaluation.fixed_pattern.FixedPattern`);
+    ``fixed_pattern``, ``fixed_pattern_rate``, ``fixed_texture``, each also ``/training images``
+        whether all have a speck or a stripe in one place (:class:`bundle.evaluation.fixed_pattern.FixedPattern`);
     ``images``, ``images/real``
         numbers of synthetic and real crops.
 

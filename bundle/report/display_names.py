@@ -62,6 +62,7 @@ METRICS: dict[str, Metric] = {
     "false_foreground": Metric("False foreground", better="lower", spec=".4f"),
     "fixed_pattern": Metric("Fixed pattern", unit="×", better="lower", spec=".1f"),
     "fixed_pattern_rate": Metric("Most at one position", unit="share", better="lower"),
+    "fixed_texture": Metric("Texture of the mean image", better="lower"),
     # 1 and 0.05 are where real patients are from each other: neither direction is the better one
     "neighbour_ratio": Metric("Distance to nearest, synthetic / real", better="", spec=".2f"),
     "neighbour_share": Metric("Share nearer to another patient than 95 % of real", better=""),

@@ -15,7 +15,7 @@ from .table import Row, Table
 
 COLUMNS = ("fid", "fid/other patients", "mmd", "mmd/other patients", "ssim", "ssim/held-out conditions")
 READINGS = ("gan_test", "false_foreground")
-PATTERNS = ("fixed_pattern", "fixed_pattern_rate")
+PATTERNS = ("fixed_pattern", "fixed_pattern_rate", "fixed_texture")
 NEIGHBOURS = ("neighbour_ratio/any patient", "neighbour_ratio/other patients", "neighbour_share", "own_pair_share")
 # What real images have in a column: name of the row -> column -> metric of the cell.
 REFERENCES = {
@@ -29,6 +29,7 @@ REFERENCES = {
         "false_foreground": "false_foreground/training images",
         "fixed_pattern": "fixed_pattern/training images",
         "fixed_pattern_rate": "fixed_pattern_rate/training images",
+        "fixed_texture": "fixed_texture/training images",
     },
 }
 # What the images would score that are as far from each other as real patients are.

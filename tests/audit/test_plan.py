@@ -16,19 +16,19 @@ def test_a_large_hospital_is_told_its_noise_and_that_it_may_begin(capsys):
     assert "noise multiplier 11.5" in said
     assert "2.39 clipping bounds long" in said
     assert "gradient_noise: 5,360 clipping bounds" in said
-    assert "within max_noise, 20" in said
+    assert "within max_noise, 10" in said
 
 
 def test_a_small_one_is_told_what_it_would_take(capsys):
     assert main(["audit", "plan", "--patients", "60", "--steps", "1500", "--epsilon", "2", "--weights", "2825"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "above max_noise, 20: a site refuses such a training" in lines[-5]
+    assert "above max_noise, 10: a site refuses such a training" in lines[-5]
     assert [line.split()[-1] for line in lines[-4:-2]] == ["patients", "steps"]
     patients, steps = (int(line.split()[1].replace(",", "")) for line in lines[-4:-2])
     epsilon = float(lines[-2].split()[-1])
     for more in ({"patients": patients}, {"steps": steps}, {"epsilon": epsilon}):
         enough = Plan(**{"patients": 60, "steps": 1500, "epsilon": 2.0, "weights": 2825} | more)
-        assert enough.bounds <= 20.0
+        assert enough.bounds <= enough.max_noise
     assert "more patients_per_update" in lines[-1]
 
 

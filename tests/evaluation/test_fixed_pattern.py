@@ -45,13 +45,32 @@ def test_a_spike_in_one_place_has_its_rate():
 
 
 def test_clean_images_have_none():
-    assert score(planted(0, anywhere)) == {"fixed_pattern": 1, "fixed_pattern_rate": 0}
+    found = score(planted(0, anywhere))
+    assert (found["fixed_pattern"], found["fixed_pattern_rate"]) == (1, 0)
+    assert found["fixed_texture"] < 1e-3
     # less than a quarter of the range is texture
     assert score(planted(1, lambda rng: PLACE, spike=0.45))["fixed_pattern_rate"] == 0
 
 
 def test_a_spike_in_another_place_of_every_image_is_no_pattern():
     assert score(planted(1, anywhere))["fixed_pattern_rate"] <= 0.02
+
+
+def striped(rng, row):
+    image = 0.05 * torch.tensor(rng.standard_normal((1, SIZE, SIZE)), dtype=torch.float32)
+    image[0, row::4] += 0.2
+    return "A", image, torch.empty(0, SIZE, SIZE)
+
+
+def test_stripes_that_all_images_share_are_in_their_mean():
+    rng = np.random.default_rng(0)
+    shared = score(striped(rng, 3) for _ in range(N))
+    # no pixel is an outlier, and a quarter of all rows differs by 0.2 from its median
+    assert shared["fixed_pattern_rate"] == 0
+    assert shared["fixed_texture"] == pytest.approx(0.2 / 2, rel=0.05)
+    # elsewhere in every image they average out, with the noise
+    apart = score(striped(rng, int(rng.integers(4))) for _ in range(N))
+    assert apart["fixed_texture"] < 0.2 * shared["fixed_texture"]
 
 
 def test_outliers_that_are_everywhere_are_no_pattern():

@@ -106,7 +106,7 @@ class ReleasePolicy:
     epsilon: float | None = None
     delta: float = 1e-5
     patients_per_update: int = 32
-    max_noise: float | None = 20.0
+    max_noise: float | None = 10.0
 
     def __post_init__(self) -> None:
         def require(right: bool, field: str, expected: str) -> None:
