@@ -12,6 +12,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 import torch
+from tiny import NETWORKS
 
 from bundle.phantoms.brains import write_brats_phantoms
 from bundle.phantoms.nuclei import write_nuclei_phantoms
@@ -59,11 +60,7 @@ def nuclei_dir(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_sizes() -> dict:
     """Overrides of the configs' sizes with which every stage ends after seconds on one core."""
-    return {
-        "image_size": 32,
-        "generator_channels": 8,
-        "generator_blocks": 1,
-        "discriminator_channels": 8,
+    return NETWORKS | {
         "batch_size": 1,
         "num_steps": 4,
         "epoch_length": 2,
@@ -72,8 +69,6 @@ def tiny_sizes() -> dict:
         "segmenter_batch_size": 2,
         "segmenter_steps": 4,
         "segmenter_epoch_length": 2,
-        "teacher_channels": 4,
-        "teacher_steps": 3,
         "feature_steps": 4,
         "feature_epoch_length": 2,
         "device": "cpu",

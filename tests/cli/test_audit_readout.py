@@ -4,23 +4,14 @@ import json
 
 import pytest
 from PIL import Image
+from tiny import NETWORKS
 
 from bundle.cli.main import main
 from bundle.composition import stage_files
 from bundle.installation import config_dir
 from bundle.workflows import DistributedGANWorkflow
 
-SIZES = {
-    "image_size": 32,
-    "generator_channels": 4,
-    "generator_blocks": 1,
-    "discriminator_channels": 4,
-    "batch_size": 2,
-    "num_steps": 4,
-    "epoch_length": 2,
-    "amp": False,
-    "device": "cpu",
-}
+SIZES = NETWORKS | {"batch_size": 2, "num_steps": 4, "epoch_length": 2, "device": "cpu"}
 
 
 def audit(folder, phantom_dir, *more, policy="published"):

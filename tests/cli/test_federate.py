@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tiny import NETWORKS
 
 from bundle.cli.jobs import job_configs
 from bundle.cli.main import build_parser, main
@@ -167,8 +168,8 @@ def test_a_sites_job_process_is_killed_and_the_training_ends_as_in_one_process(t
     data = tmp_path / "data"
     subprocess.run([*prepare, "--output", str(data), *table, "--modalities", "flair"], check=True, cwd=ROOT)
     own = [*TRAINING, "--dataset_dir", str(data), "--threads", "1", "--device", "cpu"]
-    sizes = ["image_size=32", "generator_channels=4", "generator_blocks=1", "discriminator_channels=4"]
-    steps = ["num_steps=120", "epoch_length=10", "amp=false", "step_timeout=10"]
+    sizes = [f"{key}={value}".lower() for key, value in NETWORKS.items()]
+    steps = ["num_steps=120", "epoch_length=10", "step_timeout=10"]
 
     def start(command, run_dir):
         return subprocess.Popen(

@@ -9,19 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from one_process import train_in_one_process
+from tiny import NETWORKS
 
 pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
 
 ROOT = Path(__file__).resolve().parents[2]
-SIZES = {
-    "image_size": 32,
-    "generator_channels": 8,
-    "generator_blocks": 1,
-    "discriminator_channels": 8,
-    "num_steps": 4,
-    "epoch_length": 2,
-    "amp": False,
-}
+SIZES = NETWORKS | {"num_steps": 4, "epoch_length": 2}
 INSTALLED = """
 from torch import nn
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 from one_process import train_in_one_process
 from simulations import TIMEOUT, finish, kill, load, outputs, record, simulate, start
+from tiny import NETWORKS
 
 pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
 
@@ -24,15 +25,7 @@ from bundle.wire.messages import OpenRequest
 ROOT = Path(__file__).resolve().parents[2]
 SITES = ("A", "B")
 STEPS = 20
-SIZES = {
-    "image_size": 32,
-    "generator_channels": 8,
-    "generator_blocks": 1,
-    "discriminator_channels": 8,
-    "num_steps": STEPS,
-    "epoch_length": 5,
-    "amp": False,
-}
+SIZES = NETWORKS | {"num_steps": STEPS, "epoch_length": 5}
 
 
 @pytest.fixture(scope="module")

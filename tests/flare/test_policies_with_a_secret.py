@@ -9,6 +9,7 @@ import pytest
 import torch
 from one_process import train_in_one_process
 from simulations import outputs, simulate
+from tiny import NETWORKS
 
 pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
 
@@ -33,18 +34,7 @@ POLICIES = {
         "scalar_losses": True,
     },
 }
-SIZES = {
-    "image_size": 32,
-    "generator_channels": 8,
-    "generator_blocks": 1,
-    "discriminator_channels": 8,
-    "teacher_channels": 4,
-    "teacher_steps": 5,
-    "num_steps": 6,
-    "epoch_length": 2,
-    "bend_prob": 0.5,
-    "amp": False,
-}
+SIZES = NETWORKS | {"num_steps": 6, "epoch_length": 2, "bend_prob": 0.5}
 
 
 def write_secret(folder, site):

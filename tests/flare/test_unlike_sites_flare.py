@@ -6,21 +6,17 @@ import pytest
 import torch
 from one_process import train_in_one_process
 from simulations import load, outputs, record, simulate
+from tiny import NETWORKS
 
 pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
 
 from bundle.prepare.preparation import PrepareOptions, prepare
 
-SIZES = {
-    "image_size": 32,
+SIZES = NETWORKS | {
     "modalities": ["flair", "t1ce"],
     "label_groups": {"core": [1], "oedema": [2], "enhancing": [4]},
-    "generator_channels": 8,
-    "generator_blocks": 1,
-    "discriminator_channels": 8,
     "num_steps": 6,
     "epoch_length": 2,
-    "amp": False,
 }
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import yaml
 from one_process import train_in_one_process
+from tiny import NETWORKS
 
 pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
 
@@ -42,15 +43,7 @@ pytestmark = pytest.mark.federation
 ROOT = Path(__file__).resolve().parents[2]
 SITES = ("A", "B")
 STRANGERS = ("elsewhere", "expired", "resigned", "tampered")
-SIZES = {
-    "image_size": 32,
-    "generator_channels": 4,
-    "generator_blocks": 1,
-    "discriminator_channels": 4,
-    "num_steps": 60,
-    "epoch_length": 20,
-    "amp": False,
-}
+SIZES = NETWORKS | {"num_steps": 60, "epoch_length": 20}
 CONFIGS = ("train.yaml", "brats.yaml", "demo.yaml")
 OUTPUTS = Path("seed_0") / "asyndgan" / "gan"
 NOISE = {

@@ -19,6 +19,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from small_sites import Drawn, RandomSamples, adam, discriminator, federation, sites
+from tiny import NETWORKS
 
 from bundle.data import DataError, load_datalist
 from bundle.installation import config_dir
@@ -45,16 +46,7 @@ from bundle.workflows import DistributedGANWorkflow
 
 TO_SITES = {"OpenRequest", "SyntheticBatch", "ConditionRequest"}
 FILES = ["train.yaml", "brats.yaml", "demo.yaml"]
-SIZES = {
-    "image_size": 32,
-    "generator_channels": 8,
-    "generator_blocks": 1,
-    "discriminator_channels": 8,
-    "num_steps": 6,
-    "epoch_length": 2,
-    "amp": False,
-    "l1_weight": 0.0,
-}
+SIZES = NETWORKS | {"num_steps": 6, "epoch_length": 2, "l1_weight": 0.0}
 COPY = 0.9
 """|NCC| above which an array counts as a copy; that of what a training sends is below ``UNLIKE``."""
 UNLIKE = 0.8
