@@ -294,7 +294,10 @@ def table(lines: list[dict[str, Any]]) -> str:
     def cells(pattern: str) -> list[str]:
         return [_cell(found.get(pattern.format(n)), noise.get(pattern.format(n))) for n in PATIENTS]
 
-    rows = [["images that the segmenter saw", *(f"{n:,} patients a site" for n in PATIENTS)], ["---", *["---:"] * len(PATIENTS)]]
+    rows = [
+        ["images that the segmenter saw", *(f"{n:,} patients a site" for n in PATIENTS)],
+        ["---", *["---:"] * len(PATIENTS)],
+    ]
     rows += [[f"real, {key}", *cells(f"real/{{}}/{key}")] for key in ("best single site", "both sites")]
     for mechanism in MECHANISMS:
         for epsilon in reversed(EPSILONS):
@@ -327,7 +330,7 @@ def figure(lines: list[dict[str, Any]], path: Path) -> None:
             axis.axhline(np.mean(found["painter"]), color="0.7", label="painted at random")
         axis.set(xscale="log", xlabel="patients per site", title=mechanism, ylim=(0, 1))
     axes[0].set_ylabel("Dice on held-out phantoms")
-    axes[-1].legend(fontsize=7)
+    drawn.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=7)
     drawn.savefig(path, dpi=130)
 
 

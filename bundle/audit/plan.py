@@ -13,6 +13,9 @@ from bundle.site.release.sampled import sampled_noise
 __all__ = ["MEASURED", "Plan", "explain"]
 
 MEASURED: tuple[tuple[float, float], ...] = (
+    (0.15, 0.76),
+    (0.22, 0.80),
+    (0.56, 0.75),
     (0.65, 0.73),
     (1.0, 0.72),
     (2.8, 0.64),

@@ -38,7 +38,7 @@ def test_slices_are_of_patients_in_range():
 
 def test_a_training_of_each_kind_and_what_is_done_stays_done(tmp_path, monkeypatch):
     monkeypatch.setattr(private_curve, "STEPS", 1)
-    monkeypatch.setattr(private_curve, "PATIENTS", (8,))
+    monkeypatch.setattr(private_curve, "PATIENTS", (8, 9))
     generator = torch.Generator().manual_seed(0)
 
     def drawn(patients):
