@@ -80,6 +80,10 @@ class Federation(ABC):
     def sites(self) -> tuple[str, ...]:
         """Names of all the sites that the run is for, sorted, whether or not they can be reached."""
 
+    def rest(self) -> None:
+        """A training has ended: sites of this process hold on to no file until they are asked again."""
+        return
+
     @abstractmethod
     def open(
         self, step: int, sites: Collection[str] | None = None, waiting: Mapping[str, int] | None = None

@@ -138,6 +138,10 @@ class LocalFederation(_Calls, SequentialFederation):
         steps = dict.fromkeys(asked, step) | dict(waiting or {})
         return self._ask({name: partial(self._sites[name].open, steps[name]) for name in asked})
 
+    def rest(self) -> None:
+        for site in self._sites.values():
+            site.gate.close()
+
     def step(self, batch: SyntheticBatch) -> Outcome:
         site = self._sites[batch.site]
         return self._ask({batch.site: lambda: site.step(self._to(batch))})

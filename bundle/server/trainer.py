@@ -167,6 +167,12 @@ class DistributedGanTrainer(Trainer):
         self.state.older = {}
         self.state_dict_user_keys.extend(["sites", "older"] if self.staleness else ["sites"])
 
+    def run(self) -> None:
+        try:
+            super().run()
+        finally:
+            self.federation.rest()
+
     def strike(self, site: str, reason: str) -> None:
         """Count what no site can have said, to a handler and before the first step of a run (:class:`Roster`)."""
         self._begin(self.state.iteration + 1)

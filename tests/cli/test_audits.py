@@ -7,6 +7,7 @@ from PIL import Image
 from bundle.audit.record import record_audit
 from bundle.cli.main import main
 from bundle.sheet import NOBODY, check_sheet
+from bundle.site.release.policy import DEFAULT
 
 
 def run(words, tiny_sizes, *arguments):
@@ -72,10 +73,10 @@ def test_what_the_run_s_label_maps_tell_comes_into_its_data_sheet(trained, phant
 def test_what_was_attacked_under_another_policy_says_nothing_of_the_run(trained, phantom_dir, tmp_path, capsys):
     target = SimpleNamespace(
         run=trained / "seed_0/asyndgan",
-        policies={"A": "published", "B": "guarded"},
+        policies={"A": "published", "B": DEFAULT},
     )
     said = record_audit(target, "readout", {"A": {}})
-    assert said == "not kept for the data sheet: attacked was A under 'published', and the run had 'guarded'"
+    assert said == f"not kept for the data sheet: attacked was A under 'published', and the run had '{DEFAULT}'"
     assert data_sheet(trained)["attacks"]["readout"] is None
 
 
