@@ -5,19 +5,12 @@ from __future__ import annotations
 import gc
 import json
 import logging
-import os
-import platform
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
-
-import monai
-import psutil
-import torch
 
 from bundle.composition import stage_files, task_files
 from bundle.config_files import ConfigFiles
@@ -31,9 +24,10 @@ from bundle.data import (
 )
 from bundle.files import below, require_file, write_json
 from bundle.installation import config_dir
-from bundle.report import compute_statistics, read_scalars, summarize_loss
+from bundle.report import compute_statistics
 from bundle.settings import GROUPS, KINDS, all_settings, generates, needed_before, trains_generator
 from bundle.site.release import policies_by_site
+from bundle.workflows.collected import Collected, hardware
 from bundle.workflows.config_checks import EXPERIMENT_KEYS, ConfigError
 from bundle.workflows.workflow import CheckedWorkflow, DistributedGANWorkflow, QualityWorkflow, SegmentationWorkflow
 
@@ -269,6 +263,8 @@ class Experiment(Stages):
 
     def write_results(self) -> dict:
         """Collect what is finished into ``results.json`` (see docs for its format) and return it."""
+        # what an earlier start has finished belongs to the run as well
+        found = Collected(self.output_dir, self._all_settings(), self.seeds)
         results: dict[str, Any] = {
             "task": self.name,
             "name": self.datalist.name,
@@ -281,25 +277,24 @@ class Experiment(Stages):
             "losses": None,
             "policy": None,
             "sites": None,
-            "train": self._training(),
-            # what an earlier start has finished belongs to the run as well
-            "settings": {setting: self._scores(setting) for setting in self._all_settings()},
+            "train": found.training(),
+            "settings": {setting: found.scores(setting) for setting in found.settings},
             # of the synthetic images themselves; the cases are the sites
-            "quality": {setting: self._quality(setting) for setting in self._all_settings()},
-            "units": self._units(),
+            "quality": {setting: found.quality(setting) for setting in found.settings},
+            "units": found.units(),
             "wire": None,
-            "averaging": self._averaging() or None,
+            "averaging": found.averaging() or None,
             "attacks": self._attacks(),
             "hardware": hardware(),
             "command": self.command,
         }
         for block in ("settings", "quality"):
             results[block] = {setting: scores for setting, scores in results[block].items() if scores}
-        asyndgan = self._records("asyndgan", "gan/record.json")
+        asyndgan = found.records("asyndgan", "gan/record.json")
         if asyndgan:
             results |= {key: asyndgan[0].get(key) for key in ("losses", "policy", "wire", "sites")}
         results["statistics"] = compute_statistics(results) or None
-        results["seconds"] = self._seconds()
+        results["seconds"] = found.seconds()
         results["wall_seconds"] = self._wall_seconds()
         results = {key: value for key, value in results.items() if value is not None}
         write_json(Path(self.run_dir) / "results.json", results)
@@ -312,75 +307,10 @@ class Experiment(Stages):
         write_json(Path(self.run_dir) / "results.json", updated)
         return updated
 
-    def _records(self, setting: str, name: str) -> list[dict]:
-        paths = [self.output_dir(setting, seed) / name for seed in self.seeds]
-        return [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
-
-    def _training(self) -> dict:
-        """What the generators took, as a mean over seeds."""
-        found = {setting: self._records(setting, "gan/record.json") for setting in self._all_settings()}
-        return {
-            setting: {key: mean(r[key] for r in records) for key in ("steps", "seconds", "seconds_per_step")}
-            for setting, records in found.items()
-            if records
-        }
-
-    def _averaging(self) -> dict:
-        """What federated averaging took, by setting."""
-        told = ("rounds", "local_steps", "proximal_mu", "bytes_to_sites", "bytes_from_sites")
-        found = {setting: self._records(setting, "segmenter/record.json") for setting in self._all_settings()}
-        return {
-            setting: {key: records[0][key] for key in told}
-            for setting, records in found.items()
-            if records and "rounds" in records[0]
-        }
-
     def _attacks(self) -> dict | None:
         """What audits of this run found, by setting."""
         path = Path(self.run_dir) / ATTACKS_FILE
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-
-    def _units(self) -> dict | None:
-        """Units of the metrics, as the task's config has them."""
-        names = ("evaluation/metrics.json", "quality/metrics.json")
-        found = [record for s in self._all_settings() for name in names for record in self._records(s, name)]
-        return found[0].get("units") if found else None
-
-    def _scores(self, setting: str) -> dict:
-        segmenters = self._records(setting, "segmenter/record.json")
-        scores = self._collected(setting, "evaluation/metrics.json")
-        if not scores or not segmenters:
-            return {}
-        folders = [self.output_dir(setting, seed) / "segmenter" for seed in self.seeds]
-        losses = [
-            segmenter_loss(folder, (folder / "record.json").stat().st_mtime)
-            for folder in folders
-            if (folder / "record.json").exists()
-        ]
-        return scores | {"training_images": segmenters[0]["training_images"], "segmenter_loss": losses}
-
-    def _quality(self, setting: str) -> dict:
-        return self._collected(setting, "quality/metrics.json")
-
-    def _collected(self, setting: str, name: str) -> dict:
-        """The metrics of a file of every seed, over the seeds."""
-        evaluations = [evaluation["metrics"] for evaluation in self._records(setting, name)]
-        scores: dict[str, Any] = {}
-        if not evaluations:
-            return scores
-        for metric in evaluations[0]:
-            per_seed = [evaluation[metric]["mean"] for evaluation in evaluations]
-            known = [value for value in per_seed if value is not None]
-            cases = evaluations[0][metric]["per_case"]
-            scores[metric] = {
-                "mean": mean(known) if known else None,
-                "std": stdev(known) if len(known) > 1 else None,
-                "per_seed": per_seed,
-                "per_case": {
-                    case: [evaluation[metric]["per_case"][case] for evaluation in evaluations] for case in cases
-                },
-            }
-        return scores
 
     def _wall_seconds(self) -> float | None:
         """
@@ -394,34 +324,3 @@ class Experiment(Stages):
     def _earlier_seconds(self) -> float | None:
         path = Path(self.run_dir) / "results.json"
         return json.loads(path.read_text(encoding="utf-8")).get("wall_seconds") if path.exists() else 0.0
-
-    def _seconds(self) -> float:
-        """Time of all trainings, whenever they ran."""
-        trainings = [
-            r for s in self.settings for part in ("gan", "segmenter") for r in self._records(s, f"{part}/record.json")
-        ]
-        return round(sum(record["seconds"] for record in trainings), 1)
-
-
-@cache
-def segmenter_loss(folder: Path, finished: float) -> dict[str, float] | None:
-    """How the loss of a segmenter went that was finished at a time; None where its events are gone."""
-    loss = read_scalars(folder / "events").get("loss") if (folder / "events").is_dir() else None
-    return None if loss is None else summarize_loss(loss[1])
-
-
-def hardware() -> dict:
-    """What the run was made on; no names of machines or people."""
-    cpu = platform.processor() or platform.machine()
-    if os.path.exists("/proc/cpuinfo"):
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-        cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), cpu)
-    return {
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        "torch": torch.__version__,
-        "monai": monai.__version__,
-        "date": time.strftime("%Y-%m-%d"),
-    }
