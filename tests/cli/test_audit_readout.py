@@ -78,7 +78,7 @@ def test_networks_of_a_run_are_attacked_where_the_site_can_be_sent_back_to(tmp_p
     content = json.loads((tmp_path / "audit/readout.json").read_text(encoding="utf-8"))
     assert content["networks"] == "trained to step 4"
     assert min(content["steps"]) >= 6
-    assert content["learning_rates"] == [1.6e-3, 1.6e-3]  # the training's, which has fallen to 0 at its end
+    assert content["learning_rates"] == [2e-4, 2e-4]  # the training's, which has fallen to 0 at its end
     methods = content["losses"]["L1_100"]["methods"]
     # no server knows the weights of a trained one
     assert set(methods) == {

@@ -62,7 +62,7 @@ def assert_same_training(run_dir, local):
         assert identity["training"] == path.parents[1].name
         state.pop("digest")
         expected = dict(local.states[site])
-        assert state.pop("policy") == expected.pop("policy")
+        assert [state.pop(key) for key in ("policy", "folds")] == [expected.pop(key) for key in ("policy", "folds")]
         torch.testing.assert_close(state, expected, rtol=0, atol=0)
 
 

@@ -34,7 +34,8 @@ POLICIES = {
         "scalar_losses": True,
     },
 }
-SIZES = NETWORKS | {"num_steps": 6, "epoch_length": 2, "bend_prob": 0.5}
+# augmentation draws from the one stream that torch has in a process, and here both ends are in one, side by side
+SIZES = NETWORKS | {"num_steps": 6, "epoch_length": 2, "bend_prob": 0.5, "discriminator_augmentation": {}}
 
 
 def write_secret(folder, site):
