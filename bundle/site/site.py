@@ -176,9 +176,6 @@ class Site:
         guards.check_synthetic(synthetic, self.name, drawn["image"].shape, public)
         self.gate.redeem(issued, synthetic.nonce)
         before = self.trained
-        if issued < step:
-            # a server that goes back to its checkpoint between the two goes back to this
-            self._keep(before, step - 1)
         try:
             self._answer = self._learn(synthetic, drawn, issued)
         except Exception:
@@ -186,7 +183,7 @@ class Site:
             raise
         reply = self._reply()
         # after it is in the ledger: no checkpoint holds an answer that was not counted
-        self._keep(before if issued == step else step - 1, step)
+        self._keep(before, step)
         return reply
 
     def conditions(self, request: ConditionRequest) -> ConditionBatch:
@@ -358,8 +355,11 @@ class Site:
         return {"site": self.name, "seed": self.seed}
 
     def _keep(self, before: int, after: int) -> None:
-        """Keep a checkpoint where one belongs between these two numbers of steps."""
-        if self.store is None or not self.store.due(before, after):
+        """
+        Keep a checkpoint where one belongs between these two numbers of steps; after each step where nobody knows which
+        is the site's last before the server writes its own.
+        """
+        if self.store is None or not (self.waits or self.store.due(before, after)):
             return
         try:
             self.store.save(self.trained, self.run, self.state_dict(), self._identity)

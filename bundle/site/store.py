@@ -37,9 +37,9 @@ class SiteStore:
     Checkpoints of one site in one run, one file each.
 
     A server that was killed goes back to its own last checkpoint, or to the one before it, which are older than what
-    its sites have reached. So a site keeps more than its newest state; with the server's interval between checkpoints
-    and ``keep=3``, the one that the server goes back to is among them, also when the server was killed before it wrote
-    its newest.
+    its sites have reached. So a site keeps more than its newest state: the newest up to the end of each interval between
+    the server's checkpoints. With ``keep=3`` the one that the server goes back to is among them, also when the server
+    was killed before it wrote its newest.
 
     A server chooses the numbers of the steps, and must not make a site lose what it has learnt by a leap to a far step
     or back to the first one. So the newest checkpoints of the course that the site is on are kept, and those of the
@@ -47,7 +47,7 @@ class SiteStore:
 
     Args:
         folder: folder of the files, of this site and run alone; made when needed.
-        keep: number of checkpoints to keep of a course, at least 2.
+        keep: of how many intervals of a course a checkpoint is kept, at least 2.
         interval: steps between two checkpoints: that of the server's (``epoch_length`` · ``checkpoint_epochs``).
         training: names the training among others, in the identity of every checkpoint.
 
@@ -86,8 +86,15 @@ class SiteStore:
         own = [kept for kept in there if kept.course == now.course and kept.step <= step]
         farthest = max(there, key=lambda kept: (kept.run, kept.step))
         longest = [kept for kept in there if kept.course == farthest.course]
-        for kept in set(there) - {*own[: self.keep], *longest[: self.keep]}:
+        for kept in set(there) - {*self._last(own), *self._last(longest)}:
             (self.folder / kept.name).unlink(missing_ok=True)
+
+    def _last(self, course: list[_Kept]) -> list[_Kept]:
+        """Of a course, newest first, the newest of each of the last intervals."""
+        newest: dict[int, _Kept] = {}
+        for kept in course:
+            newest.setdefault(-(-kept.step // self.interval), kept)
+        return list(newest.values())[: self.keep]
 
     def load(self, at_most: int, identity: Mapping[str, Any], above: int = -1) -> Iterator[dict[str, Any]]:
         """
