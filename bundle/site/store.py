@@ -37,9 +37,9 @@ class SiteStore:
     Checkpoints of one site in one run, one file each.
 
     A server that was killed goes back to its own last checkpoint, or to the one before it, which are older than what
-    its sites have reached. So a site keeps more than its newest state: the newest up to the end of each interval between
-    the server's checkpoints. With ``keep=3`` the one that the server goes back to is among them, also when the server
-    was killed before it wrote its newest.
+    its sites have reached. So a site keeps more than its newest state: the newest up to the end of each interval
+    between the server's checkpoints. With ``keep=3`` the one that the server goes back to is among them, also when the
+    server was killed before it wrote its newest.
 
     A server chooses the numbers of the steps, and must not make a site lose what it has learnt by a leap to a far step
     or back to the first one. So the newest checkpoints of the course that the site is on are kept, and those of the
