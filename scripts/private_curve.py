@@ -4,8 +4,8 @@ Two sites of phantom brains, 32 by 32 pixels, whose images are clipped and noise
 has seen the generator's images alone is scored on phantoms that nobody trained on. Beside it: one that has seen the
 real images of one site, of both, and one of label maps painted at random, which needs no site.
 
-Every finished training is a line of OUTPUT/runs.jsonl; the same command goes on after the last one, and writes
-private_curve.md and private_curve.png of those that there are.
+Every finished training is a line of OUTPUT/runs.jsonl; the same command goes on after the last one. It prints the table
+of those that there are, and writes OUTPUT/private_curve.png.
 
 From a checkout; no command of the product.
 
@@ -310,7 +310,7 @@ def table(lines: list[dict[str, Any]]) -> str:
 def _cell(scores: list[float] | None, noise: float | None) -> str:
     if not scores:
         return "–"
-    return f"{np.mean(scores):.2f}" + (f" ({noise:.2g})" if noise else "")
+    return f"{np.mean(scores):.2f}" + (f" ({float(f'{noise:.2g}'):g})" if noise else "")
 
 
 def figure(lines: list[dict[str, Any]], path: Path) -> None:
@@ -345,7 +345,7 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     try:
         lines = run(options)
-        (options.output / "private_curve.md").write_text(table(lines), encoding="utf-8")
+        print(table(lines))
         figure(lines, options.output / "private_curve.png")
     except (OSError, ValueError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)

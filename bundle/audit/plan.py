@@ -56,7 +56,7 @@ class Plan:
     weights: int = 35_873
     updates: int = 1
     patients_per_update: int = 32
-    max_noise: float = 10.0
+    max_noise: float = ReleasePolicy.max_noise or math.inf
 
     def __post_init__(self) -> None:
         for name in ("patients", "steps", "weights", "updates", "patients_per_update"):

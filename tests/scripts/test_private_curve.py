@@ -1,12 +1,16 @@
 """The curve of usefulness over patients: its table, its figure, and that it goes on where it ended."""
 
 import argparse
+import json
+from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
+from bundle.audit.plan import MEASURED, PAINTED, REAL
 from scripts import private_curve
-from scripts.private_curve import Slices, figure, run, slices_of, table
+from scripts.private_curve import Slices, figure, means, run, slices_of, table
 
 
 def lines():
@@ -58,3 +62,16 @@ def test_a_training_of_each_kind_and_what_is_done_stays_done(tmp_path, monkeypat
     assert next(line for line in found if line["kind"] == "dp_sgd/8/4")["norm"] > 1
     assert run(options) == found
     assert len((tmp_path / "out" / "runs.jsonl").read_text(encoding="utf-8").splitlines()) == 4
+
+
+def test_the_page_and_what_a_plan_says_are_of_the_lines_that_are_kept():
+    lab = Path(__file__).resolve().parents[2] / "docs" / "lab"
+    kept = (lab / "private_curve" / "runs.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = [json.loads(line) for line in kept]
+    assert table(lines) in (lab / "private_curve.md").read_text(encoding="utf-8")
+    found = means(lines)
+    noise = {line["kind"]: line["norm"] for line in lines if line.get("norm")}
+    useful = sorted((norm, float(np.mean(found[kind]))) for kind, norm in noise.items())[: len(MEASURED)]
+    np.testing.assert_allclose(MEASURED, useful, rtol=0.03)
+    assert pytest.approx(np.mean(found["painter"]), abs=0.005) == PAINTED
+    assert pytest.approx(np.mean(found["real/8/best single site"]), abs=0.005) == REAL
