@@ -36,7 +36,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=750, help="of the training of each time (default 750)")
     parser.add_argument("--weight", type=float, default=10.0, help="replay_weight (default 10)")
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="further config keys, of every training")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="further config keys")
     return parser.parse_args(arguments)
 
 

@@ -16,6 +16,7 @@ from bundle.audit.reidentification import other_reading
 from bundle.files import write_json
 from bundle.report.reidentification import reidentification_figure
 from bundle.seeding import derive_seed
+from bundle.transforms import varied
 
 __all__ = ["make_deform", "make_examples", "run_conditions"]
 
@@ -84,8 +85,7 @@ def make_deform(transform: Any) -> Callable[[Any, int], Any]:
 
     def deform(condition: torch.Tensor, seed: int) -> torch.Tensor:
         pair = {"condition": condition, "image": condition[:1].float()}
-        moved = transform.set_random_state(seed=seed)(pair)["condition"]
-        return torch.as_tensor(moved).as_subclass(torch.Tensor).to(torch.uint8)
+        return varied(transform, pair, seed)["condition"].to(torch.uint8)
 
     return deform
 

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from bundle.data.errors import DataError
 from bundle.seeding import Draw, draw, drawn_indices
+from bundle.transforms import tracking_metadata, varied
 
 __all__ = [
     "AxialSlices",
@@ -43,7 +44,8 @@ def prepare_case(item: Mapping, transform: Callable, name: str) -> dict:
         DataError: naming the data set, the case, its files and the cause.
     """
     try:
-        return transform(dict(item))
+        with tracking_metadata(True):
+            return transform(dict(item))
     except Exception as error:
         # MONAI wraps the cause in layers that name transforms; the user needs the cause and the files
         cause: BaseException = error
@@ -251,8 +253,7 @@ class SampleDataset(Dataset):
         if self._change is not None:
             sample = self._change(index, sample)
         if seed is not None and self.augmentation is not None:
-            sample = self.augmentation.set_random_state(seed=seed)(sample)
-            sample = {k: v.as_tensor() if hasattr(v, "as_tensor") else v for k, v in sample.items()}
+            sample = varied(self.augmentation, sample, seed)
         return sample
 
     def batch(self, seed: int, name: str, first: int, count: int) -> dict[str, torch.Tensor]:

@@ -23,6 +23,7 @@ from bundle.seeding import derive_seed, draw
 from bundle.server.federation import Federation, SiteUnreachable
 from bundle.server.teacher_images import write_teacher_images
 from bundle.settings import OWN, RELEASED
+from bundle.transforms import varied
 from bundle.transforms.condition import is_told_apart
 from bundle.wire.guards import Violation, check_released
 from bundle.wire.messages import ConditionRequest, TaughtBatch
@@ -197,8 +198,7 @@ def transformed(condition: np.ndarray, augmentation: Compose | None, seed: int) 
     """
     if augmentation is None:
         return torch.from_numpy(condition)
-    changed = augmentation.set_random_state(seed=seed)({"image": torch.from_numpy(condition)})["image"]
-    return torch.as_tensor(changed).as_subclass(torch.Tensor).to(torch.uint8)
+    return varied(augmentation, {"image": torch.from_numpy(condition)}, seed)["image"].to(torch.uint8)
 
 
 class PublicConditions:
@@ -344,9 +344,9 @@ class ConditionBank(Dataset):
         if item["copy"]:
             seed = derive_seed(self.seed, "copy", item["site"], item["index"], item["copy"])
             assert self.augmentation is not None
-            item = self.augmentation.set_random_state(seed=seed)(item)
-            # plain uint8 throughout: a batch may hold copy 0 of one condition and copy 1 of another
-            item["image"] = torch.as_tensor(item["image"]).as_subclass(torch.Tensor).to(torch.uint8)
+            item = varied(self.augmentation, item, seed)
+            # as copy 0 is: a batch may hold it beside copy 1 of another condition
+            item["image"] = item["image"].to(torch.uint8)
         return item
 
 

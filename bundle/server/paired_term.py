@@ -15,6 +15,7 @@ from monai.transforms import Compose
 from bundle.seeding import draw
 from bundle.server.conditions import read_conditions
 from bundle.server.teacher_images import read_teacher_images
+from bundle.transforms import varied
 
 __all__ = ["PairedTerm"]
 
@@ -143,5 +144,5 @@ class PairedTerm:
         condition, image = pairs[index]
         sample = {"condition": torch.from_numpy(condition), "image": torch.from_numpy(image.astype(np.float32))}
         if self.augmentation is not None:
-            sample = self.augmentation.set_random_state(seed=seed)(sample)
-        return {key: torch.as_tensor(value).as_subclass(torch.Tensor) for key, value in sample.items()}
+            sample = varied(self.augmentation, sample, seed)
+        return sample

@@ -9,6 +9,7 @@ import torch
 
 from bundle.seeding import Draw, derive_seed
 from bundle.shapes import ShapeModel, TooFewPatients, by_patient, draw_in_place
+from bundle.transforms import varied
 from bundle.transforms.condition import is_told_apart
 
 __all__ = ["DeformedSamples", "DrawnSamples", "Samples", "outgoing"]
@@ -73,9 +74,8 @@ class DeformedSamples:
     def _deformed(self, index: int, sample: dict) -> dict:
         pair = {key: sample[key] for key in ("condition", "image")}
         seed = derive_seed(self._secret(), "deformation", *self._origin(index))
-        deformed = self._deform.set_random_state(seed=seed)(pair)
-        plain = {key: torch.as_tensor(value).as_subclass(torch.Tensor) for key, value in deformed.items()}
-        return sample | {key: value.to(pair[key].dtype) for key, value in plain.items()}
+        deformed = varied(self._deform, pair, seed)
+        return sample | {key: value.to(pair[key].dtype) for key, value in deformed.items()}
 
 
 class DrawnSamples:

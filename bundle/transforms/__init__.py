@@ -17,6 +17,7 @@ from bundle.transforms.scale_intensity import ScaleIntensityForegroundd
 from bundle.transforms.select_modalities import SelectModalitiesd
 from bundle.transforms.stain_strength import RandStainStrengthd, scale_stains
 from bundle.transforms.ternary_label import TernaryLabeld
+from bundle.transforms.varied import tracking_metadata, varied
 from bundle.transforms.warp import RandWarpd
 from bundle.transforms.watershed_inputs import WatershedInputsd
 
@@ -41,4 +42,6 @@ __all__ = [
     "label_from_condition",
     "pixel_classes",
     "scale_stains",
+    "tracking_metadata",
+    "varied",
 ]
