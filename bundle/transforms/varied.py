@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from threading import RLock
 from typing import Any
 
 import torch
 from monai.data import get_track_meta, set_track_meta
+from monai.transforms import Compose
 
 __all__ = ["tracking_metadata", "varied"]
 
@@ -28,7 +29,7 @@ def tracking_metadata(tracked: bool) -> Iterator[None]:
             set_track_meta(before)
 
 
-def varied(transform: Callable, data: Mapping[str, Any], seed: int) -> dict[str, Any]:
+def varied(transform: Compose, data: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """
     Random transforms of a sample that has been read: what they make of it is a function of it and of ``seed``.
 
@@ -36,7 +37,7 @@ def varied(transform: Callable, data: Mapping[str, Any], seed: int) -> dict[str,
     transforms of a small image take.
 
     Args:
-        transform: random MONAI transforms, with ``set_random_state(seed=…)``.
+        transform: random MONAI transforms, or another callable with ``set_random_state(seed=…)``.
         data: plain tensors by key, and whatever else the transforms pass on.
         seed: of all that is random in it.
 
