@@ -20,7 +20,7 @@ IN_PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile
 # an environment may be a link to where there is room; venv itself refuses links
 make_venv = $(PYTHON) -m venv "$$($(PYTHON) -c 'import os, sys; print(os.path.realpath(sys.argv[1]))' $(1))"
 
-.PHONY: setup setup-monailabel docs reference demo demo-nuclei demo-federation test test-ranges coverage fuzz canaries test-federation test-bundles test-browser monailabel benchmark gpu gpu-pack lint types clean
+.PHONY: setup setup-monailabel docs reference demo demo-nuclei demo-federation test test-ranges coverage fuzz canaries test-long test-federation test-bundles test-browser monailabel benchmark gpu gpu-pack lint types clean
 
 # the mark comes last: an interrupted installation must not look like a finished one
 $(VENV)/.installed: requirements.txt pyproject.toml
@@ -66,6 +66,10 @@ demo-federation: $(VENV)/.installed
 
 test: lint types
 	$(BIN)/python -m pytest $(IN_PARALLEL)
+
+# whole runs of other tasks and settings, tutorials, simulations of FLARE
+test-long: $(VENV)/.installed
+	$(BIN)/python -m pytest -m 'long and not federation' $(IN_PARALLEL)
 
 # mutated messages, for the server and for a site; `make test` takes 2,000 each
 fuzz: $(VENV)/.installed

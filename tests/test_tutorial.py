@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "docs" / "tutorial").glob("*.ipynb"))
 # minutes less: what comes after fewer steps looks worse, and is made by the same lines
 FEWER = {
-    "first_run": {"num_steps=200": "num_steps=50"},
+    "first_run": {"num_steps=200": "num_steps=50 teacher_steps=3"},
     "from_folders_to_a_segmenter": {
         "num_steps=200 segmenter_steps=200": "num_steps=4 epoch_length=2 generator_channels=8 generator_blocks=1 "
         "segmenter_steps=4 segmenter_epoch_length=2 teacher_steps=3 feature_steps=4 feature_epoch_length=2"
@@ -54,6 +54,7 @@ def test_it_is_kept_without_outputs_and_is_short(path):
     assert sum(len("".join(cell["source"]).split()) for cell in content if cell["cell_type"] == "markdown") < 400
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 def test_the_first_run(execute, tmp_path, capsys):
     names = execute("first_run")
@@ -64,6 +65,7 @@ def test_the_first_run(execute, tmp_path, capsys):
     assert "No differential privacy was used" in shown
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 def test_from_folders_to_a_segmenter(execute, tmp_path):
     names = execute("from_folders_to_a_segmenter")

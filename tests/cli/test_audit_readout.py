@@ -11,6 +11,8 @@ from bundle.composition import stage_files
 from bundle.installation import config_dir
 from bundle.workflows import DistributedGANWorkflow
 
+pytestmark = pytest.mark.long
+
 SIZES = NETWORKS | {"batch_size": 2, "num_steps": 4, "epoch_length": 2, "device": "cpu"}
 
 

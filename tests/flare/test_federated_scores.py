@@ -248,7 +248,10 @@ def test_weights_that_are_none_are_refused_in_words(monkeypatch, data, run_dir, 
 # FLARE's processes
 
 
-@pytest.mark.parametrize("over", ["simulator", pytest.param("poc", marks=pytest.mark.federation)])
+@pytest.mark.parametrize(
+    "over",
+    [pytest.param("simulator", marks=pytest.mark.long), pytest.param("poc", marks=pytest.mark.federation)],
+)
 def test_processes_of_flare_say_what_one_process_says(over, data, run_dir, scored, tmp_path):
     pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
     segmenters = [f"{name}={run_dir / 'seed_0' / name / 'segmenter' / 'segmenter.pt'}" for name in SETTINGS]

@@ -14,6 +14,8 @@ from test_flare import SIZES
 from bundle.data import load_datalist
 from bundle.data.datalist import write_part
 
+pytestmark = pytest.mark.long
+
 FEW = {**SIZES, "num_steps": 10}
 FILES = ("train.yaml", "brats.yaml", "demo.yaml")
 

@@ -11,6 +11,8 @@ pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
 
 from test_flare import SIZES
 
+pytestmark = pytest.mark.long
+
 SAMPLED = {**SIZES, "sites_per_step": 1}
 
 

@@ -12,6 +12,8 @@ pytest.importorskip("nvflare", reason="the extra `federation` is not installed")
 
 from bundle.prepare.preparation import PrepareOptions, prepare
 
+pytestmark = pytest.mark.long
+
 SIZES = NETWORKS | {
     "modalities": ["flair", "t1ce"],
     "label_groups": {"core": [1], "oedema": [2], "enhancing": [4]},

@@ -16,6 +16,8 @@ from bundle.workflows.experiment import Experiment
 from bundle.workflows.figure_data import synthesis_rows
 from bundle.workflows.figures import write_pages
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs"
 

@@ -11,6 +11,8 @@ from bundle.data import DataError, load_datalist
 from bundle.workflows.experiment import Experiment
 from bundle.workflows.figures import write_pages
 
+pytestmark = pytest.mark.long
+
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 ASKED = [
     "real_subset/A",

@@ -14,6 +14,8 @@ from bundle.workflows import ConfigError
 from bundle.workflows.experiment import Experiment
 from bundle.workflows.figures import write_pages
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = ["syn_all", "syn_subset/1", "syn_subset/2", "syn_subset/3", "asyndgan"]
 SIZES = {"num_steps": 4, "epoch_length": 2, "batch_size": 4, "generator_channels": 8, "discriminator_channels": 8}

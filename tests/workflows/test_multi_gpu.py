@@ -11,6 +11,8 @@ import torch
 from bundle.data import DrawSampler
 from bundle.engines import share_of_batch
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = {"image_size": 32, "segmenter_steps": 4, "segmenter_epoch_length": 2, "segmenter_batch_size": 4}
 

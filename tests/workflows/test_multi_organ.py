@@ -15,6 +15,8 @@ from bundle.workflows.experiment import Experiment
 from bundle.workflows.figure_data import synthesis_rows
 from bundle.workflows.figures import write_pages
 
+pytestmark = pytest.mark.long
+
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 SETTINGS = ["real_all", "real_subset/breast", "real_subset/liver", "syn_all", "asyndgan"]
 GROUPS = ["same organs", "other organs"]
