@@ -95,7 +95,7 @@ def test_no_canary_proves_more_than_the_accountant_says(epsilon):
 @pytest.mark.canaries
 def test_the_attacks_see_when_the_noise_is_left_out(monkeypatch):
     """It is in the ledger, and not in the sum."""
-    monkeypatch.setattr("bundle.site.private_critic.add_noise", lambda values, std, source: values.float())
+    monkeypatch.setattr("bundle.site.noised_updates.add_noise", lambda values, std, source: values.float())
     worst, outside = bounds(1.0)
     print(f"no noise: worst case {worst:.2f}, from outside {outside:.2f}")
     assert min(worst, outside) > 1.0

@@ -69,7 +69,7 @@ def test_an_update_is_the_mean_of_clipped_gradients_of_either_half(norm):
 
 def applied_after(site, before):
     """As :func:`applied`; something is looked at when the gradient is known and D is not updated yet."""
-    descend = site.critic._descend
+    descend = site.critic.noised._descend
 
     def look(gradient):
         before()
@@ -77,7 +77,7 @@ def applied_after(site, before):
             parameter.grad = None
         descend(gradient)
 
-    site.critic._descend = look
+    site.critic.noised._descend = look
     return applied(site)
 
 
@@ -88,13 +88,13 @@ def test_noise_of_the_right_size_comes_to_every_weight_and_only_once():
         site = private_site(updates=1, steps=1, epsilon=1.0, clip_norm=0.5)
         site.gate._records._secret = number
         sums = []
-        clipped_sum = site.critic._clipped_sum
+        clipped_sum = site.critic.noised.clipped_sum
 
-        def keep(batches, real, clipped_sum=clipped_sum, sums=sums):
-            sums.append(clipped_sum(batches, real))
+        def keep(batches, loss, clipped_sum=clipped_sum, sums=sums):
+            sums.append(clipped_sum(batches, loss))
             return sums[-1]
 
-        site.critic._clipped_sum = keep
+        site.critic.noised.clipped_sum = keep
         found = applied(site)
         assert len(sums) == 2
         left.append((found - sums[0] / 4 - sums[1] / 2) * 4 / (0.5 * site.gate.spending.noise))
@@ -109,12 +109,13 @@ def test_one_patient_moves_the_sum_by_one_bound_at_most():
     samples = Patients("A", 24)
     site = private_site(samples, epsilon=math.inf, clip_norm=0.05, patients_per_update=12)
     drawn = site.critic.patients.drawn(1.0, SecretStream(1, "all"))
-    with_him = site.critic._clipped_sum(site.critic._batches(drawn), real=True)
-    without = site.critic._clipped_sum(site.critic._batches(drawn[1:]), real=True)
+    noised, loss = site.critic.noised, site.critic.loss_of(real=True)
+    with_him = noised.clipped_sum(noised.batches(drawn), loss)
+    without = noised.clipped_sum(noised.batches(drawn[1:]), loss)
     assert 0 < (with_him - without).norm() <= 0.05
     for value in (1e20, math.inf, math.nan):
         samples.image[:2] = value
-        changed = site.critic._clipped_sum(site.critic._batches(drawn), real=True)
+        changed = noised.clipped_sum(noised.batches(drawn), loss)
         assert (changed - without).norm() <= 0.05
 
 
@@ -232,10 +233,10 @@ def test_an_update_that_failed_counts(ledger, tmp_path):
     def fails(gradient):
         raise RuntimeError("out of memory")
 
-    descend, site.critic._descend = site.critic._descend, fails
+    descend, site.critic.noised._descend = site.critic.noised._descend, fails
     with pytest.raises(RuntimeError, match="out of memory"):
         site.step(synthetic(info, 1))
-    site.critic._descend = descend
+    site.critic.noised._descend = descend
     assert site.gate.epsilon > 0
     assert [line["updates"] for line in entries(tmp_path / "A.jsonl", "update")] == [2]
     train(site, 6)
@@ -332,8 +333,8 @@ class Spectral(torch.nn.Sequential):
         ({"patients_per_update": 13}, r"a sampling rate above 1: 13 patients_per_update, and the site has 12$"),
         (
             {"epsilon": 0.5, "max_noise": 8.0},
-            r"12 patients are too few for epsilon 0.5 in 12 updates of 149 weights: the noise would be .* clipping "
-            r"bounds, max_noise is 8; it takes some [0-9]+ patients, fewer updates",
+            r"12 patients are too few for epsilon 0.5 in 12 updates: on the 149 weights of the discriminator the noise "
+            r"would be .* clipping bounds, max_noise is 8; it takes some [0-9]+ patients, fewer updates",
         ),
         ({"epsilon": 0.5, "max_noise": 0.01}, "no number of patients is enough: draw more, or have a larger epsilon"),
         ({"samples": OneHasMost("A", 24)}, "one patient has 13 of its 24 samples: as one of 12 patients"),

@@ -19,7 +19,7 @@ def noise_in_bounds(noise_multiplier: float, weights: int, patients_per_update: 
 
     Args:
         noise_multiplier: σ.
-        weights: P, of the discriminator.
+        weights: P, of the network.
         patients_per_update: B, drawn on average.
     """
     return noise_multiplier * math.sqrt(weights) / patients_per_update
@@ -32,7 +32,7 @@ def patients_needed(policy: ReleasePolicy, updates: int, weights: int) -> int | 
     Args:
         policy: with a finite ε and ``max_noise``.
         updates: of a whole training.
-        weights: P, of the discriminator.
+        weights: P, of the network.
 
     Returns:
         The number, to two digits, rounded up; None where with ``patients_per_update`` no number is enough.
@@ -56,7 +56,13 @@ def patients_needed(policy: ReleasePolicy, updates: int, weights: int) -> int | 
     return -(-high // unit) * unit
 
 
-def too_few_patients(policy: ReleasePolicy, patients: int, updates: int, weights: int) -> str:
+SMALLER = {
+    "discriminator": "a smaller discriminator",
+    "teacher": "a smaller teacher (teacher_channels, teacher_blocks)",
+}
+
+
+def too_few_patients(policy: ReleasePolicy, patients: int, updates: int, weights: int, called: str) -> str:
     """
     Why a site's patients are too few for its ε, in words for its owner; empty where they are not, or nothing says when
     they are.
@@ -64,8 +70,9 @@ def too_few_patients(policy: ReleasePolicy, patients: int, updates: int, weights
     Args:
         policy: whose mechanism is ``dp_sgd``.
         patients: of the site, at least ``patients_per_update``.
-        updates: of a whole training.
-        weights: P, of the discriminator.
+        updates: of a whole training, those of a teacher (``teacher_steps``) among them.
+        weights: P, of the network.
+        called: what the network is called: ``discriminator`` or ``teacher``.
     """
     if policy.max_noise is None or policy.epsilon == math.inf:
         return ""
@@ -76,11 +83,13 @@ def too_few_patients(policy: ReleasePolicy, patients: int, updates: int, weights
         return ""
     needed = patients_needed(policy, updates, weights)
     advice = (
-        f"it takes some {needed:,} patients, fewer updates, a smaller discriminator or a larger epsilon"
+        f"it takes some {needed:,} patients, fewer updates (num_steps, teacher_steps), {SMALLER[called]} or a "
+        "larger epsilon"
         if needed
         else f"with {drawn} patients_per_update no number of patients is enough: draw more, or have a larger epsilon"
     )
     return (
-        f"{patients:,} patients are too few for epsilon {policy.epsilon:g} in {updates:,} updates of {weights:,} "
-        f"weights: the noise would be {norm:.3g} clipping bounds, max_noise is {policy.max_noise:g}; {advice}"
+        f"{patients:,} patients are too few for epsilon {policy.epsilon:g} in {updates:,} updates: on the {weights:,} "
+        f"weights of the {called} the noise would be {norm:.3g} clipping bounds, max_noise is {policy.max_noise:g}; "
+        f"{advice}"
     )

@@ -18,10 +18,12 @@ class Planned(NamedTuple):
     Attributes:
         rate: q, with which every patient is drawn for an update.
         updates: of a step.
+        taught: of the site's teacher, before the first step.
     """
 
     rate: float
     updates: int
+    taught: int = 0
 
 
 class Noised(NamedTuple):
