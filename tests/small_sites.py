@@ -68,7 +68,10 @@ def adam(parameters):
 
 
 GATES = ("policy", "keep_conditions", "ledger", "num_steps")
-SITES = ("deform", "store", "seed", "batch_size", "updates", "teacher", "shapes", "waits", "task", "modalities")
+SITES = (
+    *("deform", "store", "seed", "batch_size", "updates", "teacher", "private_teacher", "shapes", "waits"),
+    *("task", "modalities"),
+)
 
 
 def members(samples, network, optimizer, loss, **kwargs):

@@ -13,8 +13,10 @@ from bundle.declarations.own_configs import own_configs
 from bundle.flare.own_files import read_site
 from bundle.flare.participant import make_workflow
 from bundle.report.leaving import draw_leaving
+from bundle.site.private_teacher import PrivateTeacher
 from bundle.site.samples import outgoing
 from bundle.site.site import Site
+from bundle.site.teacher import Teacher
 
 __all__ = ["preview"]
 
@@ -25,7 +27,7 @@ def preview(kit: Path, job: Job, output: Path, count: int = 8) -> str:
     policy has one, and beside them the real images, which stay.
 
     Teachers are trained for it, by the secret and the folds of the site's ledger: the same that a training of the same
-    words trains.
+    words trains. One whose weights leave is not: it would take of the site's ε.
 
     Args:
         kit: the site's startup kit.
@@ -54,16 +56,24 @@ def preview(kit: Path, job: Job, output: Path, count: int = 8) -> str:
     finally:
         site.gate.close()
     draw_leaving(rows, workflow.make("num_classes"), output)
-    what = "conditions and images of its teacher" if site.teacher is not None else "conditions, and no image"
+    return f"{len(rows)} of {len(site.samples)} samples: under {site.policy.describe()} {_what(site)} would leave"
+
+
+def _what(site: Site) -> str:
+    if isinstance(site.teacher, PrivateTeacher):
+        return (
+            f"no conditions and no image, and once the {site.teacher.size:,} weights of a teacher that is trained by "
+            f"{site.teacher.num_steps:,} updates with noise"
+        )
     if site.policy.conditions == "public":
-        what = "no conditions and no image"
-    return f"{len(rows)} of {len(site.samples)} samples: under {site.policy.describe()} {what} would leave"
+        return "no conditions and no image"
+    return "conditions, and no image" if site.teacher is None else "conditions and images of its teacher"
 
 
 def _row(site: Site, index: int) -> dict[str, np.ndarray]:
     sample = site.samples[index]
     condition = torch.as_tensor(outgoing(sample))
     leaving = {} if site.policy.conditions == "public" else {"condition": condition.numpy()}
-    if site.teacher is not None:
+    if isinstance(site.teacher, Teacher):
         leaving["teacher"] = site.teacher.predict(index, condition).numpy()
     return leaving | {"real": torch.as_tensor(sample["image"]).numpy()}

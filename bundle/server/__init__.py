@@ -17,6 +17,7 @@ from bundle.server.paired_term import PairedTerm
 from bundle.server.replay import Replay
 from bundle.server.roster import TooFewSites
 from bundle.server.teacher_images import read_teacher_images, write_teacher_images
+from bundle.server.teacher_networks import TeacherNetworks
 from bundle.server.trainer import DistributedGanTrainer
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Replay",
     "SequentialFederation",
     "SiteUnreachable",
+    "TeacherNetworks",
     "TooFewSites",
     "asked_sites",
     "first_images",

@@ -22,11 +22,12 @@ from bundle.files import atomic_path
 from bundle.seeding import derive_seed, draw
 from bundle.server.federation import Federation, SiteUnreachable
 from bundle.server.teacher_images import write_teacher_images
+from bundle.server.teacher_networks import TeacherNetworks
 from bundle.settings import OWN, RELEASED
 from bundle.transforms import varied
 from bundle.transforms.condition import is_told_apart
 from bundle.wire.guards import Violation, check_released
-from bundle.wire.messages import ConditionRequest, TaughtBatch
+from bundle.wire.messages import ConditionRequest, TaughtBatch, TaughtWeights
 
 __all__ = ["ConditionBank", "ConditionCollector", "PublicConditions", "read_conditions", "write_conditions"]
 
@@ -49,7 +50,8 @@ class ConditionCollector:
     """
     Ignite handler: before a training, asks every site for the conditions it releases for generation, and keeps them.
 
-    Generation then needs the generator and this file, and no site: they may be out of reach by then. A site that does
+    Generation then needs the generator and this file, and no site: they may be out of reach by then. Of a site that
+    lets out a teacher's weights in their place, these are kept. A site that does
     not let its conditions be kept, or is out of reach now, is left out of it, with a warning, and takes part in the
     training all the same. One that releases what are no conditions, or too many, gets a strike for it. Where that
     leaves nothing, no file is written.
@@ -63,6 +65,7 @@ class ConditionCollector:
         images_path: file for the images of sites that have a teacher, see :func:`bundle.server.write_teacher_images`;
             written before ``path``, and only where there are some. None to leave them.
         image_channels: C of those images at most; None for any.
+        teachers: where the weights of sites' teachers are kept; None to leave them.
     """
 
     def __init__(
@@ -73,8 +76,10 @@ class ConditionCollector:
         max_bytes: int | None = 2**28,
         images_path: str | None = None,
         image_channels: int | None = None,
+        teachers: TeacherNetworks | None = None,
     ) -> None:
         self.federation = federation
+        self.teachers = teachers
         self.path = Path(path)
         self.images_path = None if images_path is None else Path(images_path)
         self.image_channels = image_channels
@@ -89,6 +94,8 @@ class ConditionCollector:
             return
         conditions, images = {}, {}
         for site in self.federation.sites:
+            if self.teachers is not None and site in self.teachers:
+                continue
             try:
                 conditions[site], images[site] = self._collect(site)
             except SiteUnreachable as error:
@@ -106,7 +113,7 @@ class ConditionCollector:
         logger.info("%d conditions for generation in %s", sum(map(len, conditions.values())), self.path)
 
     def _collect(self, site: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Conditions of a site, and as many images of its teacher, or none."""
+        """Conditions of a site, and as many images of its teacher, or none; neither where it lets out weights."""
         found: list[np.ndarray] = []
         taught: list[np.ndarray] = []
         size = 0
@@ -114,6 +121,9 @@ class ConditionCollector:
             request = ConditionRequest(site, len(found), len(found) + self.chunk)
             batch = self.federation.conditions(request)
             check_released(batch, request, self.image_channels)
+            if isinstance(batch, TaughtWeights):
+                self._keep_weights(batch, len(found))
+                return found, taught
             if not len(batch.conditions):
                 if taught and len(taught) != len(found):
                     raise Violation(f"{len(taught)} teacher's images for {len(found)} conditions")
@@ -127,6 +137,13 @@ class ConditionCollector:
             found += list(batch.conditions.numpy())
             if len(found) > MAX_CONDITIONS:
                 raise Violation(f"more than {MAX_CONDITIONS} conditions")
+
+    def _keep_weights(self, batch: TaughtWeights, before: int) -> None:
+        if before:
+            raise Violation(f"a teacher's weights after {before} conditions")
+        if self.teachers is not None:
+            self.teachers.keep(batch.site, batch.weights)
+            logger.info("weights of the teacher of site %s in %s", batch.site, self.teachers.folder)
 
 
 def write_conditions(path: str | PathLike, conditions: Mapping[str, Sequence[np.ndarray]]) -> None:

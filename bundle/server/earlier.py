@@ -13,6 +13,7 @@ import yaml
 from ignite.engine import Engine, Events
 
 from bundle.checkpoints import load_checkpoint
+from bundle.files import below
 from bundle.server.conditions import read_conditions, write_conditions
 from bundle.server.federation import Federation
 from bundle.server.replay import read_replay, write_replay
@@ -76,12 +77,14 @@ class EarlierTraining:
             folder = Path(before) if isinstance(before, str) and not before.startswith("$") else None
 
     def drop(self, sites: Iterable[str]) -> None:
-        """Delete conditions, teacher's images and replay of some sites, here and in the trainings before it."""
+        """Delete conditions, teachers' images and weights and replay of sites, here and in all trainings before."""
         gone = set(sites)
         for folder in self.all():
             gan = folder / "gan"
             _drop(gan / "conditions.npz", gone, read_conditions, write_conditions)
             _drop(gan / "teacher.npz", gone, read_teacher_images, write_teacher_images)
+            for site in gone:
+                Path(below(gan / "teachers", f"{site}.safetensors")).unlink(missing_ok=True)
             kept = read_replay(gan / "replay")
             if gone & kept.keys():
                 write_replay(gan / "replay", {site: own for site, own in kept.items() if site not in gone})
@@ -120,8 +123,8 @@ class Continuation:
         federation: the sites of this training.
         replay_dir: folder to write.
         config_path: the kept configuration of this training.
-        forget: sites that have left and are not replayed: their conditions and their teachers' images are deleted, here
-            and in the folders of the earlier trainings. What G has learned from them is not.
+        forget: sites that have left and are not replayed: their conditions and their teachers' images or weights are
+            deleted, here and in the folders of the earlier trainings. What G has learned from them is not.
 
     Raises:
         ValueError: when there is no such training, or it is this one; when it was of another task, modalities or

@@ -1,4 +1,4 @@
-"""The paired term of sites whose teachers' images are at the server: no gradient of it crosses."""
+"""The paired term of sites whose teachers' images or weights are at the server: no gradient of it crosses."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from monai.transforms import Compose
 from bundle.seeding import draw
 from bundle.server.conditions import read_conditions
 from bundle.server.teacher_images import read_teacher_images
+from bundle.server.teacher_networks import TeacherNetworks
 from bundle.transforms import varied
 
 __all__ = ["PairedTerm"]
@@ -27,9 +28,11 @@ _Pair = tuple[np.ndarray, np.ndarray]
 
 class PairedTerm:
     """
-    weight · mean |G(x) − R(x)|, for the steps' conditions x of sites whose teacher's images R(x) are at the server.
+    weight · mean |G(x) − R(x)|, for the steps' conditions x of sites whose teacher R, or its images R(x), are at the
+    server.
 
-    Those images left their site once, with the conditions as they are. A step's conditions are such, randomly
+    Where it is R, it predicts an image for each condition of a step, of the server's own as well. Where it is images,
+    those left their site once, with the conditions as they are. A step's conditions are such, randomly
     transformed: by (seed, site, step) alone, which the server knows, so it transforms a condition and its image alike,
     and compares what becomes of the condition with what the site issued. Where they differ, as in a training whose
     sites vary their samples otherwise, there is no such term, and the log says so.
@@ -42,6 +45,7 @@ class PairedTerm:
         augmentation: random MONAI transforms of ``image`` and ``condition``: those of the sites' samples; None for
             none.
         seed: seed of the run.
+        teachers: R of the sites that let out its weights; None for none.
 
     Raises:
         ValueError: for a weight below 0; when a file holds something else, or images that are not those of the
@@ -55,19 +59,25 @@ class PairedTerm:
         weight: float = 10.0,
         augmentation: Compose | None = None,
         seed: int = 0,
+        teachers: TeacherNetworks | None = None,
     ) -> None:
         if not weight >= 0:
             raise ValueError(f"paired_weight: expected a number of at least 0, got {weight!r}")
         self.weight = weight
         self.augmentation = augmentation
         self.seed = seed
+        self.teachers = teachers
         self._files = Path(conditions), Path(images)
         self._pairs: dict[str, list[_Pair]] | None = None
         self._warned: set[str] = set()
 
     def describe(self) -> str:
         """What is added to the losses of sites, in words; empty where no site has a teacher."""
-        return f" + {self.weight:g}·L1 to a teacher" if self.weight and self._files[1].is_file() else ""
+        if not self.weight:
+            return ""
+        noised = self.teachers is not None and self.teachers.any()
+        kinds = [" to a teacher"] * self._files[1].is_file() + [" to a teacher that learned with noise"] * noised
+        return "".join(f" + {self.weight:g}·L1{kind}" for kind in kinds)
 
     def loss(
         self,
@@ -89,23 +99,44 @@ class PairedTerm:
             mean |G(x) − R(x)|, a float32 scalar without its weight; None where the site has no teacher.
 
         Raises:
-            ValueError: when the teacher's images have other channels than the site.
+            ValueError: when the teacher's images, or its weights, are of other channels than the site's.
         """
+        if not self.weight:
+            return None
+        if self.teachers is not None and site in self.teachers:
+            taught = self._predicted(self.teachers, site, conditions, images)
+        else:
+            taught = self._released(site, step, conditions, images)
+        if taught is None:
+            return None
+        if channel_weights is None:
+            return F.l1_loss(images.float(), taught)
+        return ((images.float() - taught).abs() * channel_weights.to(taught)[:, None, None]).mean()
+
+    def _predicted(
+        self, teachers: TeacherNetworks, site: str, conditions: torch.Tensor, images: torch.Tensor
+    ) -> torch.Tensor | None:
+        taught = teachers.predict(site, conditions, images.shape[1], images.device)
+        if taught.shape == images.shape and torch.isfinite(taught).all():
+            return taught
+        self._warn(site, "what the teacher of site %s predicts is no image, or not finite: no paired term for it", site)
+        return None
+
+    def _released(self, site: str, step: int, conditions: torch.Tensor, images: torch.Tensor) -> torch.Tensor | None:
         pairs = self._of(site)
-        if not pairs or not self.weight:
+        if not pairs:
             return None
         first = (step - 1) * len(conditions)
         drawn = [self._drawn(pairs, site, first + place) for place in range(len(conditions))]
         expected = [sample["condition"] for sample in drawn]
         if not all(torch.equal(one, other) for one, other in zip(expected, conditions.cpu(), strict=True)):
-            if site not in self._warned:
-                logger.warning(
-                    "step %d: the conditions of site %s are not those that its teacher's images are of, randomly "
-                    "transformed: no paired term for them",
-                    step,
-                    site,
-                )
-            self._warned.add(site)
+            self._warn(
+                site,
+                "step %d: the conditions of site %s are not those that its teacher's images are of, randomly "
+                "transformed: no paired term for them",
+                step,
+                site,
+            )
             return None
         taught = torch.stack([sample["image"] for sample in drawn]).to(images.device)
         if taught.shape != images.shape:
@@ -113,9 +144,13 @@ class PairedTerm:
                 f"{self._files[1]}: the images of site {site} have {taught.shape[1]} channels, and the site has "
                 f"{images.shape[1]} (modalities): was its data list changed? Remove the file, and {self._files[0]}"
             )
-        if channel_weights is None:
-            return F.l1_loss(images.float(), taught)
-        return ((images.float() - taught).abs() * channel_weights.to(taught)[:, None, None]).mean()
+        return taught
+
+    def _warn(self, site: str, *message: object) -> None:
+        """Once a site."""
+        if site not in self._warned:
+            logger.warning(*message)
+        self._warned.add(site)
 
     def _of(self, site: str) -> list[_Pair]:
         if self._pairs is None:

@@ -15,6 +15,7 @@ from bundle.site.critic import Critic
 from bundle.site.folds import FoldedCritic
 from bundle.site.own_modalities import check_checkpoint
 from bundle.site.private_critic import PrivateCritic
+from bundle.site.private_teacher import PrivateTeacher
 from bundle.site.release import ReleaseGate, ReleasePolicy, tensor_digest
 from bundle.site.samples import DeformedSamples, DrawnSamples, Samples, outgoing
 from bundle.site.store import SiteStore
@@ -56,7 +57,7 @@ class Site:
         store: where the site keeps checkpoints of its own; None where somebody else keeps its ``state_dict``.
         seed: seed of the run.
         batch_size: B of this site.
-        teacher: whose images leave beside the conditions, where the policy has one.
+        teacher: whose images leave beside the conditions, or whose weights leave, where the policy has one.
         waits: whether steps may pass that do not ask this site.
         modalities: names of the image's channels, where the site lacks some of the task's: the server learns them, and
             sends and gets those channels alone. Nothing for a site that has all.
@@ -76,7 +77,7 @@ class Site:
         store: SiteStore | None = None,
         seed: int = 0,
         batch_size: int = 1,
-        teacher: Teacher | None = None,
+        teacher: Teacher | PrivateTeacher | None = None,
         waits: bool = False,
         modalities: Sequence[str] = (),
     ) -> None:
@@ -98,7 +99,8 @@ class Site:
         if gate.policy.noises_updates != isinstance(critic, PrivateCritic):
             raise ValueError(f"site {name}: its release policy has {gate.policy.mechanism}, its critic is another's")
         if gate.policy.teacher and teacher is None:
-            raise ValueError(f"site {name}: its release policy has a teacher, and the training defines none (teacher)")
+            key = "private_teacher" if gate.policy.noises_updates else "teacher"
+            raise ValueError(f"site {name}: its release policy has a teacher, and the training defines none ({key})")
         self.name = name
         self.modalities = tuple(modalities)
         self.samples = samples
@@ -192,16 +194,19 @@ class Site:
 
         A message holds conditions of one shape: where the samples' differ, fewer than asked for are returned, up to the
         first of another shape. Where the policy has a teacher, they are a :class:`bundle.wire.messages.TaughtBatch`,
-        with the images that it predicts for them; it is trained before the first leave.
+        with the images that it predicts for them; it is trained before the first leave. Of one whose updates get noise,
+        the weights leave in their place: :class:`bundle.wire.messages.TaughtWeights`.
 
         Raises:
             ReleaseRefused: when they may not be kept, or the release policy lets none out.
         """
         with self._counted():
             guards.check_request(request, self.name)
-            return self._conditions(request)
+            if isinstance(self.teacher, PrivateTeacher):
+                return self.teacher.release(request)
+            return self._conditions(request, self.teacher)
 
-    def _conditions(self, request: ConditionRequest) -> ConditionBatch:
+    def _conditions(self, request: ConditionRequest, teacher: Teacher | None) -> ConditionBatch:
         available = self.gate.keepable(len(self.samples))
         chosen: list[torch.Tensor] = []
         taught: list[torch.Tensor] = []
@@ -209,8 +214,8 @@ class Site:
             condition = outgoing(self.samples[index])
             if chosen and condition.shape != chosen[0].shape:
                 break
-            if self.teacher is not None:
-                image = self.teacher.predict(index, condition)
+            if teacher is not None:
+                image = teacher.predict(index, condition)
                 if taught and 4 * image.numel() * (1 + len(taught)) > MAX_TAUGHT_BYTES:
                     break
                 taught.append(image)

@@ -15,6 +15,7 @@ from bundle.site.earlier import begin_with
 from bundle.site.folds import FoldedCritic, Folds
 from bundle.site.patients import Patients
 from bundle.site.private_critic import PrivateCritic
+from bundle.site.private_teacher import PrivateTeacher
 from bundle.site.release import ReleaseGate, make_gates
 from bundle.site.samples import DeformedSamples, DrawnSamples, PlainSamples, Samples
 from bundle.site.site import Site
@@ -40,6 +41,7 @@ def make_sites(
     earlier: Callable[[str], Mapping[str, Any] | None] | None = None,
     task: Sequence[str] = (),
     modalities: Mapping[str, Sequence[str]] | None = None,
+    private_teacher: Callable[..., PrivateTeacher] | None = None,
 ) -> list[Site]:
     """
     One :class:`Site` per entry of ``samples``, each with a critic of its own.
@@ -58,6 +60,8 @@ def make_sites(
             get noise (:class:`bundle.site.PrivateCritic`).
         teacher: makes the teacher of a site from its folds, ``name`` and ``store``, where the policy has one. In a
             config a :class:`bundle.site.Teacher` with ``_mode_: callable``.
+        private_teacher: the same from its critic, where the updates of both get noise: a
+            :class:`bundle.site.PrivateTeacher`.
         shapes: what conditions are drawn by, for policies that have them drawn; None where there is nothing.
         waits: whether steps may pass that do not ask every site (:class:`Site`).
         earlier: from the name of a site to its state at the end of an earlier training, which it begins with
@@ -74,7 +78,8 @@ def make_sites(
     sites = []
     for name in sorted(samples):
         gate, has = gates[name], tuple((modalities or {}).get(name, ()))
-        makes = partial(critic, lacking=len(task) - len(has)) if has else critic
+        lacking = {"lacking": len(task) - len(has)} if has else {}
+        makes = partial(critic, **lacking)
         data: Samples = samples[name]
         if deform is not None and gate.policy.conditions == "deformed":
             # asked for when a sample is: a gate that has no ledger has no secret before
@@ -84,16 +89,17 @@ def make_sites(
         weights_seed = secrets.randbits(32) if gate.policy.secret_weights else seed
         kept = None if store is None else store(name)
         own: Critic | FoldedCritic | PrivateCritic
+        taught: Teacher | PrivateTeacher | None = None
         if gate.policy.noises_updates:
-            first, taught = seeded(makes, gate.secret, "discriminator", name, f"seed {seed}"), None
+            first = seeded(makes, gate.secret, "discriminator", name, f"seed {seed}")
             own = PrivateCritic(first, Patients(data), gate, updates)
+            if private_teacher is not None and gate.policy.teacher:
+                taught = private_teacher(own, name=name, store=kept, **lacking)
         elif gate.policy.folds is None:
-            own, taught = seeded(makes, weights_seed, "discriminator", name), None
+            own = seeded(makes, weights_seed, "discriminator", name)
         else:
             folds = Folds(data, gate)
             own = FoldedCritic(folds, partial(_critic_of_fold, makes, weights_seed, name), updates)
-            lacking = {"lacking": len(task) - len(has)} if has else {}
-            taught = None
             if teacher is not None and gate.policy.teacher:
                 taught = teacher(folds, name=name, store=kept, **lacking)
         sites.append(Site(name, data, own, gate, kept, seed, sizes[name], taught, waits, has))

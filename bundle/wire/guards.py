@@ -26,6 +26,7 @@ from bundle.wire.messages import (
     SiteReply,
     SyntheticBatch,
     TaughtBatch,
+    TaughtWeights,
 )
 
 __all__ = [
@@ -51,6 +52,7 @@ MAX_BATCH = 2**16
 MAX_STEP = 2**32  # positions of samples, MAX_BATCH a step, stay below 2^63
 MAX_REQUEST = 1024  # conditions for generation of one request
 MAX_VALUES = 2**20  # scores of single cases in one message
+MAX_TEACHER_BYTES = 2**24  # of a teacher's weights: noise leaves of so many nothing to learn
 MAX_LOSS = 1e30  # below what a float holds: weighted and summed it stays finite
 TOLERANCE = 1e-3  # of the range [-1, 1]: a codec may round
 
@@ -151,15 +153,21 @@ def check_released(batch: Message, request: ConditionRequest, image_channels: in
     Raises:
         Violation: when it is not a :class:`ConditionBatch` of this site from the same number on, with conditions
             B×X×H×W uint8 of 0 and 1, no more than were asked for, or with none; when, as a :class:`TaughtBatch`, it has
-            not as many images B×C×H×W float32 of the same height and width, finite and in [-1, 1].
+            not as many images B×C×H×W float32 of the same height and width, finite and in [-1, 1]; when, as a
+            :class:`TaughtWeights`, it has conditions, or no bytes, or more than ``MAX_TEACHER_BYTES``: what they say
+            :func:`bundle.wire.weights.unpack_weights` judges.
     """
-    batch = _checked(batch, TaughtBatch if isinstance(batch, TaughtBatch) else ConditionBatch, request.site)
+    kinds = TaughtBatch, TaughtWeights
+    batch = _checked(batch, next((kind for kind in kinds if isinstance(batch, kind)), ConditionBatch), request.site)
     _check_whole(batch.start, "start", 0)
     if batch.start != request.start:
         raise Violation(f"conditions from {batch.start} on, not {request.start}")
     conditions = batch.conditions
     if not isinstance(conditions, torch.Tensor) or conditions.dtype != torch.uint8:
         raise Violation("conditions: expected uint8")
+    if isinstance(batch, TaughtWeights):
+        _check_taught_weights(batch)
+        return
     if not conditions.numel():
         if isinstance(batch, TaughtBatch):
             raise Violation("teacher's images without conditions")
@@ -343,6 +351,16 @@ def _check_taught(images: Any, conditions: torch.Tensor, channels: int | None) -
     if not (images.min() >= -1 and images.max() <= 1):
         low, high = images.min().item(), images.max().item()
         raise Violation(f"teacher's images from {low:.4g} to {high:.4g}, expected [-1, 1]")
+
+
+def _check_taught_weights(batch: TaughtWeights) -> None:
+    weights = batch.weights
+    if batch.conditions.numel():
+        raise Violation("a teacher's weights with conditions")
+    if not isinstance(weights, torch.Tensor) or weights.dtype != torch.uint8 or weights.ndim != 1:
+        raise Violation("teacher's weights: expected the bytes of a safetensors file")
+    if not 0 < weights.numel() <= MAX_TEACHER_BYTES:
+        raise Violation(f"teacher's weights of {weights.numel()} bytes, expected 1 to {MAX_TEACHER_BYTES}")
 
 
 def _is_empty(value: Any) -> bool:

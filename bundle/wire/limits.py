@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from bundle.wire.codec import MAX_HEADER_BYTES
-from bundle.wire.guards import MAX_VALUES, Violation, by
+from bundle.wire.guards import MAX_TEACHER_BYTES, MAX_VALUES, Violation, by
 from bundle.wire.messages import (
     ConditionBatch,
     ConditionRequest,
@@ -21,6 +21,7 @@ from bundle.wire.messages import (
     SiteReply,
     SyntheticBatch,
     TaughtBatch,
+    TaughtWeights,
 )
 
 __all__ = ["Limits"]
@@ -125,7 +126,14 @@ class Limits:
         images = None
         if self.image_shape is not None and largest is not None:
             images = self._bytes(4, count, (self.image_shape[0], *largest[1:]))
-        return self._limited({ConditionBatch: [size], TaughtBatch: [size, images], Refusal: [0]})
+        return self._limited(
+            {
+                ConditionBatch: [size],
+                TaughtBatch: [size, images],
+                TaughtWeights: [MAX_TEACHER_BYTES],
+                Refusal: [0],
+            }
+        )
 
     def check_size(self, batch: ConditionBatch) -> None:
         """

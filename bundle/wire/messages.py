@@ -1,9 +1,9 @@
 """The only types that cross the wall between the server and a site.
 
 Everything that leaves a site, a *release*, is a field of :class:`SiteInfo`, :class:`SiteReply`,
-:class:`ConditionBatch`, :class:`TaughtBatch`, :class:`Scores`, :class:`RoundReply` or :class:`Refusal`; everything that
-enters one is a field of :class:`OpenRequest`, :class:`SyntheticBatch`, :class:`ConditionRequest`,
-:class:`ScoreRequest` or :class:`RoundRequest`.
+:class:`ConditionBatch`, :class:`TaughtBatch`, :class:`TaughtWeights`, :class:`Scores`, :class:`RoundReply` or
+:class:`Refusal`; everything that enters one is a field of :class:`OpenRequest`, :class:`SyntheticBatch`,
+:class:`ConditionRequest`, :class:`ScoreRequest` or :class:`RoundRequest`.
 A field is a tensor, a string, an integer or a dictionary of numbers by name: nothing that could carry more. One rule
 holds for every string, whoever sends it: :func:`bundle.text.is_text`.
 """
@@ -35,6 +35,7 @@ __all__ = [
     "SiteReply",
     "SyntheticBatch",
     "TaughtBatch",
+    "TaughtWeights",
     "check_fields",
 ]
 
@@ -161,6 +162,19 @@ class TaughtBatch(ConditionBatch):
 
 
 @dataclass(frozen=True)
+class TaughtWeights(ConditionBatch):
+    """
+    Site → server, in the place of a :class:`ConditionBatch`, where the site's release policy has a teacher and its
+    updates got noise. There are no conditions in it, whatever was asked for.
+
+    Args:
+        weights: of the teacher, the bytes that :func:`bundle.wire.weights.pack_weights` makes of them.
+    """
+
+    weights: torch.Tensor
+
+
+@dataclass(frozen=True)
 class ScoreRequest(Message):
     """
     Server → site: score a segmenter on the site's own held-out cases.
@@ -255,8 +269,8 @@ class Refusal(Message):
 MESSAGES: dict[str, type[Message]] = {
     cls.__name__: cls
     for cls in (
-        *(OpenRequest, SiteInfo, SyntheticBatch, SiteReply, ConditionRequest, ConditionBatch, TaughtBatch),
-        *(ScoreRequest, Scores, RoundRequest, RoundReply, Refusal),
+        *(OpenRequest, SiteInfo, SyntheticBatch, SiteReply, ConditionRequest, ConditionBatch),
+        *(TaughtBatch, TaughtWeights, ScoreRequest, Scores, RoundRequest, RoundReply, Refusal),
     )
 }
 _HINTS: dict[type[Message], dict[str, Any]] = {}

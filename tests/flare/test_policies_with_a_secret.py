@@ -1,4 +1,4 @@
-"""Folds, teachers, drawn label maps and DP-SGD behind FLARE: the bits of one process, from the same secrets."""
+"""Folds, teachers of both kinds, drawn label maps, DP-SGD behind FLARE: the bits of one process; the same secrets."""
 
 import json
 from pathlib import Path
@@ -32,6 +32,7 @@ POLICIES = {
         "patients_per_update": 2,
         "max_noise": None,
         "scalar_losses": True,
+        "teacher": True,
     },
 }
 # augmentation draws from the one stream that torch has in a process, and here both ends are in one, side by side
@@ -74,16 +75,16 @@ def local(request, phantom_dir, tmp_path_factory):
 
 def assert_same(run_dir, local):
     taught = ["teacher.npz"] if local.policy == "out_of_fold" else []
-    released = [] if local.server else ["conditions.npz"]
+    released = [f"teachers/{site}.safetensors" for site in SECRETS] if local.server else ["conditions.npz"]
     for name in ("generator.pt", *released, *taught):
         assert (outputs(run_dir) / name).read_bytes() == (outputs(local.run_dir) / name).read_bytes(), name
 
 
 def test_every_step_has_its_paired_term_where_there_is_a_teacher(local):
-    """The server makes the steps' conditions again, bends and flips among it, and finds them the same."""
-    beside = {"paired"} if local.policy == "out_of_fold" else {"discriminator"}
+    """The server makes the steps' conditions again, bends and flips among it, and finds them the same; or has R."""
+    beside = {"paired"} if local.server or local.policy == "out_of_fold" else {"discriminator"}
     for losses in local.output["losses"].values():
-        assert set(losses) == {"adversarial"} | (set() if local.server else beside)
+        assert set(losses) == {"adversarial"} | beside
 
 
 def test_two_ends_of_flare_have_the_bits_of_one_process(phantom_dir, local, tmp_path, monkeypatch):
@@ -110,7 +111,8 @@ def test_two_ends_of_flare_have_the_bits_of_one_process(phantom_dir, local, tmp_
     for site, end in ends.items():
         end.stop()
         kept = sorted(path.name for path in (tmp_path / "kept" / site).rglob("teacher_*.pt"))
-        assert kept == (["teacher_0.pt", "teacher_1.pt"] if local.policy == "out_of_fold" else [])
+        trained = 1 if local.server else 2 * (local.policy == "out_of_fold")
+        assert kept == [f"teacher_{number}.pt" for number in range(trained)]
         assert verify(tmp_path / "kept" / site / "releases" / f"{site}.jsonl").whole
 
 

@@ -38,3 +38,16 @@ def test_a_picture_of_what_would_leave(kit, tmp_path, capsys):
     assert width / height == pytest.approx(5.5 / 5.8, abs=0.02), "three columns and rows, and a heading"
     lines = [json.loads(line) for line in (tmp_path / "kept/releases/A.jsonl").read_text(encoding="utf-8").splitlines()]
     assert {line["kind"] for line in lines} == {"start", "folds"}, "nothing left by being looked at"
+
+
+def test_weights_of_a_teacher_are_told_of_and_cost_nothing_by_being_looked_at(kit, tmp_path, capsys):
+    path = kit / "local/site.yaml"
+    policy = {"policy": "private", "mechanism": "dp_sgd", "epsilon": 4, "patients_per_update": 2, "max_noise": None}
+    own = yaml.safe_load(path.read_text(encoding="utf-8")) | {"release_policy": policy | {"teacher": True}}
+    path.write_text(yaml.safe_dump(own), encoding="utf-8")
+    output = tmp_path / "preview.png"
+    words = ["--task", "brats", "--profile", "demo", "--startup_kit", kit, "--output", output, "--images", "2"]
+    assert main(["site", "preview", *map(str, words), "--set", *SIZES, "teacher_blocks=0"]) == 0
+    said = capsys.readouterr().out
+    assert "no conditions and no image, and once the 3,509 weights of a teacher that is trained by 2 updates" in said
+    assert not (tmp_path / "kept/releases/A.jsonl").exists()

@@ -24,6 +24,7 @@ from bundle.wire.messages import (
     SiteReply,
     SyntheticBatch,
     TaughtBatch,
+    TaughtWeights,
 )
 
 
@@ -51,6 +52,7 @@ EXAMPLES = [
     ConditionBatch("FG", 64, torch.empty(0, dtype=torch.uint8)),
     ConditionBatch("FG", 0, torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)),
     TaughtBatch("FG", 3, masks(2, 8), (uniform(2, 3, 8, 8) * 2 - 1).half().float()),
+    TaughtWeights("FG", 3, torch.empty(0, dtype=torch.uint8), torch.arange(256, dtype=torch.uint8)),
     Refusal("Ü", "no step 3"),
     RoundRequest("CS", 3, torch.arange(256, dtype=torch.uint8)),
     RoundReply("CS", 3, torch.arange(256, dtype=torch.uint8), 65, {"loss": 0.1}),

@@ -35,6 +35,7 @@ def test_bytes_are_those_of_what_was_asked_for():
     assert limits.answers(ConditionRequest("A", 8, 13)) == {
         "ConditionBatch": 5 * 2 * 64,
         "TaughtBatch": 5 * (2 + 4) * 64,
+        "TaughtWeights": 2**24,
         "Refusal": 0,
     }
     larger = Limits(**KNOWN, max_condition_size=16)

@@ -41,6 +41,7 @@ from bundle.wire.messages import (
     SiteReply,
     SyntheticBatch,
     TaughtBatch,
+    TaughtWeights,
 )
 from bundle.wire.quantization import pack_mask
 from bundle.workflows import DistributedGANWorkflow
@@ -165,6 +166,7 @@ EXAMPLES = [
     ConditionRequest("A", 0, 2),
     ConditionBatch("A", 0, MASK),
     TaughtBatch("A", 0, MASK, torch.zeros(2, 1, 8, 8)),
+    TaughtWeights("A", 0, MASK[:0], torch.ones(9, dtype=torch.uint8)),
     Refusal("A", "no"),
 ]
 
@@ -186,7 +188,8 @@ def test_what_is_not_declared_does_not_cross(message, name, monkeypatch):
         Codec().decode(whole)
     with pytest.raises(TypeError, match="only messages cross"):
         Codec().encode(message)
-    if kind not in (OpenRequest, Refusal, TaughtBatch):  # which this federation in one process does without
+    # which this federation in one process does without
+    if kind not in (OpenRequest, Refusal, TaughtBatch, TaughtWeights):
         with pytest.raises(TypeError, match=f"only messages cross .* not {kind.__name__}"):
             everything(local)
 

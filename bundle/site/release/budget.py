@@ -15,7 +15,7 @@ from bundle.site.release.sampled import ORDERS, renyi, sampled_noise, to_epsilon
 __all__ = ["UPDATE", "Budget", "SampledBudget", "make_budget"]
 
 UPDATE = "update"
-"""Kind of the entry that says, before it is made, that a critic is updated with noise."""
+"""Kind of the entry that says, before it is made, that a network is updated with noise."""
 
 ROUNDING = 1e-9
 """Of the whole: the last release planned ends at the budget, not exactly on it."""
@@ -117,11 +117,11 @@ class Budget(_Ledgered):
 
 class SampledBudget(_Ledgered):
     """
-    Rényi's ε of the updates of a critic whose patients were drawn. It is held below what ε and δ allow at one order,
-    that of the first update in the ledger, and so noise, rate and number of updates may be chosen by what was released
-    before (a Rényi filter, Feldman and Zrnic 2021, https://arxiv.org/abs/2008.11193).
+    Rényi's ε of the updates of a critic, and of a teacher, whose patients were drawn. It is held below what ε and δ
+    allow at one order, that of the first update in the ledger, and so noise, rate and number of updates may be chosen
+    by what was released before (a Rényi filter, Feldman and Zrnic 2021, https://arxiv.org/abs/2008.11193).
 
-    Replies count nothing: they are computed from the critic.
+    Replies count nothing: they are computed from the critic. Nor do the weights of a teacher that leave.
     """
 
     bound = "Rényi, sampled Gaussian"
@@ -156,6 +156,11 @@ class SampledBudget(_Ledgered):
             self.foreign = True
         elif entry["kind"] == "reply" and entry.get("mechanism") != DP_SGD:
             self.unprotected = True
+
+    @property
+    def overdrawn(self) -> bool:
+        """Whether more was spent than ε and δ allow: by an owner who has lowered them since."""
+        return self.order is not None and not self._fits(np.zeros(len(ORDERS)))
 
     def noise(self, rate: float, updates: int) -> float:
         """

@@ -284,8 +284,8 @@ class ReleaseGate:
         before, byte for byte, is a ``repeated reply`` and does not count again.
 
         Args:
-            kind: ``open``, ``reply`` or ``conditions``.
-            tensors: by what they are: ``image gradient``, ``conditions``, ``teacher images``.
+            kind: ``open``, ``reply``, ``conditions`` or ``teacher``.
+            tensors: by what they are: ``image gradient``, ``conditions``, ``teacher images``, ``weights of a teacher``.
             losses: scalar losses, if any.
             noise: noise multiplier of the image gradient.
             about: what else is in it, plain values.

@@ -70,20 +70,22 @@ class ReleasePolicy:
             a guess at the real images of the step is right. With secret ones no two runs are the same.
         folds: K, into how many folds the site's patients are cut, so that a condition is answered only by what was made
             without its fold; None for none. Sites with fewer than 2·K patients take fewer, at least two.
-        teacher: whether for each of its conditions, as it is, an image leaves once: what a network of the site predicts
-            that was trained on the other folds; needs folds.
+        teacher: whether what a regression network of the site has learned leaves once, before the first step. With
+            ``folds``, for each of the site's conditions, as it is, an image: what a network predicts for it that was
+            trained on the other folds. Where ``mechanism`` is ``dp_sgd``, the weights of a network whose updates got
+            noise, as those of the discriminator do, out of the same ε.
         mechanism: what is clipped and gets noise, where anything does: ``gradient_noise``, the image gradients that
-            are returned; ``dp_sgd``, the updates of the discriminator on real images, of which all that is returned
-            follows.
+            are returned; ``dp_sgd``, the updates of the discriminator, and of a teacher, on real images, of which all
+            that is returned follows.
         clip_norm: C, what is scaled down to in L2 norm: of ``gradient_noise``, one image's gradient; of ``dp_sgd``, the
-            gradient of D's weights of one patient's slice. None for no differential privacy.
+            gradient of a network's weights of one patient's slice. None for no differential privacy.
         epsilon: ε, the budget of all releases that the ledger knows of; ``inf`` for clipping without noise. With a
             finite one nothing may leave that the noise does not cover: no scalar losses under ``gradient_noise``, no
             conditions, no n_j but a fixed number.
         delta: δ of that budget.
-        patients_per_update: of ``dp_sgd``: how many patients are drawn for an update of D, on average.
+        patients_per_update: of ``dp_sgd``: how many patients are drawn for an update, on average.
         max_noise: of ``dp_sgd``: how large, in clipping bounds, the noise on the mean gradient of an update may be for
-            a training to begin, in L2 norm over all of D's weights; None for no bound.
+            a training to begin, in L2 norm over all weights of the network; None for no bound.
 
     Raises:
         PolicyError: for a field that is none of these.
@@ -148,8 +150,9 @@ class ReleasePolicy:
             of_folds = "where there are folds: a patient's image would answer for its own condition otherwise"
             require(not self.paired, "terms", f"adversarial alone {of_folds}")
             require(self.conditions in ("real", "deformed"), "conditions", f"real or deformed {of_folds}")
-        if self.teacher:
-            require(self.folds is not None, "folds", "a number where there is a teacher: it has seen other folds")
+        if self.teacher and not self.noises_updates:
+            has_seen = f"a number where there is a teacher: it has seen other folds; or mechanism: {DP_SGD}"
+            require(self.folds is not None, "folds", has_seen)
             # the server counts on the order in which samples are drawn
             require(self.num_samples == "exact", "num_samples", "exact where there is a teacher")
         if self.conditions in ("public", "drawn") and self.paired:

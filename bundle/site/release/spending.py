@@ -1,23 +1,25 @@
-"""What a site's ε is spent on, step by step; of a critic's updates, the entry before they are made."""
+"""What a site's ε is spent on, step by step; of the updates of its networks, the entry before they are made."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from bundle.site.release.budget import UPDATE, Budget, SampledBudget
 from bundle.site.release.records import ReleaseRecords
+from bundle.site.release.released import TEACHER, Taught
 
 __all__ = ["Noised", "Planned", "Spending"]
 
 
 class Planned(NamedTuple):
     """
-    How a critic is updated under ``dp_sgd``.
+    How a site's networks are updated under ``dp_sgd``.
 
     Attributes:
         rate: q, with which every patient is drawn for an update.
-        updates: of a step.
+        updates: of the critic, a step.
         taught: of the site's teacher, before the first step.
     """
 
@@ -44,13 +46,14 @@ class Spending:
     Args:
         records: of the site's releases.
 
-    ``noise`` is the multiplier σ of the step that was prepared last, 0 for none; ``planned`` is how the critic is
+    ``noise`` is the multiplier σ of the step that was prepared last, 0 for none; ``planned`` is how the networks are
     updated, where the policy's mechanism is ``dp_sgd``.
     """
 
     def __init__(self, records: ReleaseRecords) -> None:
         self._records = records
         self._left = 1
+        self._before = 0  # updates of a teacher that come before the steps that are left
         self.noise = 0.0
         self.planned: Planned | None = None
 
@@ -60,11 +63,53 @@ class Spending:
 
     @property
     def updates(self) -> int:
-        """Updates of critics in the ledger, by whichever training."""
+        """Updates of critics and teachers in the ledger, by whichever training."""
         self._records.open()
         return self.budget.updates if isinstance(self.budget, SampledBudget) else 0
 
-    def prepare(self, step: int, num_steps: int | None) -> str:
+    @property
+    def taught(self) -> Taught | None:
+        """The teacher of this training, as far as the ledger has its updates; None where it has none."""
+        self._records.open()
+        planned = self._plan()
+        return self._records.released.taught_in(self._records.training, planned.rate, planned.taught)
+
+    def prepare_teacher(self, num_steps: int | None) -> str:
+        """
+        Set the noise with which the updates of the site's teacher and all steps of the training take what is left of ε.
+        Updates that the ledger has already are made again as they were, and cost nothing.
+
+        Args:
+            num_steps: of the training.
+
+        Returns:
+            Why they are not possible, in words that may be sent; empty where they are.
+
+        Raises:
+            RuntimeError: when that depends on what nobody has said.
+        """
+        made = self.taught
+        if made is None:
+            return self.prepare(1, num_steps, self._plan().taught)
+        if objection := self.budget.objection() if self.budget.bounded else "":
+            return objection
+        # what has left already is nothing new
+        over = isinstance(self.budget, SampledBudget) and self.budget.bounded and self.budget.overdrawn
+        return self._spent() if over and not made.weights else ""
+
+    def teach(self) -> Noised:
+        """
+        Write down that the site's teacher is going to be updated as was prepared, unless the ledger has these updates
+        already; as :meth:`update`.
+        """
+        if (made := self.taught) is not None:
+            return Noised(made.first, made.noise)
+        about = {"of": TEACHER, "training": self._records.training, "first": self.updates}
+        noised, entry = self._write(self._plan().taught, about)
+        self._records.released.teach(entry)
+        return noised
+
+    def prepare(self, step: int, num_steps: int | None, before: int = 0) -> str:
         """
         Set the noise with which this step and those that are left of the training take what is left of ε. It stays the
         same from step to step; after steps that had to be done twice it is a little more.
@@ -72,6 +117,7 @@ class Spending:
         Args:
             step: from 1.
             num_steps: of the training.
+            before: updates of a teacher that come before it.
 
         Returns:
             Why the step is not possible, in words that may be sent; empty where it is.
@@ -80,6 +126,7 @@ class Spending:
             RuntimeError: when that depends on what nobody has said.
         """
         self._left = 1 if num_steps is None else max(num_steps - step + 1, 1)
+        self._before = before
         if not self.budget.bounded:
             return ""
         if objection := self.budget.objection():
@@ -87,14 +134,10 @@ class Spending:
         if num_steps is None:
             raise RuntimeError("a finite epsilon needs the number of steps it is divided among")
         if isinstance(self.budget, SampledBudget):
-            planned = self._plan()
-            self.noise = self.budget.noise(planned.rate, self._left * planned.updates)
+            self.noise = self.budget.noise(self._plan().rate, self._ahead())
         else:
             self.noise = self.budget.noise(self._left)
-        if math.isinf(self.noise):
-            allowed = self._records.policy.epsilon
-            return f"its privacy budget is spent: epsilon {self.budget.epsilon:.4g} of {allowed:g}"
-        return ""
+        return self._spent() if math.isinf(self.noise) else ""
 
     def failed(self) -> dict[str, Any]:
         """
@@ -117,22 +160,34 @@ class Spending:
         Raises:
             LedgerError, OSError: when the ledger cannot be written.
         """
+        return self._write(self._plan().updates, {"step": step})[0]
+
+    def _write(self, updates: int, about: Mapping[str, Any]) -> tuple[Noised, dict[str, Any]]:
+        """What is known of so many updates, when they are in the ledger."""
         self._records.open()
-        budget, planned = self.budget, self._plan()
+        budget, rate = self.budget, self._plan().rate
         assert isinstance(budget, SampledBudget)
         noise = self.noise if budget.bounded else 0.0
-        order = budget.order_of(noise, planned.rate, self._left * planned.updates) if noise else None
-        about = {
+        order = budget.order_of(noise, rate, self._ahead()) if noise else None
+        entry = {
             "mechanism": self._records.policy.mechanism,
             "noise_multiplier": noise,
-            "sampling_rate": planned.rate,
-            "updates": planned.updates,
+            "sampling_rate": rate,
+            "updates": updates,
             "order": order,
+            **about,
         }
         first = budget.updates
-        self._records.write(UPDATE, step=step, bound=budget.bound, **about)
-        budget.add({"kind": UPDATE, **about})
-        return Noised(first, noise)
+        self._records.write(UPDATE, bound=budget.bound, **entry)
+        budget.add({"kind": UPDATE, **entry})
+        return Noised(first, noise), entry
+
+    def _ahead(self) -> int:
+        """Updates that are left of the training."""
+        return self._before + self._left * self._plan().updates
+
+    def _spent(self) -> str:
+        return f"its privacy budget is spent: epsilon {self.budget.epsilon:.4g} of {self._records.policy.epsilon:g}"
 
     def _plan(self) -> Planned:
         if self.planned is None:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from datetime import datetime
 
 from bundle.site.release.chain import LedgerError, Verification, read, verify
-from bundle.site.release.policy import GRADIENT_NOISE
+from bundle.site.release.policy import DP_SGD, GRADIENT_NOISE
 from bundle.site.release.tally import Tally, tally
 
 __all__ = ["summarize"]
@@ -35,6 +35,7 @@ KINDS = {
     "conditions": "deliveries of label maps to generate from",
     "scores": "scores of segmenters on held-out cases",
     "weights": "weights of a segmenter that was trained on the site's images",
+    "teacher": "weights of a teacher",
 }
 """Kinds of releases in words."""
 RULES = {
@@ -45,7 +46,7 @@ RULES = {
     "nonces": "one answer per issue",
     "secret_weights": "secret weights",
     "folds": "folds of patients",
-    "teacher": "a teacher's images",
+    "teacher": "a teacher's images",  # or weights
     "max_issues": "issues of a sample, at most",
     "max_releases": "answers, at most",
     "mechanism": "noise on",
@@ -142,8 +143,9 @@ def _rules(fields: Mapping) -> str:
     elif told.get("mechanism") == GRADIENT_NOISE:
         told.pop("patients_per_update", None)
         told.pop("max_noise", None)
+    words = RULES | ({"teacher": "a teacher's weights"} if told.get("mechanism") == DP_SGD else {})
     ordered = sorted(told, key=lambda name: (list(RULES).index(name) if name in RULES else len(RULES), name))
-    return "; ".join(f"{RULES.get(name, name)}: {_value(told[name])}" for name in ordered)
+    return "; ".join(f"{words.get(name, name)}: {_value(told[name])}" for name in ordered)
 
 
 def _value(value: object) -> str:

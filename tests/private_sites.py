@@ -1,9 +1,12 @@
 """A site whose critic learns by DP-SGD, for tests: patients of two slices each."""
 
+from functools import partial
+
 import torch
-from small_sites import RandomSamples, adam, discriminator, members
+from small_sites import RandomSamples, adam, discriminator, generator, members
 
 from bundle.losses import AdversarialLoss, SiteLoss
+from bundle.site import PrivateTeacher
 from bundle.site.release import ReleasePolicy
 from bundle.wire.messages import SyntheticBatch
 
@@ -19,11 +22,17 @@ def policy(**changes):
     return ReleasePolicy.make(POLICY | changes)
 
 
+def private_teacher(steps=5, network=generator, optimizer=adam, **kwargs):
+    return partial(PrivateTeacher, network=network, optimizer=optimizer, num_steps=steps, **kwargs)
+
+
 def private_site(samples=None, steps=6, updates=2, network=discriminator, ledger=None, store=None, seed=0, **changes):
     samples = Patients("A", 24) if samples is None else samples
-    gates = {"policy": policy(**changes), "num_steps": steps, "ledger": ledger}
+    gates = {"num_steps": steps, "ledger": ledger}
     loss = SiteLoss(AdversarialLoss("hinge"), l1_weight=0.0)
     of_site = {"batch_size": 2, "updates": updates, "store": store, "seed": seed}
+    of_site["private_teacher"] = changes.pop("private_teacher", private_teacher())
+    gates["policy"] = policy(**changes)
     (site,) = members({"A": samples}, network, adam, loss, **gates, **of_site)
     return site
 
