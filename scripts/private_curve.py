@@ -1,7 +1,8 @@
 """From how many patients a site on is `private` useful: patients per site against Dice, a curve for every epsilon.
 
-Two sites of phantom brains, 32 by 32 pixels, whose images are clipped and noised by either mechanism; a segmenter that
-has seen the generator's images alone is scored on phantoms that nobody trained on. Beside it: one that has seen the
+Two sites of phantom brains, 32 by 32 pixels, whose images are clipped and noised by either mechanism, or by DP-SGD of
+the critic and of a teacher beside it; a segmenter that has seen the generator's images alone is scored on phantoms that
+nobody trained on. Beside it: one that has seen the
 real images of one site, of both, and one of label maps painted at random, which needs no site.
 
 Every finished training is a line of OUTPUT/runs.jsonl; the same command goes on after the last one. It prints the table
@@ -23,6 +24,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -31,13 +33,15 @@ import torch
 SITES = ("A", "B")
 PATIENTS = (8, 100, 1000, 5000)
 EPSILONS = (1.0, 4.0, 10.0, math.inf)
-MECHANISMS = ("dp_sgd", "gradient_noise")
+TAUGHT = "dp_sgd+teacher"
+MECHANISMS = ("dp_sgd", TAUGHT, "gradient_noise")
 TEST, TUNING, BANK = 40, 20, 150
 SIZE = 32
 STEPS = 150
 BATCH = 8
-CLIP = {"dp_sgd": 1.0, "gradient_noise": 0.01}
+CLIP = {"dp_sgd": 1.0, TAUGHT: 1.0, "gradient_noise": 0.01}
 DRAWN = {8: 8, 100: 32, 1000: 64, 5000: 256}  # patients for an update
+TEACHER_PATIENTS, TEACHER_EPSILONS = (1000, 100), (4.0, 10.0, 1.0)
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -51,6 +55,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--split", choices=("test", "tuning"), default="test", help="phantoms to score on")
     parser.add_argument("--updates", type=int, default=1, help="of D, a step, under dp_sgd (default 1)")
     parser.add_argument("--rate", type=float, default=2e-3, help="learning rate of G and D (default 0.002)")
+    parser.add_argument("--teacher_steps", type=int, default=60, help="updates of R (default 60)")
+    parser.add_argument("--teacher_rate", type=float, default=0.02, help="learning rate of R (default 0.02)")
+    parser.add_argument("--paired_weight", type=float, default=10.0, help="of |G(x) - R(x)| (default 10)")
     parser.add_argument("--only", nargs="*", default=[], metavar="KIND", help="such as dp_sgd/1000/4 (default: all)")
     return parser.parse_args(arguments)
 
@@ -101,9 +108,9 @@ def slices_of(site: str, first: int, count: int) -> Slices:
     return Slices(*kept, np.array(numbers))
 
 
-def all_slices(cache: Path) -> dict[str, Slices]:
-    """Of every site, train and test; and label maps of phantoms that are at no site."""
-    wanted = {f"train {site}": (site, 0, max(PATIENTS)) for site in SITES}
+def all_slices(cache: Path, patients: int = max(PATIENTS)) -> dict[str, Slices]:
+    """Of every site, so many patients to train on, and those to score on; and label maps of phantoms at no site."""
+    wanted = {f"train {site}": (site, 0, patients) for site in SITES}
     wanted |= {f"test {site}": (site, 10**6, TEST) for site in SITES}
     wanted |= {f"tuning {site}": (site, 2 * 10**6, TUNING) for site in SITES} | {"bank": ("N", 3 * 10**6, BANK)}
     found = {}
@@ -121,7 +128,8 @@ def all_slices(cache: Path) -> dict[str, Slices]:
 def policy_of(mechanism: str, epsilon: float, patients: int) -> Any:
     from bundle.site.release import ReleasePolicy
 
-    asked = {"mechanism": mechanism, "epsilon": epsilon, "clip_norm": CLIP[mechanism], "max_noise": None}
+    asked = {"mechanism": mechanism.split("+")[0], "teacher": mechanism == TAUGHT, "epsilon": epsilon}
+    asked |= {"clip_norm": CLIP[mechanism], "max_noise": None}
     return ReleasePolicy.make({"policy": "private", "patients_per_update": DRAWN[patients], **asked})
 
 
@@ -133,15 +141,30 @@ def discriminator() -> torch.nn.Module:
     )
 
 
+def teacher() -> torch.nn.Module:
+    from bundle.networks import ResnetGenerator
+
+    return ResnetGenerator(2, 1, channels=2, num_blocks=0, num_downsampling=0, upsampling="resize")
+
+
 def train_generator(
     found: dict[str, Slices], kind: tuple[str, int, float], seed: int, options: argparse.Namespace
 ) -> tuple[torch.nn.Module, float]:
     """G, and the multiplier of the noise that it was trained with."""
+    from bundle.engines import LinearDecay
     from bundle.losses import AdversarialLoss, SiteLoss
     from bundle.networks import ResnetGenerator
     from bundle.seeding import seeded
-    from bundle.server import DistributedGanTrainer, LocalFederation, PublicConditions, write_conditions
-    from bundle.site import Critic, make_sites
+    from bundle.server import (
+        ConditionCollector,
+        DistributedGanTrainer,
+        LocalFederation,
+        PairedTerm,
+        PublicConditions,
+        TeacherNetworks,
+        write_conditions,
+    )
+    from bundle.site import Critic, PrivateTeacher, make_sites
     from bundle.site.release import make_gates
 
     mechanism, patients, epsilon = kind
@@ -150,8 +173,16 @@ def train_generator(
     gates = make_gates(samples, policy=policy_of(mechanism, epsilon, patients), num_steps=STEPS)
     loss = SiteLoss(AdversarialLoss("hinge"), l1_weight=0.0)
     critic = partial(Critic, discriminator, adam, loss)
-    updates = options.updates if mechanism == "dp_sgd" else None
-    sites = make_sites(samples, critic=critic, gates=gates, seed=seed, batch_size=BATCH, updates=updates)
+    updates = None if mechanism == "gradient_noise" else options.updates
+    taught = partial(
+        PrivateTeacher,
+        network=teacher,
+        optimizer=partial(torch.optim.Adam, lr=options.teacher_rate),
+        num_steps=options.teacher_steps,
+        schedule=LinearDecay(options.teacher_steps, 0.5),
+    )
+    about = {"gates": gates, "seed": seed, "updates": updates, "private_teacher": taught}
+    sites = make_sites(samples, critic=critic, batch_size=BATCH, **about)
     bank = options.cache / "bank_of_label_maps.npz"
     write_conditions(bank, {"bank": list(found["bank"].conditions.numpy())})
     network = seeded(
@@ -159,17 +190,27 @@ def train_generator(
         seed,
         "generator",
     )
-    trainer = DistributedGanTrainer(
-        "cpu",
-        1,
-        STEPS,
-        LocalFederation(sites),
-        network,
-        adam(network.parameters()),
-        seed=seed,
-        public_conditions=PublicConditions(bank),
-    )
-    trainer.run()
+    federation = LocalFederation(sites)
+    with TemporaryDirectory() as folder:
+        files, weights = (
+            (Path(folder) / name for name in ("conditions.npz", "images.npz")),
+            TeacherNetworks(folder, teacher),
+        )
+        paired = PairedTerm(*files, options.paired_weight, seed=seed, teachers=weights)
+        trainer = DistributedGanTrainer(
+            "cpu",
+            1,
+            STEPS,
+            federation,
+            network,
+            adam(network.parameters()),
+            seed=seed,
+            public_conditions=PublicConditions(bank),
+            paired=paired,
+        )
+        if mechanism == TAUGHT:
+            ConditionCollector(federation, str(Path(folder) / "conditions.npz"), teachers=weights).attach(trainer)
+        trainer.run()
     return network, gates[SITES[0]].spending.noise
 
 
@@ -221,7 +262,10 @@ def baselines(found: dict[str, Slices], patients: int, seed: int, split: str) ->
 
 def kinds() -> Iterator[tuple[str, int, float]]:
     """What is trained, the most telling first."""
-    for mechanism in MECHANISMS:
+    for patients in TEACHER_PATIENTS:
+        for epsilon in TEACHER_EPSILONS:
+            yield TAUGHT, patients, epsilon
+    for mechanism in ("dp_sgd", "gradient_noise"):
         # noise on image gradients does not fall with patients: the largest site would tell nothing more of it
         for patients in reversed(PATIENTS if mechanism == "dp_sgd" else PATIENTS[:-1]):
             for epsilon in (4.0, math.inf, 10.0, 1.0):
@@ -241,7 +285,8 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
     done = {(line["kind"], line["seed"]) for line in lines}
-    found = all_slices(options.cache)
+    asked = [int(kind.split("/")[1]) for kind in options.only if "/" in kind]
+    found = all_slices(options.cache, max(asked) if asked else max(PATIENTS))
     weights = sum(weight.numel() for weight in discriminator().parameters())
     begun = time.monotonic()
 
@@ -268,7 +313,7 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
                 return lines
             start = time.process_time()
             network, noise = train_generator(found, kind, seed, options)
-            norm = noise_in_bounds(noise, weights, DRAWN[kind[1]]) if kind[0] == "dp_sgd" else None
+            norm = noise_in_bounds(noise, weights, DRAWN[kind[1]]) if kind[0] != "gradient_noise" else None
             score = of_generator(network, found, seed, options.split)
             keep(named, seed, dice=score, noise=noise, norm=norm, seconds=round(time.process_time() - start))
     return lines
@@ -301,6 +346,8 @@ def table(lines: list[dict[str, Any]]) -> str:
     rows += [[f"real, {key}", *cells(f"real/{{}}/{key}")] for key in ("best single site", "both sites")]
     for mechanism in MECHANISMS:
         for epsilon in reversed(EPSILONS):
+            if mechanism == TAUGHT and epsilon not in TEACHER_EPSILONS:
+                continue
             told = f"`{mechanism}`, ε = {'∞' if math.isinf(epsilon) else f'{epsilon:g}'}"
             rows.append([told, *cells(f"{mechanism}/{{}}/{epsilon:g}")])
     rows.append(["label maps painted at random", *[_cell(found.get("painter"), None)] * len(PATIENTS)])

@@ -44,6 +44,8 @@ class Plan:
         updates: of the discriminator, a step.
         patients_per_update: B, drawn on average; at most as many as there are.
         max_noise: in clipping bounds, above which nothing is expected to be learned.
+        teacher_steps: updates of a teacher before the first step; 0 for none.
+        teacher_weights: P of the teacher.
 
     Raises:
         ValueError: for numbers out of range.
@@ -57,11 +59,15 @@ class Plan:
     updates: int = 1
     patients_per_update: int = 32
     max_noise: float = ReleasePolicy.max_noise or math.inf
+    teacher_steps: int = 0
+    teacher_weights: int = 297
 
     def __post_init__(self) -> None:
-        for name in ("patients", "steps", "weights", "updates", "patients_per_update"):
+        for name in ("patients", "steps", "weights", "updates", "patients_per_update", "teacher_weights"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name}: expected at least 1, got {getattr(self, name)}")
+        if self.teacher_steps < 0:
+            raise ValueError(f"--teacher_steps: expected at least 0, got {self.teacher_steps}")
         if not 0 < self.epsilon < math.inf:
             raise ValueError(f"--epsilon: expected a finite number above 0, got {self.epsilon}")
         if self.patients_per_update > self.patients:
@@ -76,15 +82,30 @@ class Plan:
         return ReleasePolicy.make({"policy": "private", "mechanism": "dp_sgd"} | given)
 
     @property
+    def all_updates(self) -> int:
+        """Of the whole training, those of the teacher among them."""
+        return self.teacher_steps + self.steps * self.updates
+
+    @property
     def noise(self) -> float:
         """Multiplier σ of every update."""
-        rate = self.patients_per_update / self.patients
-        return sampled_noise(self.epsilon, self.delta, rate, self.steps * self.updates)
+        return sampled_noise(self.epsilon, self.delta, self.patients_per_update / self.patients, self.all_updates)
 
     @property
     def bounds(self) -> float:
-        """The noise on the mean gradient of an update, in clipping bounds."""
+        """The noise on the mean gradient of an update of the discriminator, in clipping bounds."""
         return noise_in_bounds(self.noise, self.weights, self.patients_per_update)
+
+    @property
+    def teacher_bounds(self) -> float:
+        """The same of the teacher; 0 where there is none."""
+        weights = self.teacher_weights if self.teacher_steps else 0
+        return noise_in_bounds(self.noise, weights, self.patients_per_update)
+
+    @property
+    def worst(self) -> float:
+        """The larger of both: what ``max_noise`` bounds."""
+        return max(self.bounds, self.teacher_bounds)
 
 
 def explain(plan: Plan) -> Iterator[str]:
@@ -93,9 +114,14 @@ def explain(plan: Plan) -> Iterator[str]:
     """
     yield (
         f"{plan.patients:,} patients, {plan.patients_per_update} of them for an update (sampling rate "
-        f"{plan.patients_per_update / plan.patients:.3g}), {plan.steps * plan.updates:,} updates, epsilon "
+        f"{plan.patients_per_update / plan.patients:.3g}), {plan.all_updates:,} updates, epsilon "
         f"{plan.epsilon:g} at delta {plan.delta:g}, a discriminator of {plan.weights:,} weights."
     )
+    if plan.teacher_steps:
+        yield (
+            f"{plan.teacher_steps:,} of them are of a teacher of {plan.teacher_weights:,} weights, on which the "
+            f"noise is {plan.teacher_bounds:.3g} clipping bounds long. They leave once, before the first step."
+        )
     yield (
         f"dp_sgd: noise multiplier {plan.noise:.4g}. On the mean gradient of an update the noise is {plan.bounds:.3g} "
         "clipping bounds long; the gradient itself is one at most."
@@ -124,11 +150,17 @@ def _usefulness(bounds: float) -> str:
 
 
 def _needs(plan: Plan) -> Iterator[str]:
-    if plan.bounds <= plan.max_noise:
+    if plan.worst <= plan.max_noise:
         yield f"That is within max_noise, {plan.max_noise:g}: a site lets such a training begin."
         return
-    yield f"That is above max_noise, {plan.max_noise:g}: a site refuses such a training. It would take one of:"
-    needed = patients_needed(plan.policy, plan.steps * plan.updates, plan.weights)
+    larger = "discriminator" if plan.bounds >= plan.teacher_bounds else "teacher"
+    on = f" on the {larger}" if plan.teacher_steps else ""
+    yield f"That is{on} above max_noise, {plan.max_noise:g}: a site refuses such a training. It would take one of:"
+    if plan.bounds <= plan.max_noise:
+        fewest = int(plan.teacher_weights * (plan.max_noise / plan.teacher_bounds) ** 2)
+        yield f"- a teacher of {fewest:,} weights"
+    weights = max(plan.weights, plan.teacher_weights if plan.teacher_steps else 0)
+    needed = patients_needed(plan.policy, plan.all_updates, weights)
     if needed is not None:
         yield f"- {needed:,} patients"
     steps = _most_steps(plan)
@@ -137,10 +169,7 @@ def _needs(plan: Plan) -> Iterator[str]:
     epsilon = _least_epsilon(plan)
     if epsilon is not None:
         yield f"- epsilon {epsilon:.3g}"
-    if (
-        plan.patients_per_update < plan.patients
-        and replace(plan, patients_per_update=plan.patients).bounds < plan.bounds
-    ):
+    if plan.patients_per_update < plan.patients and replace(plan, patients_per_update=plan.patients).worst < plan.worst:
         yield f"- more patients_per_update: with all {plan.patients:,} the noise is less, and an update takes longer"
 
 
@@ -148,13 +177,13 @@ def _most_steps(plan: Plan) -> int:
     low, high = 0, plan.steps
     while high - low > max(1, low // 50):
         middle = (low + high) // 2
-        low, high = (middle, high) if replace(plan, steps=middle).bounds <= plan.max_noise else (low, middle)
+        low, high = (middle, high) if replace(plan, steps=middle).worst <= plan.max_noise else (low, middle)
     return low
 
 
 def _least_epsilon(plan: Plan) -> float | None:
     for tenth in range(1, 41):
         epsilon = float(f"{plan.epsilon * 10 ** (tenth / 10):.2g}")
-        if replace(plan, epsilon=epsilon).bounds <= plan.max_noise:
+        if replace(plan, epsilon=epsilon).worst <= plan.max_noise:
             return epsilon
     return None
