@@ -55,8 +55,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--split", choices=("test", "tuning"), default="test", help="phantoms to score on")
     parser.add_argument("--updates", type=int, default=1, help="of D, a step, under dp_sgd (default 1)")
     parser.add_argument("--rate", type=float, default=2e-3, help="learning rate of G and D (default 0.002)")
-    parser.add_argument("--teacher_steps", type=int, default=60, help="updates of R (default 60)")
-    parser.add_argument("--teacher_rate", type=float, default=0.02, help="learning rate of R (default 0.02)")
+    parser.add_argument("--teacher_steps", type=int, default=30, help="updates of R (default 30)")
+    parser.add_argument("--teacher_rate", type=float, default=0.05, help="learning rate of R (default 0.05)")
     parser.add_argument("--paired_weight", type=float, default=10.0, help="of |G(x) - R(x)| (default 10)")
     parser.add_argument("--only", nargs="*", default=[], metavar="KIND", help="such as dp_sgd/1000/4 (default: all)")
     return parser.parse_args(arguments)
@@ -142,9 +142,9 @@ def discriminator() -> torch.nn.Module:
 
 
 def teacher() -> torch.nn.Module:
-    from bundle.networks import ResnetGenerator
+    from bundle.networks import ConvRegressor
 
-    return ResnetGenerator(2, 1, channels=2, num_blocks=0, num_downsampling=0, upsampling="resize")
+    return ConvRegressor(2, 1)
 
 
 def train_generator(

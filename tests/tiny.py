@@ -7,5 +7,6 @@ NETWORKS = {
     "discriminator_channels": 8,
     "teacher_channels": 4,
     "teacher_steps": 3,
+    "private_teacher_steps": 3,
     "amp": False,
 }

@@ -60,7 +60,7 @@ class Plan:
     patients_per_update: int = 32
     max_noise: float = ReleasePolicy.max_noise or math.inf
     teacher_steps: int = 0
-    teacher_weights: int = 297
+    teacher_weights: int = 113
 
     def __post_init__(self) -> None:
         for name in ("patients", "steps", "weights", "updates", "patients_per_update", "teacher_weights"):

@@ -143,8 +143,8 @@ def declare(parser: argparse.ArgumentParser) -> None:
     _add_number(plan, "--updates", 1, "of the discriminator, a step (discriminator_updates)")
     _add_number(plan, "--patients_per_update", None, "drawn on average", "32, or all that there are")
     _add_number(plan, "--weights", 35_873, "of the discriminator", "35873, of profile compact")
-    _add_number(plan, "--teacher_steps", 0, "updates of a teacher (teacher: true)")
-    _add_number(plan, "--teacher_weights", 297, "of the teacher")
+    _add_number(plan, "--teacher_steps", 0, "updates of a teacher (private_teacher_steps, with teacher: true)")
+    _add_number(plan, "--teacher_weights", 113, "of the teacher")
 
 
 def _add_run(parser: argparse.ArgumentParser, required: bool) -> None:

@@ -158,7 +158,11 @@ GROUPS: dict[str, dict[str, Key]] = {
         "teacher_channels": Key(_CHANNELS, "filters of the first layer of a teacher, R"),
         "teacher_blocks": Key(Whole(0, 64), "residual blocks of R"),
         "teacher_batch_size": Key(_BATCH, "of the training of R"),
-        "teacher_steps": Key(_STEPS, "of the training of R, of every fold, or with noise (dp_sgd), before step 1"),
+        "teacher_steps": Key(_STEPS, "of the training of R, of every fold; before the first step"),
+        "private_teacher_channels": Key(
+            _CHANNELS, "between the two convolutions of an R that learns with noise (dp_sgd)"
+        ),
+        "private_teacher_steps": Key(_STEPS, "of its training, out of the site's epsilon; before the first step"),
         "segmenter_channels": Key(ListOf(_CHANNELS, 2, 10), "filters of the segmenter by level"),
         "segmenter_batch_size": Key(_BATCH, "of the segmenter's training"),
         "segmenter_steps": Key(_STEPS, "of the segmenter's training"),
@@ -207,6 +211,7 @@ GROUPS: dict[str, dict[str, Key]] = {
         "lr": Key(_RATE, "learning rate of G", "2e-4"),
         "discriminator_lr": Key(_RATE, "learning rate of every D", "2e-4"),
         "teacher_lr": Key(_RATE, "learning rate of R"),
+        "private_teacher_lr": Key(_RATE, "learning rate of an R that learns with noise"),
         "paired_weight": Key(
             _WEIGHT, "of |G(x) - R(x)| at the server, for sites whose release policy has a teacher", "100 (to y)"
         ),

@@ -1,5 +1,6 @@
 """Networks that MONAI lacks. MONAI's PatchDiscriminator is the published one."""
 
+from bundle.networks.conv_regressor import ConvRegressor
 from bundle.networks.image_channels import for_image_channels
 from bundle.networks.init import init_weights
 from bundle.networks.label_painter import LabelPainter
@@ -14,6 +15,7 @@ from bundle.networks.weight_norms import demodulate, spectrally_normalized
 from bundle.networks.weights import load_weights, read_weights
 
 __all__ = [
+    "ConvRegressor",
     "LabelPainter",
     "MLPDiscriminator",
     "MLPGenerator",

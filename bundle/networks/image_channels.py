@@ -37,7 +37,7 @@ def for_image_channels(
         raise ValueError(
             f"the definition of a network says {sizes or 'nothing of ' + ' and '.join(keys)} for a site that lacks "
             f"{lacking} of the modalities: expected a component with `_mode_: callable` and {' or '.join(keys)} "
-            "(discriminator_def, teacher_def)"
+            "(discriminator_def, teacher_def, private_teacher_def)"
         )
     return _remade(network, sizes)
 

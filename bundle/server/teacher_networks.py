@@ -85,8 +85,8 @@ class TeacherNetworks:
             network.load_state_dict(unpack_weights(packed, network.state_dict()))
         except Violation as error:
             raise ValueError(
-                f"{path}: {error}: expected those of teacher_def for images of {channels} channels. Was it changed, or "
-                f"the modalities of site {site}? Remove the file"
+                f"{path}: {error}: expected those of private_teacher_def for images of {channels} channels. Was it "
+                f"changed, or the modalities of site {site}? Remove the file"
             ) from error
         return network
 

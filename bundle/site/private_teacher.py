@@ -74,7 +74,7 @@ class PrivateTeacher:
         lacking: int = 0,
     ) -> None:
         if num_steps < 1:
-            raise ValueError(f"site {name}: expected teacher_steps of at least 1, got {num_steps}")
+            raise ValueError(f"site {name}: expected private_teacher_steps of at least 1, got {num_steps}")
         self.critic = critic
         self.name = name
         self.num_steps = num_steps
@@ -116,7 +116,7 @@ class PrivateTeacher:
         assert self._trained is not None
         weights = self._trained.state_dict()
         if not all(torch.isfinite(weight).all() for weight in weights.values()):
-            raise RuntimeError(f"site {self.name}: the teacher's weights are not finite: see teacher_lr")
+            raise RuntimeError(f"site {self.name}: the teacher's weights are not finite: see private_teacher_lr")
         packed = pack_weights(weights)
         release_teacher(self.critic.gate, packed)
         return TaughtWeights(self.name, request.start, torch.empty(0, dtype=torch.uint8), packed)
@@ -153,7 +153,7 @@ class PrivateTeacher:
         if predicted.shape != image.shape:
             raise RuntimeError(
                 f"site {self.name}: the teacher's image is {tuple(predicted.shape)} for one of {tuple(image.shape)}: "
-                "see teacher_def"
+                "see private_teacher_def"
             )
         return F.l1_loss(predicted.float(), image, reduction="sum")
 

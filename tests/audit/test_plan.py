@@ -51,12 +51,10 @@ def test_a_teacher_is_counted_in(capsys):
     plan = Plan(1000, 150, 4.0, weights=2697, patients_per_update=64, teacher_steps=60)
     assert plan.noise == sampled_noise(4.0, 1e-5, 0.064, 210) > replace(plan, teacher_steps=0).noise
     assert 3.99 < sampled_epsilon(plan.noise, 0.064, 210, 1e-5) <= 4.0
-    assert plan.teacher_bounds == pytest.approx(plan.noise * 297**0.5 / 64)
+    assert plan.teacher_bounds == pytest.approx(plan.noise * 113**0.5 / 64)
     assert replace(plan, teacher_steps=0).teacher_bounds == 0
     assert "210 updates, epsilon 4" in said
-    assert (
-        f"60 of them are of a teacher of 297 weights, on which the noise is {plan.teacher_bounds:.3g}" in said
-    )
+    assert f"60 of them are of a teacher of 113 weights, on which the noise is {plan.teacher_bounds:.3g}" in said
     assert "within max_noise" in said
 
 

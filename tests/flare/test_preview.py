@@ -47,7 +47,7 @@ def test_weights_of_a_teacher_are_told_of_and_cost_nothing_by_being_looked_at(ki
     path.write_text(yaml.safe_dump(own), encoding="utf-8")
     output = tmp_path / "preview.png"
     words = ["--task", "brats", "--profile", "demo", "--startup_kit", kit, "--output", output, "--images", "2"]
-    assert main(["site", "preview", *map(str, words), "--set", *SIZES, "teacher_blocks=0"]) == 0
+    assert main(["site", "preview", *map(str, words), "--set", *SIZES]) == 0
     said = capsys.readouterr().out
-    assert "no conditions and no image, and once the 3,509 weights of a teacher that is trained by 2 updates" in said
+    assert "no conditions and no image, and once the 113 weights of a teacher that is trained by 30 updates" in said
     assert not (tmp_path / "kept/releases/A.jsonl").exists()

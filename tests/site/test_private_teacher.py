@@ -8,7 +8,7 @@ import torch
 from private_sites import Patients, private_site, private_teacher, train
 from small_sites import adam, discriminator
 
-from bundle.networks import ResnetGenerator
+from bundle.networks import ConvRegressor, ResnetGenerator
 from bundle.site import SiteStore
 from bundle.site.release import PolicyError, ReleasePolicy, ReleaseRefused, summarize, verify
 from bundle.site.release.needs import noise_in_bounds
@@ -310,8 +310,8 @@ def test_the_network_that_is_too_large_is_named():
         ReleaseRefused, match=r"in 17 updates: on the 451 weights of the teacher .* a smaller teacher"
     ) as r:
         taught_site(epsilon=1.0, max_noise=of_d * 1.01, private_teacher=large)
-    assert "(teacher_channels, teacher_blocks)" in str(r.value)
-    assert "teacher_steps" in str(r.value)
+    assert "(private_teacher_channels)" in str(r.value)
+    assert "fewer updates (num_steps, private_teacher_steps)" in str(r.value)
     taught_site(epsilon=1.0, max_noise=of_d * 1.01, private_teacher=small)
     # D alone would do: together with a teacher there are more updates, and more noise
     private_site(epsilon=1.0, max_noise=of_d * 0.99)
@@ -323,7 +323,7 @@ def test_what_no_teacher_can_be_is_refused_in_words():
     mixing = private_teacher(network=lambda: torch.nn.Sequential(torch.nn.Conv2d(2, 1, 3), torch.nn.BatchNorm2d(1)))
     with pytest.raises(ReleaseRefused, match="dp_sgd needs a teacher that treats every sample by itself"):
         taught_site(private_teacher=mixing)
-    with pytest.raises(ValueError, match="expected teacher_steps of at least 1, got 0"):
+    with pytest.raises(ValueError, match="expected private_teacher_steps of at least 1, got 0"):
         taught_site(private_teacher=private_teacher(0))
     with pytest.raises(ValueError, match=r"the training defines none \(private_teacher\)"):
         taught_site(private_teacher=None)
@@ -333,7 +333,7 @@ def test_what_no_teacher_can_be_is_refused_in_words():
     broken = taught_site(epsilon=math.inf, private_teacher=private_teacher(1))
     broken.teacher.prepare()
     next(broken.teacher._trained.parameters()).data.fill_(math.nan)
-    with pytest.raises(RuntimeError, match="weights are not finite: see teacher_lr"):
+    with pytest.raises(RuntimeError, match="weights are not finite: see private_teacher_lr"):
         asked(broken)
 
 
@@ -344,9 +344,21 @@ def test_policies():
         ReleasePolicy.make({"policy": "private", "teacher": True})
 
 
-def test_the_network_of_the_configs_learns_so():
+def test_a_network_with_instance_norm_and_a_position_learns_so():
     def network():
         return ResnetGenerator(2, 1, channels=3, num_blocks=0, upsampling="resize", coordinates=True)
 
     site = taught_site(Patients("A", 24, size=16), private_teacher=private_teacher(2, network, adam))
     assert asked(site).weights.numel() < 4 * site.teacher.size + 4096
+
+
+def test_the_network_of_the_configs_is_of_few_weights_and_keeps_the_size():
+    network = ConvRegressor(2, 1)
+    assert sum(weight.numel() for weight in network.parameters()) == 113
+    assert ConvRegressor(3, 2, 8, 5)(torch.rand(2, 3, 9, 7)).shape == (2, 2, 9, 7)
+    for wrong in ({"channels": 0}, {"kernel_size": 2}):
+        with pytest.raises(ValueError, match="an odd kernel_size"):
+            ConvRegressor(2, 1, **wrong)
+    site = taught_site(private_teacher=private_teacher(2, lambda: ConvRegressor(2, 1)))
+    assert site.teacher.size == 113
+    asked(site)

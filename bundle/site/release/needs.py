@@ -58,7 +58,7 @@ def patients_needed(policy: ReleasePolicy, updates: int, weights: int) -> int | 
 
 SMALLER = {
     "discriminator": "a smaller discriminator",
-    "teacher": "a smaller teacher (teacher_channels, teacher_blocks)",
+    "teacher": "a smaller teacher (private_teacher_channels)",
 }
 
 
@@ -70,7 +70,7 @@ def too_few_patients(policy: ReleasePolicy, patients: int, updates: int, weights
     Args:
         policy: whose mechanism is ``dp_sgd``.
         patients: of the site, at least ``patients_per_update``.
-        updates: of a whole training, those of a teacher (``teacher_steps``) among them.
+        updates: of a whole training, those of a teacher (``private_teacher_steps``) among them.
         weights: P, of the network.
         called: what the network is called: ``discriminator`` or ``teacher``.
     """
@@ -83,7 +83,7 @@ def too_few_patients(policy: ReleasePolicy, patients: int, updates: int, weights
         return ""
     needed = patients_needed(policy, updates, weights)
     advice = (
-        f"it takes some {needed:,} patients, fewer updates (num_steps, teacher_steps), {SMALLER[called]} or a "
+        f"it takes some {needed:,} patients, fewer updates (num_steps, private_teacher_steps), {SMALLER[called]} or a "
         "larger epsilon"
         if needed
         else f"with {drawn} patients_per_update no number of patients is enough: draw more, or have a larger epsilon"
