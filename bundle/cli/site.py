@@ -61,8 +61,8 @@ def declare(parser: argparse.ArgumentParser) -> None:
         "what would leave the site in a training, as a picture",
         run_preview,
         "\n\nThe conditions as they would leave and, where the release policy has a teacher, the images that it\n"
-        "predicts for them, beside the real images, which stay: the picture belongs at the hospital. Nothing\n"
-        "leaves by it.",
+        "predicts for them, beside the real images, which stay: the picture belongs at the hospital. Of a\n"
+        "teacher whose weights leave, how many. Nothing leaves by it.",
     )
     shown.set_defaults(begin_process=begin_process)
     add_training(shown)

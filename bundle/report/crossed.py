@@ -67,7 +67,16 @@ def kinds_from_sites(policy: str | None) -> str:
     ]
     alike = (kind for kind in ("deformed", "drawn") if all(f"conditions {kind}" in part for part in parts))
     maps = " ".join([*alike, "label maps"])
-    kinds = [_unless(maps, without_maps), "image gradients", _unless("losses", without_losses)]
+    taught = ["teacher True" in part or ("out_of_fold" in part and "teacher False" not in part) for part in parts]
+    no_images = [of or not has for has, of in zip(taught, private, strict=True)]
+    no_weights = [not (of and has) for has, of in zip(taught, private, strict=True)]
+    kinds = [
+        _unless(maps, without_maps),
+        _unless("teachers' images", no_images),
+        _unless("teachers' weights with noise", no_weights),
+        "image gradients",
+        _unless("losses", without_losses),
+    ]
     return ", ".join(filter(None, kinds))
 
 

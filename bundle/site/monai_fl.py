@@ -103,7 +103,8 @@ class SiteAlgo(ClientAlgo):
     ``initialize({"step": s})``           the first step to take part  ``SiteInfo``
     ``train(data)``                       ``SyntheticBatch``           ``SiteReply``
     ``get_weights({"start", "stop"})``    places of conditions         ``ConditionBatch``; with a
-                                                                       teacher ``TaughtBatch``
+                                                                       teacher ``TaughtBatch`` or
+                                                                       ``TaughtWeights``
     ====================================  ===========================  ==========================
 
     What :func:`to_exchange` makes of these messages is what goes in and out, so a step is::
@@ -165,7 +166,7 @@ class SiteAlgo(ClientAlgo):
             "step", "trained", "batch_size", "nonce", "policy", "modalities"}``. After :meth:`train`: weights
             ``{"image_gradient": B×C×H×W float32, "conditions": B×X×H×W uint8}``, metrics: the losses, statistics
             ``{"site", "step", "nonce"}``. Conditions for generation: weights ``{"conditions": …}``, with a teacher also
-            ``"images"``; statistics ``{"site", "start"}``.
+            ``"images"``, or ``"weights"``; statistics ``{"site", "start"}``.
         """
         if extra and {"start", "stop"} <= extra.keys():
             return to_exchange(self._do("get_weights", lambda: self._conditions(extra["start"], extra["stop"])))
