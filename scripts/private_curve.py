@@ -1,9 +1,9 @@
 """From how many patients a site on is `private` useful: patients per site against Dice, a curve for every epsilon.
 
 Two sites of phantom brains, 32 by 32 pixels, whose images are clipped and noised by either mechanism, or by DP-SGD of
-the critic and of a teacher beside it; a segmenter that has seen the generator's images alone is scored on phantoms that
-nobody trained on. Beside it: one that has seen the
-real images of one site, of both, and one of label maps painted at random, which needs no site.
+the critic and of a teacher beside it, or by that teacher alone; a segmenter that has seen the generator's images, or
+the teachers', alone is scored on phantoms that nobody trained on. Beside it: one that has seen the real images of one
+site, of both, and one of label maps painted at random, which needs no site.
 
 Every finished training is a line of OUTPUT/runs.jsonl; the same command goes on after the last one. It prints the table
 of those that there are, and writes OUTPUT/private_curve.png.
@@ -34,12 +34,13 @@ SITES = ("A", "B")
 PATIENTS = (8, 100, 1000, 5000)
 EPSILONS = (1.0, 4.0, 10.0, math.inf)
 TAUGHT = "dp_sgd+teacher"
-MECHANISMS = ("dp_sgd", TAUGHT, "gradient_noise")
+ALONE = "teacher_alone"  # images of the same teachers, without a generator
+MECHANISMS = ("dp_sgd", TAUGHT, ALONE, "gradient_noise")
 TEST, TUNING, BANK = 40, 20, 150
 SIZE = 32
 STEPS = 150
 BATCH = 8
-CLIP = {"dp_sgd": 1.0, TAUGHT: 1.0, "gradient_noise": 0.01}
+CLIP = {"dp_sgd": 1.0, TAUGHT: 1.0, ALONE: 1.0, "gradient_noise": 0.01}
 DRAWN = {8: 8, 100: 32, 1000: 64, 5000: 256}  # patients for an update
 TEACHER_PATIENTS, TEACHER_EPSILONS = (1000, 100), (4.0, 10.0, 1.0)
 
@@ -128,7 +129,8 @@ def all_slices(cache: Path, patients: int = max(PATIENTS)) -> dict[str, Slices]:
 def policy_of(mechanism: str, epsilon: float, patients: int) -> Any:
     from bundle.site.release import ReleasePolicy
 
-    asked = {"mechanism": mechanism.split("+")[0], "teacher": mechanism == TAUGHT, "epsilon": epsilon}
+    taught = mechanism in (TAUGHT, ALONE)
+    asked = {"mechanism": "dp_sgd" if taught else mechanism, "teacher": taught, "epsilon": epsilon}
     asked |= {"clip_norm": CLIP[mechanism], "max_noise": None}
     return ReleasePolicy.make({"policy": "private", "patients_per_update": DRAWN[patients], **asked})
 
@@ -147,32 +149,19 @@ def teacher() -> torch.nn.Module:
     return ConvRegressor(2, 1)
 
 
-def train_generator(
+def sites_of(
     found: dict[str, Slices], kind: tuple[str, int, float], seed: int, options: argparse.Namespace
-) -> tuple[torch.nn.Module, float]:
-    """G, and the multiplier of the noise that it was trained with."""
+) -> list[Any]:
     from bundle.engines import LinearDecay
     from bundle.losses import AdversarialLoss, SiteLoss
-    from bundle.networks import ResnetGenerator
-    from bundle.seeding import seeded
-    from bundle.server import (
-        ConditionCollector,
-        DistributedGanTrainer,
-        LocalFederation,
-        PairedTerm,
-        PublicConditions,
-        TeacherNetworks,
-        write_conditions,
-    )
     from bundle.site import Critic, PrivateTeacher, make_sites
     from bundle.site.release import make_gates
 
     mechanism, patients, epsilon = kind
-    adam = partial(torch.optim.Adam, lr=options.rate, betas=(0.0, 0.9))
     samples = {site: found[f"train {site}"].first(patients) for site in SITES}
     gates = make_gates(samples, policy=policy_of(mechanism, epsilon, patients), num_steps=STEPS)
     loss = SiteLoss(AdversarialLoss("hinge"), l1_weight=0.0)
-    critic = partial(Critic, discriminator, adam, loss)
+    critic = partial(Critic, discriminator, adam(options.rate), loss)
     updates = None if mechanism == "gradient_noise" else options.updates
     taught = partial(
         PrivateTeacher,
@@ -182,7 +171,57 @@ def train_generator(
         schedule=LinearDecay(options.teacher_steps, 0.5),
     )
     about = {"gates": gates, "seed": seed, "updates": updates, "private_teacher": taught}
-    sites = make_sites(samples, critic=critic, batch_size=BATCH, **about)
+    return make_sites(samples, critic=critic, batch_size=BATCH, **about)
+
+
+def adam(rate: float) -> Any:
+    return partial(torch.optim.Adam, lr=rate, betas=(0.0, 0.9))
+
+
+def train(
+    found: dict[str, Slices], kind: tuple[str, int, float], seed: int, options: argparse.Namespace
+) -> tuple[list[torch.nn.Module], float]:
+    """G, or the teachers of both sites, and the multiplier of the noise that was trained with."""
+    from bundle.server import LocalFederation, TeacherNetworks
+    from bundle.wire.messages import ConditionRequest
+
+    sites = sites_of(found, kind, seed, options)
+    federation = LocalFederation(sites)
+    with TemporaryDirectory() as folder:
+        teachers = TeacherNetworks(folder, teacher)
+        if kind[0] == ALONE:
+            made = [alone(federation.conditions(ConditionRequest(site, 0, 1)).weights) for site in SITES]
+        else:
+            made = [train_generator(found, federation, teachers, seed, options)]
+    return made, sites[0].gate.spending.noise
+
+
+def alone(packed: torch.Tensor) -> torch.nn.Module:
+    """R of weights as they left a site."""
+    from bundle.wire.weights import unpack_weights
+
+    network = teacher()
+    network.load_state_dict(unpack_weights(packed, network.state_dict()))
+    return network.eval()
+
+
+def size(network: torch.nn.Module) -> int:
+    return sum(weight.numel() for weight in network.parameters())
+
+
+def train_generator(
+    found: dict[str, Slices], federation: Any, teachers: Any, seed: int, options: argparse.Namespace
+) -> torch.nn.Module:
+    from bundle.networks import ResnetGenerator
+    from bundle.seeding import seeded
+    from bundle.server import (
+        ConditionCollector,
+        DistributedGanTrainer,
+        PairedTerm,
+        PublicConditions,
+        write_conditions,
+    )
+
     bank = options.cache / "bank_of_label_maps.npz"
     write_conditions(bank, {"bank": list(found["bank"].conditions.numpy())})
     network = seeded(
@@ -190,28 +229,22 @@ def train_generator(
         seed,
         "generator",
     )
-    federation = LocalFederation(sites)
-    with TemporaryDirectory() as folder:
-        files, weights = (
-            (Path(folder) / name for name in ("conditions.npz", "images.npz")),
-            TeacherNetworks(folder, teacher),
-        )
-        paired = PairedTerm(*files, options.paired_weight, seed=seed, teachers=weights)
-        trainer = DistributedGanTrainer(
-            "cpu",
-            1,
-            STEPS,
-            federation,
-            network,
-            adam(network.parameters()),
-            seed=seed,
-            public_conditions=PublicConditions(bank),
-            paired=paired,
-        )
-        if mechanism == TAUGHT:
-            ConditionCollector(federation, str(Path(folder) / "conditions.npz"), teachers=weights).attach(trainer)
-        trainer.run()
-    return network, gates[SITES[0]].spending.noise
+    none = teachers.folder / "conditions.npz", teachers.folder / "images.npz"
+    trainer = DistributedGanTrainer(
+        "cpu",
+        1,
+        STEPS,
+        federation,
+        network,
+        adam(options.rate)(network.parameters()),
+        seed=seed,
+        public_conditions=PublicConditions(bank),
+        paired=PairedTerm(*none, options.paired_weight, seed=seed, teachers=teachers),
+    )
+    if federation.site(SITES[0]).teacher is not None:
+        ConditionCollector(federation, str(none[0]), teachers=teachers).attach(trainer)
+    trainer.run()
+    return network.eval()
 
 
 def dice(images: torch.Tensor, labels: torch.Tensor, found: dict[str, Slices], seed: int, split: str) -> float:
@@ -243,12 +276,12 @@ def dice(images: torch.Tensor, labels: torch.Tensor, found: dict[str, Slices], s
     return float(np.mean(scores))
 
 
-def of_generator(network: torch.nn.Module, found: dict[str, Slices], seed: int, split: str) -> float:
+def of_generators(networks: list[Any], found: dict[str, Slices], seed: int, split: str) -> float:
     conditions = found["bank"].conditions
     torch.manual_seed(seed)
     with torch.no_grad():
-        images = network.eval()(conditions.float())
-    return dice(images, conditions[:, :1].long(), found, seed, split)
+        images = torch.cat([network(conditions.float()) for network in networks])
+    return dice(images, conditions[:, :1].long().repeat(len(networks), 1, 1, 1), found, seed, split)
 
 
 def baselines(found: dict[str, Slices], patients: int, seed: int, split: str) -> dict[str, float]:
@@ -265,6 +298,7 @@ def kinds() -> Iterator[tuple[str, int, float]]:
     for patients in TEACHER_PATIENTS:
         for epsilon in TEACHER_EPSILONS:
             yield TAUGHT, patients, epsilon
+            yield ALONE, patients, epsilon
     for mechanism in ("dp_sgd", "gradient_noise"):
         # noise on image gradients does not fall with patients: the largest site would tell nothing more of it
         for patients in reversed(PATIENTS if mechanism == "dp_sgd" else PATIENTS[:-1]):
@@ -287,7 +321,6 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     done = {(line["kind"], line["seed"]) for line in lines}
     asked = [int(kind.split("/")[1]) for kind in options.only if "/" in kind]
     found = all_slices(options.cache, max(asked) if asked else max(PATIENTS))
-    weights = sum(weight.numel() for weight in discriminator().parameters())
     begun = time.monotonic()
 
     def wanted(kind: str, seed: int) -> bool:
@@ -304,7 +337,7 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
             if wanted(f"real/{patients}", seed):
                 keep(f"real/{patients}", seed, **baselines(found, patients, seed, options.split))
         if wanted("painter", seed):
-            keep("painter", seed, dice=of_generator(LabelPainter(2, 1), found, seed, options.split))
+            keep("painter", seed, dice=of_generators([LabelPainter(2, 1).eval()], found, seed, options.split))
         for kind in kinds():
             named = name_of(kind)
             if not wanted(named, seed):
@@ -312,9 +345,10 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
             if time.monotonic() - begun > 60 * options.minutes:
                 return lines
             start = time.process_time()
-            network, noise = train_generator(found, kind, seed, options)
+            networks, noise = train(found, kind, seed, options)
+            weights = size(teacher() if kind[0] == ALONE else discriminator())
             norm = noise_in_bounds(noise, weights, DRAWN[kind[1]]) if kind[0] != "gradient_noise" else None
-            score = of_generator(network, found, seed, options.split)
+            score = of_generators(networks, found, seed, options.split)
             keep(named, seed, dice=score, noise=noise, norm=norm, seconds=round(time.process_time() - start))
     return lines
 
@@ -346,7 +380,7 @@ def table(lines: list[dict[str, Any]]) -> str:
     rows += [[f"real, {key}", *cells(f"real/{{}}/{key}")] for key in ("best single site", "both sites")]
     for mechanism in MECHANISMS:
         for epsilon in reversed(EPSILONS):
-            if mechanism == TAUGHT and epsilon not in TEACHER_EPSILONS:
+            if mechanism in (TAUGHT, ALONE) and epsilon not in TEACHER_EPSILONS:
                 continue
             told = f"`{mechanism}`, ε = {'∞' if math.isinf(epsilon) else f'{epsilon:g}'}"
             rows.append([told, *cells(f"{mechanism}/{{}}/{epsilon:g}")])
@@ -365,7 +399,7 @@ def figure(lines: list[dict[str, Any]], path: Path) -> None:
     from matplotlib.figure import Figure
 
     found = means(lines)
-    drawn = Figure(figsize=(9, 3.6), layout="constrained")
+    drawn = Figure(figsize=(13, 3.6), layout="constrained")
     axes = drawn.subplots(1, len(MECHANISMS), sharey=True)
     for axis, mechanism in zip(axes, MECHANISMS, strict=True):
         for key, style in (("best single site", "k--"), ("both sites", "k:")):

@@ -43,6 +43,7 @@ def test_slices_are_of_patients_in_range():
 def test_a_training_of_each_kind_and_what_is_done_stays_done(tmp_path, monkeypatch):
     monkeypatch.setattr(private_curve, "STEPS", 1)
     monkeypatch.setattr(private_curve, "PATIENTS", (8, 9))
+    monkeypatch.setattr(private_curve, "TEACHER_PATIENTS", (8,))
     generator = torch.Generator().manual_seed(0)
 
     def drawn(patients):
@@ -52,16 +53,20 @@ def test_a_training_of_each_kind_and_what_is_done_stays_done(tmp_path, monkeypat
         return Slices(condition, image, np.repeat(np.arange(patients), 2))
 
     parts = ("train A", "train B", "test A", "test B", "bank")
-    monkeypatch.setattr(private_curve, "all_slices", lambda cache: {name: drawn(8) for name in parts})
+    monkeypatch.setattr(private_curve, "all_slices", lambda *asked: {name: drawn(8) for name in parts})
     monkeypatch.setattr(private_curve, "dice", lambda images, labels, found, seed, split: 0.5)
-    only = ["dp_sgd/8/4", "gradient_noise/8/inf", "painter", "real/8"]
+    taught = ["dp_sgd+teacher/8/4", "teacher_alone/8/4"]
+    only = ["dp_sgd/8/4", *taught, "gradient_noise/8/inf", "painter", "real/8"]
     asked = {"output": tmp_path / "out", "cache": tmp_path, "seeds": 1, "minutes": 5, "split": "test", "updates": 1}
+    asked |= {"teacher_steps": 2, "teacher_rate": 0.05, "paired_weight": 10.0}
     options = argparse.Namespace(**asked, rate=1e-3, only=only)
     found = run(options)
     assert sorted(line["kind"] for line in found) == sorted(only)
-    assert next(line for line in found if line["kind"] == "dp_sgd/8/4")["norm"] > 1
+    noise = {line["kind"]: line["noise"] for line in found if line.get("norm")}
+    # two updates more
+    assert 1 < noise["dp_sgd/8/4"] < noise["dp_sgd+teacher/8/4"] == noise["teacher_alone/8/4"]
     assert run(options) == found
-    assert len((tmp_path / "out" / "runs.jsonl").read_text(encoding="utf-8").splitlines()) == 4
+    assert len((tmp_path / "out" / "runs.jsonl").read_text(encoding="utf-8").splitlines()) == 6
 
 
 def test_the_page_and_what_a_plan_says_are_of_the_lines_that_are_kept():
@@ -70,7 +75,7 @@ def test_the_page_and_what_a_plan_says_are_of_the_lines_that_are_kept():
     lines = [json.loads(line) for line in kept]
     assert table(lines) in (lab / "private_curve.md").read_text(encoding="utf-8")
     found = means(lines)
-    noise = {line["kind"]: line["norm"] for line in lines if line.get("norm")}
+    noise = {line["kind"]: line["norm"] for line in lines if line.get("norm") and line["kind"].startswith("dp_sgd/")}
     useful = sorted((norm, float(np.mean(found[kind]))) for kind, norm in noise.items())[: len(MEASURED)]
     np.testing.assert_allclose(MEASURED, useful, rtol=0.03)
     assert pytest.approx(np.mean(found["painter"]), abs=0.005) == PAINTED

@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -299,6 +300,29 @@ def test_a_site_without_a_teacher_answers_as_ever(ledger, tmp_path):
     assert update["noise_multiplier"] == sampled_noise(4.0, 1e-5, 4 / 12, 12)
 
 
+def test_a_training_that_goes_on_in_another_process_has_the_bits_of_one_that_was_not_interrupted(tmp_path):
+    replies = []
+    for name, stops in (("whole", ()), ("two parts", (3,))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "A.secret").write_text("0" * 31 + "7\n", encoding="ascii")
+        found, first = [], 1
+        for last in (*stops, 6):
+            where = {
+                "ledger": lambda site, name=name: tmp_path / name / f"{site}.jsonl",
+                "store": lambda site, name=name: SiteStore(tmp_path / name / site, interval=1),
+            }
+            site = taught_site(**where)
+            found += [asked(site).weights, *(reply.image_gradient for reply in train(site, last - first + 1, first))]
+            first = last + 1
+            site.gate.close()
+        replies.append(found)
+        assert site.gate.epsilon <= 4.0
+    whole, parts = replies
+    assert torch.equal(whole[0], parts[0])
+    del parts[4]  # asked for again
+    assert all(torch.equal(one, other) for one, other in zip(whole, parts, strict=True))
+
+
 # what cannot be
 
 
@@ -335,6 +359,15 @@ def test_what_no_teacher_can_be_is_refused_in_words():
     next(broken.teacher._trained.parameters()).data.fill_(math.nan)
     with pytest.raises(RuntimeError, match="weights are not finite: see private_teacher_lr"):
         asked(broken)
+
+
+def test_a_site_that_lacks_modalities_has_an_r_without_their_channels():
+    network = partial(ConvRegressor, in_channels=2, out_channels=3)
+    site = taught_site(private_teacher=private_teacher(1, network, lacking=2))
+    assert site.teacher.size == 113
+    asked(site)
+    with pytest.raises(ValueError, match="lacks 3 of the modalities"):
+        taught_site(private_teacher=private_teacher(1, network, lacking=3))
 
 
 def test_policies():
