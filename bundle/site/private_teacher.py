@@ -17,7 +17,7 @@ from bundle.networks import for_image_channels
 from bundle.seeding import seeded
 from bundle.site.noised_updates import NoisedUpdates
 from bundle.site.private_critic import PrivateCritic
-from bundle.site.release.secret import commitment
+from bundle.site.release.secret import SecretStream, commitment
 from bundle.site.release.spending import Noised
 from bundle.site.release.teacher_release import begin_teaching, release_teacher
 from bundle.site.store import SiteStore
@@ -124,7 +124,9 @@ class PrivateTeacher:
     def _begun(self) -> NoisedUpdates:
         """R as it begins: after an interruption, too, or the same updates would be made on other weights."""
         gate = self.critic.gate
-        network = seeded(self._network, gate.secret, "teacher", self.name).to(self.device).train()
+        # by SHAKE: the weights leave, and what they began with must tell nothing of the secret
+        start = int.from_bytes(SecretStream(gate.secret, "teacher", "weights")(4), "big")
+        network = seeded(self._network, start, "teacher", self.name).to(self.device).train()
         optimizer = self._optimizer(network.parameters())
         return NoisedUpdates(network, optimizer, self.critic.patients, gate, self.device, role="teacher")
 
