@@ -132,6 +132,8 @@ def explain(plan: Plan) -> Iterator[str]:
         "patients there are."
     )
     yield _usefulness(plan.bounds)
+    if plan.teacher_steps:
+        yield "That was without a teacher. What one was worth there is in docs/lab/private_curve.md."
     yield from _needs(plan)
 
 

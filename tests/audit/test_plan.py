@@ -55,6 +55,7 @@ def test_a_teacher_is_counted_in(capsys):
     assert replace(plan, teacher_steps=0).teacher_bounds == 0
     assert "210 updates, epsilon 4" in said
     assert f"60 of them are of a teacher of 113 weights, on which the noise is {plan.teacher_bounds:.3g}" in said
+    assert "That was without a teacher." in said
     assert "within max_noise" in said
 
 
