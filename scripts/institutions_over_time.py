@@ -14,6 +14,7 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 from collections import defaultdict
@@ -75,10 +76,9 @@ def train_and_score(options: argparse.Namespace, dataset_dir: Path, run: Path, *
 
 def scores(outputs: Path, site_of: dict[str, str]) -> dict[str, float]:
     """Mean Dice over all held-out patients (``all``), and over those of each institution."""
-    from bundle.data.json_files import read_json
-
+    content = json.loads((outputs / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
     by_site: dict[str, list[float]] = defaultdict(list)
-    for case, dice in read_json(outputs / "evaluation" / "metrics.json")["metrics"]["dice"]["per_case"].items():
+    for case, dice in content["metrics"]["dice"]["per_case"].items():
         by_site["all"].append(dice)
         by_site[site_of[case]].append(dice)
     return {site: mean(found) for site, found in sorted(by_site.items())}

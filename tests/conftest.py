@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from pathlib import Path
@@ -19,6 +20,8 @@ from bundle.phantoms.nuclei import write_nuclei_phantoms
 from bundle.prepare.preparation import PrepareOptions, prepare
 
 torch.set_num_threads(1)
+# stages collect what they leave: not among all that was imported
+gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,6 +63,8 @@ def run(options: argparse.Namespace) -> int:
     from bundle.workflows.figures import write_pages
 
     name_errors_once()
+    # stages collect what they leave: not among all that was imported
+    gc.freeze()
     try:
         experiment = make_experiment(options)
         results = experiment.run()
