@@ -1,4 +1,4 @@
-"""The part `means` of the benchmark: what could make G and its update faster, each by itself.
+"""The part `means` of the benchmark: what could make G, its update and samples faster, each by itself.
 
 In seconds of this process's CPU time, on one thread: other programs on the same cores change little of that.
 """
@@ -12,6 +12,8 @@ from collections.abc import Callable
 
 GENERATORS = ("a site after the other", "textbook", "one forward for all", "bfloat16")
 OPTIMISERS = ("Adam", "Adam foreach", "Adam fused")
+TRANSFORMS = ("MONAI's random transforms of a sample", "without metadata")
+SAMPLES = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def ways(options: argparse.Namespace) -> dict[str, Callable[[], object]]:
-    """What is timed, by name: the gradients of G's weights, summed over all sites, or an update."""
+    """What is timed, by name: the gradients of G's weights, summed over all sites, an update, or some samples."""
     import torch
 
     from bundle.engines import AutocastInferer
@@ -65,7 +67,25 @@ def ways(options: argparse.Namespace) -> dict[str, Callable[[], object]]:
         passes(make(), amp=True),
     )
     updating = update(), update(foreach=True), update(fused=True)
-    return dict(zip((*GENERATORS, *OPTIMISERS), (*passing, *updating), strict=True))
+    return dict(zip((*GENERATORS, *OPTIMISERS, *TRANSFORMS), (*passing, *updating, *_varying()), strict=True))
+
+
+def _varying() -> tuple[Callable[[], object], Callable[[], object]]:
+    """What the task brats does at random to samples of its profile `compact`, with MONAI's metadata and without."""
+    import torch
+    from monai.bundle import ConfigParser
+
+    from bundle.composition import stage_files
+    from bundle.transforms import varied
+
+    configs = ConfigParser()
+    configs.read_config(stage_files("train", "brats", "compact"))
+    transform, size = configs.get_parsed_content("augmentation"), configs.get_parsed_content("image_size")
+    sample = {"image": torch.zeros(1, size, size), "condition": torch.zeros(2, size, size, dtype=torch.uint8)}
+    return (
+        lambda: [transform.set_random_state(seed=seed)(dict(sample)) for seed in range(SAMPLES)],
+        lambda: [varied(transform, sample, seed) for seed in range(SAMPLES)],
+    )
 
 
 def means(options: argparse.Namespace) -> int:
@@ -82,7 +102,7 @@ def means(options: argparse.Namespace) -> int:
             seconds[name].append(time.process_time() - begun)
     print("| | s of CPU | of the first |\n| --- | ---: | ---: |")
     for name, each in seconds.items():
-        first = seconds[GENERATORS[0] if name in GENERATORS else OPTIMISERS[0]]
-        middle = statistics.median(each)
+        kind = next(kind for kind in (GENERATORS, OPTIMISERS, TRANSFORMS) if name in kind)
+        first, middle = seconds[kind[0]], statistics.median(each)
         print(f"| {name} | {middle:.3f} | {middle / statistics.median(first):.2f} |", flush=True)
     return 0

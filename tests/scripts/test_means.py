@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from scripts.benchmark.__main__ import main
-from scripts.benchmark.means import GENERATORS, OPTIMISERS, add_arguments, ways
+from scripts.benchmark.means import GENERATORS, OPTIMISERS, TRANSFORMS, add_arguments, ways
 
 TINY = ["--image_size", "16", "--channels", "2", "--blocks", "1", "--repeats", "1"]
 
@@ -15,7 +15,7 @@ def test_the_table(capsys, monkeypatch):
     monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
     assert main(["means", *TINY]) == 0
     rows = capsys.readouterr().out.splitlines()[2:]
-    assert [row.split("|")[1].strip() for row in rows] == [*GENERATORS, *OPTIMISERS]
+    assert [row.split("|")[1].strip() for row in rows] == [*GENERATORS, *OPTIMISERS, *TRANSFORMS]
 
 
 @pytest.mark.parametrize(("way", "tolerance"), [("one forward for all", 1e-4), ("bfloat16", 0.3)])
