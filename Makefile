@@ -45,7 +45,8 @@ demo: $(VENV)/.installed
 	$(ASYNDGAN) phantoms brains $(DEMO)/phantoms --cases_per_site 5 --test_cases_per_site 2 --size 96 96 16
 	$(ASYNDGAN) prepare brats $(DEMO)/phantoms --output $(DEMO)/data --sites table \
 		--table $(DEMO)/phantoms/cases.csv --modalities flair --name "brain phantoms"
-	$(ASYNDGAN) run --task brats --dataset_dir $(DEMO)/data --profile demo --run_dir $(DEMO)
+	$(ASYNDGAN) run --task brats --dataset_dir $(DEMO)/data --profile demo --run_dir $(DEMO) \
+		--settings real_all real_subset asyndgan
 
 demo-nuclei: $(VENV)/.installed
 	$(ASYNDGAN) phantoms nuclei $(DEMO_NUCLEI)/phantoms --cases_per_site 4 --test_cases_per_site 2 \
