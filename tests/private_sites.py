@@ -9,6 +9,7 @@ from bundle.losses import AdversarialLoss, SiteLoss
 from bundle.site import PrivateTeacher
 from bundle.site.release import ReleasePolicy
 from bundle.wire.messages import SyntheticBatch
+from bundle.wire.weights import unpack_weights
 
 POLICY = {"policy": "private", "mechanism": "dp_sgd", "epsilon": 4.0, "patients_per_update": 4, "max_noise": None}
 
@@ -67,3 +68,11 @@ def recorded_draws(site):
 
     site.critic.patients.drawn = record
     return seen
+
+
+def network_of(teacher):
+    """R of a :class:`bundle.site.PrivateTeacher`, by the weights that leave."""
+    teacher.prepare()
+    network = teacher._begun().network
+    network.load_state_dict(unpack_weights(teacher._packed, network.state_dict()))
+    return network.eval()

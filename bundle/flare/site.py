@@ -132,7 +132,7 @@ class FlareSite:
                     self._clock.computed(self._site)
                 return self._codec.encode(answer)
             except ReleaseRefused as error:
-                return self._refuse(str(error), error.final)
+                return self._refuse(error.sent, error.final)
             except Exception:
                 logger.exception("%s of the server was refused", type(message).__name__)
                 return self._refuse(f"{type(message).__name__}: see the site's log")

@@ -99,7 +99,7 @@ class PairedTerm:
             mean |G(x) − R(x)|, a float32 scalar without its weight; None where the site has no teacher.
 
         Raises:
-            ValueError: when the teacher's images, or its weights, are of other channels than the site's.
+            ValueError: when the teacher's images are of other channels than the site's.
         """
         if not self.weight:
             return None
@@ -116,7 +116,12 @@ class PairedTerm:
     def _predicted(
         self, teachers: TeacherNetworks, site: str, conditions: torch.Tensor, images: torch.Tensor
     ) -> torch.Tensor | None:
-        taught = teachers.predict(site, conditions, images.shape[1], images.device)
+        try:
+            taught = teachers.predict(site, conditions, images.shape[1], images.device)
+        except ValueError as error:
+            # weights that a site sent end no training of all
+            self._warn(site, "%s: no paired term for site %s", error, site)
+            return None
         if taught.shape == images.shape and torch.isfinite(taught).all():
             return taught
         self._warn(site, "what the teacher of site %s predicts is no image, or not finite: no paired term for it", site)

@@ -189,7 +189,7 @@ class SiteAlgo(ClientAlgo):
         try:
             return call()
         except ReleaseRefused as error:
-            reason = str(error)
+            reason = error.sent
         except Exception:
             logger.exception("site %s: %s was refused", self.site.name, name)
             reason = "see the site's log"

@@ -106,7 +106,9 @@ class NoisedUpdates:
             found = self.clipped_sum(self.batches(drawn), loss)
             mean = self.clipped_sum([nobodys.pairs], nobodys.loss) / len(nobodys.pairs[0]) if nobodys else 0.0
         if noise:
-            source = self._stream("noise", *at, tensor_digest(found))
+            # how much there is of it, too: a ledger that was lost would have the same numbers noised by less
+            strength = repr((noise, policy.clip_norm, self.gate.spending.planned.rate))
+            source = self._stream("noise", *at, strength, tensor_digest(found))
             found = add_noise(found, noise * policy.clip_norm, source).double()
         self._descend(found / policy.patients_per_update + mean)
 

@@ -16,7 +16,9 @@ from bundle.site.release import ReleaseGate
 from bundle.site.release.secret import commitment
 from bundle.site.release.spending import Planned
 
-__all__ = ["PrivateCritic"]
+__all__ = ["TOO_MUCH_NOISE", "PrivateCritic"]
+
+TOO_MUCH_NOISE = "its release policy does not allow this training with noise; its log says why"
 
 
 class PrivateCritic:
@@ -51,6 +53,7 @@ class PrivateCritic:
             critic.discriminator, critic.optimizer, patients, gate, critic.device, critic.augmentation
         )
         self._taught = 0
+        self._largest = self.noised.size
         self._made = 0  # updates in the ledger when D was updated last
         self._refuse()
         self.plan(gate)
@@ -84,19 +87,20 @@ class PrivateCritic:
         """Learn by what another gate lets it."""
         self.gate = self.noised.gate = gate
         rate = gate.policy.patients_per_update / len(self.patients)
-        gate.spending.planned = Planned(rate, self.updates, self._taught)
+        gate.spending.planned = Planned(rate, self.updates, self._taught, self._largest)
 
-    def beside(self, taught: int) -> None:
+    def beside(self, taught: int, weights: int) -> None:
         """
         Share the site's ε with a teacher.
 
         Args:
             taught: updates of the teacher, before the first step.
+            weights: how many the teacher has.
 
         Raises:
             ReleaseRefused: when that leaves too much noise for D (``max_noise``).
         """
-        self._taught = taught
+        self._taught, self._largest = taught, max(self._largest, weights)
         self._refuse()
         self.plan(self.gate)
 
@@ -160,4 +164,5 @@ class PrivateCritic:
 
     def _refuse(self) -> None:
         if objection := self.noised.objection(self.all_updates, "discriminator"):
-            self.gate.refuse("a training that the policy forbids", objection, final=True)
+            # how many patients and samples there are is the owner's to know
+            self.gate.refuse("a training that the policy forbids", objection, final=True, sent=TOO_MUCH_NOISE)

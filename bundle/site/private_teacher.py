@@ -16,10 +16,10 @@ from tqdm import tqdm
 from bundle.networks import for_image_channels
 from bundle.seeding import seeded
 from bundle.site.noised_updates import NoisedUpdates
-from bundle.site.private_critic import PrivateCritic
+from bundle.site.private_critic import TOO_MUCH_NOISE, PrivateCritic
 from bundle.site.release.secret import SecretStream, commitment
 from bundle.site.release.spending import Noised
-from bundle.site.release.teacher_release import begin_teaching, release_teacher
+from bundle.site.release.teacher_release import begin_teaching, release_teacher, weights_that_left
 from bundle.site.store import SiteStore
 from bundle.wire.messages import ConditionRequest, TaughtWeights
 from bundle.wire.weights import pack_weights
@@ -84,42 +84,46 @@ class PrivateTeacher:
         self._inferer = SimpleInferer() if inferer is None else inferer
         self._schedule = schedule
         self._store = store
-        self._trained: torch.nn.Module | None = None
+        self._packed: torch.Tensor | None = None
         begun = self._begun()
         self.size = begun.size
-        critic.beside(num_steps)
+        critic.beside(num_steps, self.size)
         if objection := begun.objection(critic.all_updates, "teacher"):
-            critic.gate.refuse("a training that the policy forbids", objection, final=True)
+            critic.gate.refuse("a training that the policy forbids", objection, final=True, sent=TOO_MUCH_NOISE)
 
     def prepare(self) -> None:
         """
-        Train R where it is not trained yet. Its updates are in the ledger before the first of them is made.
+        Train R where it is not trained yet. Its updates are in the ledger before the first of them is made. Weights
+        that have left are not trained again.
 
         Raises:
-            ReleaseRefused: when ε does not allow them.
+            RuntimeError: when they are not finite.
+            ReleaseRefused: when ε does not allow them, or those that have left are lost.
             LedgerError, OSError: when the ledger cannot be written.
         """
-        if self._trained is None:
+        if self._packed is None:
             noised = begin_teaching(self.critic.gate)
-            self._trained = self._kept(noised) or self._train(noised)
+            self._packed = weights_that_left(self.critic.gate)
+            if self._packed is None:
+                self._packed = self._pack(self._kept(noised) or self._train(noised))
 
     def release(self, request: ConditionRequest) -> TaughtWeights:
         """
         R's weights as they leave, written down, in the place of the conditions that were asked for.
 
         Raises:
-            RuntimeError: when they are not finite.
-            ReleaseRefused: when ε does not allow them, or others have left in their place.
-            LedgerError, OSError: when the ledger cannot be written.
+            RuntimeError, ReleaseRefused, LedgerError, OSError: as :meth:`prepare`; when others have left.
         """
         self.prepare()
-        assert self._trained is not None
-        weights = self._trained.state_dict()
+        assert self._packed is not None
+        release_teacher(self.critic.gate, self._packed)
+        return TaughtWeights(self.name, request.start, torch.empty(0, dtype=torch.uint8), self._packed)
+
+    def _pack(self, network: torch.nn.Module) -> torch.Tensor:
+        weights = network.state_dict()
         if not all(torch.isfinite(weight).all() for weight in weights.values()):
             raise RuntimeError(f"site {self.name}: the teacher's weights are not finite: see private_teacher_lr")
-        packed = pack_weights(weights)
-        release_teacher(self.critic.gate, packed)
-        return TaughtWeights(self.name, request.start, torch.empty(0, dtype=torch.uint8), packed)
+        return pack_weights(weights)
 
     def _begun(self) -> NoisedUpdates:
         """R as it begins: after an interruption, too, or the same updates would be made on other weights."""

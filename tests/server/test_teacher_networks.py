@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from private_sites import POLICY, Patients, private_teacher
+from private_sites import POLICY, Patients, network_of, private_teacher
 from small_sites import adam, discriminator, generator, members
 
 from bundle.losses import AdversarialLoss, SiteLoss
@@ -77,7 +77,7 @@ def test_the_server_asks_once_and_has_r_of_its_own_conditions_from_then_on(tmp_p
     assert set(output["losses"]["A"]) == {"paired"}
     assert set(output["losses"]["B"]) == set(), "a site without a teacher is as it was"
     conditions, images = output["conditions"]["A"], output["images"]["A"]
-    expected = F.l1_loss(images, fed.site("A").teacher._trained(conditions.float()))
+    expected = F.l1_loss(images, network_of(fed.site("A").teacher)(conditions.float()))
     assert output["losses"]["A"]["paired"] == pytest.approx(expected.item())
     assert trainer.paired.describe() == " + 10·L1 to a teacher that learned with noise"
     # it goes on without asking
@@ -201,3 +201,15 @@ def test_what_is_to_be_forgotten_goes(tmp_path):
     earlier.folder = tmp_path
     earlier.drop(["A"])
     assert ("A" in teachers, "B" in teachers) == (False, True)
+
+
+def test_weights_for_other_channels_than_the_site_has_end_no_training(tmp_path, caplog):
+    """When they come, nobody knows how many a site has; when the term is computed, the server does."""
+    teachers = TeacherNetworks(tmp_path, partial(conv, out_channels=3), 3)
+    teachers.keep("A", packed(conv(2)))
+    term = PairedTerm(tmp_path / "none.npz", tmp_path / "no.npz", teachers=teachers)
+    masks = torch.ones(1, 2, 8, 8, dtype=torch.uint8)
+    with caplog.at_level(logging.WARNING):
+        assert term.loss("A", 1, masks, torch.zeros(1, 3, 8, 8)) is None
+    assert "no paired term for site A" in caplog.text
+    assert term.loss("A", 1, masks, torch.zeros(1, 2, 8, 8)) is not None

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 import torch
-from private_sites import Patients, policy, public
+from private_sites import Patients, network_of, policy, public
 
 from bundle.audit.lower_bound import epsilon_lower_bound
 from bundle.losses import AdversarialLoss, SiteLoss
@@ -91,7 +91,7 @@ def taught(units, number, epsilon):
     private = untrained(linear, units(marked), number, epsilon, steps=1)
     teacher = PrivateTeacher(private, "A", table, partial(torch.optim.SGD, lr=0.1), TEACHING)
     teacher.prepare()
-    return teacher._trained
+    return network_of(teacher)
 
 
 def of_the_teacher(network):

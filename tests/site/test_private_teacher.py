@@ -6,14 +6,16 @@ from functools import partial
 
 import pytest
 import torch
-from private_sites import Patients, private_site, private_teacher, train
+from private_sites import Patients, network_of, private_site, private_teacher, train
 from small_sites import adam, discriminator
 
 from bundle.networks import ConvRegressor, ResnetGenerator
 from bundle.site import SiteStore
+from bundle.site.private_critic import TOO_MUCH_NOISE
 from bundle.site.release import PolicyError, ReleasePolicy, ReleaseRefused, summarize, verify
 from bundle.site.release.needs import noise_in_bounds
 from bundle.site.release.sampled import sampled_epsilon, sampled_noise
+from bundle.site.release.teacher_release import release_teacher
 from bundle.wire import Codec
 from bundle.wire.messages import ConditionRequest, TaughtWeights
 
@@ -142,7 +144,7 @@ def test_it_learns():
         fast = private_teacher(steps, optimizer=lambda parameters: torch.optim.Adam(parameters, lr=0.02))
         site = taught_site(samples, epsilon=math.inf, private_teacher=fast, patients_per_update=12)
         asked(site)
-        predicted = site.teacher._trained(samples.condition.float())
+        predicted = network_of(site.teacher)(samples.condition.float())
         errors.append((predicted - samples.image).abs().mean().item())
     assert errors[1] < 0.25 < 0.5 < errors[0]
 
@@ -221,23 +223,70 @@ def test_a_trained_one_is_kept(ledger, tmp_path):
     again.gate.close()
 
 
-def test_other_weights_do_not_leave_by_the_same_updates(ledger, tmp_path):
+def test_weights_that_have_left_are_given_again_whatever_the_images_are_now(ledger, tmp_path):
+    """That they would be others would be an answer about the patients who have changed, which no noise hides."""
     site = taught_site(ledger=ledger)
-    asked(site)
+    expected = weights(site)
     site.gate.close()
     samples = Patients("A", 24)
     samples.image = -samples.image
     changed = taught_site(samples, ledger=ledger)
-    with pytest.raises(ReleaseRefused, match="other weights of its teacher have left than it has now"):
-        asked(changed)
-    assert len(entries(tmp_path / "A.jsonl", "update")) == len(entries(tmp_path / "A.jsonl", "teacher")) == 1
+    changed.teacher._train = None
+    assert weights(changed) == expected
+    assert len(entries(tmp_path / "A.jsonl", "update")) == 1
+    assert changed.gate.epsilon == site.gate.epsilon
     changed.gate.close()
-    # as it was, they leave again and cost nothing
+
+
+@pytest.mark.parametrize("damage", ["gone", "another"])
+def test_weights_that_have_left_and_are_lost_are_not_made_again(ledger, tmp_path, damage):
+    site = taught_site(ledger=ledger)
+    asked(site)
+    site.gate.close()
+    (kept,) = tmp_path.glob("A.teacher_*")
+    kept.unlink() if damage == "gone" else kept.write_bytes(b"0" * 100)
     again = taught_site(ledger=ledger)
-    spent = again.gate.epsilon
-    asked(again)
-    assert again.gate.epsilon == site.gate.epsilon >= spent
+    again.teacher._train = None
+    with pytest.raises(ReleaseRefused, match=r"A.teacher_0 has them no more") as caught:
+        asked(again)
+    assert caught.value.final
+    assert str(tmp_path) not in caught.value.sent
     again.gate.close()
+
+
+def test_other_weights_do_not_leave_by_the_same_updates():
+    site = taught_site()
+    first = asked(site).weights
+    with pytest.raises(ReleaseRefused, match="other weights of its teacher have left than it has now"):
+        release_teacher(site.gate, first.flip(0))
+
+
+def test_what_is_left_of_epsilon_has_to_be_worth_it(ledger):
+    """``max_noise`` bounds the noise of what is left, and not of a fresh ledger alone."""
+    first = taught_site(ledger=ledger, max_noise=None)
+    asked(first)
+    train(first, 5)
+    bound = noise_in_bounds(first.gate.spending.noise, first.critic.noised.size, first.policy.patients_per_update)
+    first.gate.close()
+    second = taught_site(ledger=ledger, seed=1, max_noise=1.5 * bound)
+    with pytest.raises(ReleaseRefused, match=r"with what is left the noise would be .* clipping bounds: max_noise is"):
+        asked(second)
+    second.gate.close()
+
+
+def test_the_server_hears_of_no_numbers_of_patients():
+    mixing = private_teacher(network=lambda: torch.nn.Sequential(torch.nn.Conv2d(2, 1, 3), torch.nn.BatchNorm2d(1)))
+    for changes in ({"private_teacher": mixing}, {"patients_per_update": 1000}, {"max_noise": 1e-6}):
+        with pytest.raises(ReleaseRefused) as caught:
+            taught_site(**changes)
+        assert caught.value.sent == TOO_MUCH_NOISE
+        assert str(caught.value) != TOO_MUCH_NOISE
+
+
+def test_no_update_under_a_finite_epsilon_is_written_without_noise():
+    site = taught_site()
+    with pytest.raises(RuntimeError, match="without noise: no step was prepared"):
+        site.gate.spending.update(1)
 
 
 def test_another_training_counts_again(ledger, tmp_path):
@@ -355,8 +404,9 @@ def test_what_no_teacher_can_be_is_refused_in_words():
     with pytest.raises(RuntimeError, match=r"the teacher's image is \(1, 6, 6\) for one of \(1, 8, 8\)"):
         asked(smaller)
     broken = taught_site(epsilon=math.inf, private_teacher=private_teacher(1))
-    broken.teacher.prepare()
-    next(broken.teacher._trained.parameters()).data.fill_(math.nan)
+    trained = broken.teacher._begun().network
+    next(trained.parameters()).data.fill_(math.nan)
+    broken.teacher._train = lambda noised: trained
     with pytest.raises(RuntimeError, match="weights are not finite: see private_teacher_lr"):
         asked(broken)
 

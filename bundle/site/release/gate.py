@@ -8,6 +8,7 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
+from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
@@ -328,18 +329,23 @@ class ReleaseGate:
             released.answers.add(answer)
         self._records.refusals.write_due(self._records.write)
 
-    def refuse(self, reason: str, words: str, final: bool = False) -> NoReturn:
+    def beside(self, ending: str) -> Path | None:
+        """A file beside the ledger, of its name with another ending; None where there is no ledger."""
+        return self._records.beside(ending)
+
+    def refuse(self, reason: str, words: str, final: bool = False, sent: str | None = None) -> NoReturn:
         """
         Args:
             reason: the kind of refusal, one of few; the ledger counts by it.
-            words: for the one who asked; they name nothing of the site's data.
+            words: for the one who asked; they name nothing of the site's data, unless there is ``sent``.
             final: whether the site will release nothing more in this training.
+            sent: what the server is told in their place, where they are for the site's owner.
 
         Raises:
             ReleaseRefused: always, after it was logged and counted.
         """
         self.note_refusal(reason, words)
-        raise ReleaseRefused(words, final)
+        raise ReleaseRefused(words, final, sent)
 
     def note_refusal(self, reason: str, words: str) -> None:
         """Log that something was refused, and count it: see :meth:`refuse`."""

@@ -71,9 +71,12 @@ class ReleaseRecords:
             LedgerError: when the file that keeps it is damaged.
         """
         if self._secret is None:
-            path = None if self._path is None else self._path.with_suffix(".secret")
-            self._secret = site_secret(path, self._first_secret)
+            self._secret = site_secret(self.beside("secret"), self._first_secret)
         return self._secret
+
+    def beside(self, ending: str) -> Path | None:
+        """A file beside the ledger, of its name with another ending; None where there is no ledger."""
+        return None if self._path is None else self._path.with_suffix(f".{ending}")
 
     def open(self) -> None:
         """

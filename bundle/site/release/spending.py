@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from bundle.site.release.budget import UPDATE, Budget, SampledBudget
+from bundle.site.release.needs import noise_in_bounds
 from bundle.site.release.records import ReleaseRecords
 from bundle.site.release.released import TEACHER, Taught
 
@@ -21,11 +22,13 @@ class Planned(NamedTuple):
         rate: q, with which every patient is drawn for an update.
         updates: of the critic, a step.
         taught: of the site's teacher, before the first step.
+        weights: P of the larger of the networks; 0 where nobody said.
     """
 
     rate: float
     updates: int
     taught: int = 0
+    weights: int = 0
 
 
 class Noised(NamedTuple):
@@ -137,7 +140,7 @@ class Spending:
             self.noise = self.budget.noise(self._plan().rate, self._ahead())
         else:
             self.noise = self.budget.noise(self._left)
-        return self._spent() if math.isinf(self.noise) else ""
+        return self._spent() if math.isinf(self.noise) else self._drowned()
 
     def failed(self) -> dict[str, Any]:
         """
@@ -168,6 +171,8 @@ class Spending:
         budget, rate = self.budget, self._plan().rate
         assert isinstance(budget, SampledBudget)
         noise = self.noise if budget.bounded else 0.0
+        if budget.bounded and not 0 < noise < math.inf:
+            raise RuntimeError("updates under a finite epsilon without noise: no step was prepared")
         order = budget.order_of(noise, rate, self._ahead()) if noise else None
         entry = {
             "mechanism": self._records.policy.mechanism,
@@ -188,6 +193,19 @@ class Spending:
 
     def _spent(self) -> str:
         return f"its privacy budget is spent: epsilon {self.budget.epsilon:.4g} of {self._records.policy.epsilon:g}"
+
+    def _drowned(self) -> str:
+        """Why what is left of ε is too little to learn anything by; empty where it is not, or nothing says."""
+        policy, planned = self._records.policy, self.planned
+        if policy.max_noise is None or planned is None or not isinstance(self.budget, SampledBudget):
+            return ""
+        found = noise_in_bounds(self.noise, planned.weights, policy.patients_per_update)
+        if found <= policy.max_noise:
+            return ""
+        return (
+            f"epsilon {self.budget.epsilon:.4g} of {policy.epsilon:g} is spent, and with what is left the noise would "
+            f"be {found:.3g} clipping bounds: max_noise is {policy.max_noise:g}"
+        )
 
     def _plan(self) -> Planned:
         if self.planned is None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
+from bundle.files import atomic_path
 from bundle.site.release.digests import tensor_digest
 from bundle.site.release.gate import ReleaseGate
-from bundle.site.release.released import TEACHER
+from bundle.site.release.released import TEACHER, Taught
 from bundle.site.release.spending import Noised
 
-__all__ = ["begin_teaching", "release_teacher"]
+__all__ = ["begin_teaching", "release_teacher", "weights_that_left"]
 
 
 def begin_teaching(gate: ReleaseGate) -> Noised:
@@ -24,6 +26,29 @@ def begin_teaching(gate: ReleaseGate) -> Noised:
     if objection := gate.spending.prepare_teacher(gate.num_steps):
         gate.refuse("epsilon is spent", objection, final=True)
     return gate.spending.teach()
+
+
+def weights_that_left(gate: ReleaseGate) -> torch.Tensor | None:
+    """
+    The bytes that left in this training, from the file beside the ledger; None where none have, or there is no ledger.
+    They are given again as they are, and nothing is computed from images: what came of that, even that it is something
+    else, would be an answer that no noise hides.
+
+    Raises:
+        ReleaseRefused: when they have left, and the file is gone or another.
+    """
+    made = gate.spending.taught
+    path = None if made is None else gate.beside(_ending(made))
+    if made is None or not made.weights or path is None:
+        return None
+    packed = torch.from_numpy(np.fromfile(path, dtype=np.uint8)) if path.is_file() else torch.empty(0)
+    if tensor_digest(packed) != made.weights:
+        words = (
+            f"weights of its teacher have left, and {path} has them no more: bring the file back, or have a training "
+            "of another seed, whose teacher counts anew"
+        )
+        gate.refuse("another teacher", words, final=True, sent="weights of its teacher have left, and are lost there")
+    return packed
 
 
 def release_teacher(gate: ReleaseGate, packed: torch.Tensor) -> None:
@@ -42,6 +67,9 @@ def release_teacher(gate: ReleaseGate, packed: torch.Tensor) -> None:
     made, digest = gate.spending.taught, tensor_digest(packed)
     if made is None:
         raise RuntimeError(f"site {gate.site}: weights of a teacher that its ledger does not have")
+    if not made.weights and (path := gate.beside(_ending(made))) is not None:
+        with atomic_path(path) as temporary:
+            packed.numpy().tofile(temporary)
     if made.weights not in ("", digest):
         gate.refuse(
             "another teacher",
@@ -51,3 +79,7 @@ def release_teacher(gate: ReleaseGate, packed: torch.Tensor) -> None:
         )
     gate.record(TEACHER, {"weights of a teacher": packed}, first=made.first, weights=digest)
     made.weights = digest
+
+
+def _ending(made: Taught) -> str:
+    return f"teacher_{made.first}"
