@@ -32,7 +32,7 @@ import torch
 
 SITES = ("A", "B")
 PATIENTS = (8, 100, 1000, 5000)
-EPSILONS = (1.0, 4.0, 10.0, math.inf)
+EPSILONS = (1.0, 2.0, 4.0, 10.0, math.inf)
 TAUGHT = "dp_sgd+teacher"
 ALONE = "teacher_alone"  # images of the same teachers, without a generator
 MECHANISMS = ("dp_sgd", TAUGHT, ALONE, "gradient_noise")
@@ -42,7 +42,7 @@ STEPS = 150
 BATCH = 8
 CLIP = {"dp_sgd": 1.0, TAUGHT: 1.0, ALONE: 1.0, "gradient_noise": 0.01}
 DRAWN = {8: 8, 100: 32, 1000: 64, 5000: 256}  # patients for an update
-TEACHER_PATIENTS, TEACHER_EPSILONS = (1000, 100), (4.0, 10.0, 1.0)
+TEACHER_PATIENTS, TEACHER_EPSILONS = (1000, 100), (4.0, 10.0, 1.0, 2.0)
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -302,7 +302,7 @@ def kinds() -> Iterator[tuple[str, int, float]]:
     for mechanism in ("dp_sgd", "gradient_noise"):
         # noise on image gradients does not fall with patients: the largest site would tell nothing more of it
         for patients in reversed(PATIENTS if mechanism == "dp_sgd" else PATIENTS[:-1]):
-            for epsilon in (4.0, math.inf, 10.0, 1.0):
+            for epsilon in (4.0, math.inf, 10.0, 1.0, 2.0):
                 yield mechanism, patients, epsilon
 
 

@@ -15,12 +15,15 @@ __all__ = ["MEASURED", "Plan", "explain"]
 MEASURED: tuple[tuple[float, float], ...] = (
     (0.15, 0.76),
     (0.22, 0.80),
+    (0.34, 0.77),
     (0.56, 0.75),
     (0.65, 0.73),
     (1.0, 0.72),
+    (1.6, 0.66),
     (2.8, 0.64),
     (3.7, 0.69),
     (7.6, 0.60),
+    (14.0, 0.52),
     (26.0, 0.24),
 )
 """Noise in clipping bounds and Dice, means of three trainings (docs/lab/private_curve.md)."""
