@@ -6,7 +6,7 @@ import torch
 from small_sites import RandomSamples, adam, discriminator, generator, members
 
 from bundle.losses import AdversarialLoss, SiteLoss
-from bundle.site import PrivateTeacher
+from bundle.site import PrivateTeacher, SiteStore
 from bundle.site.release import ReleasePolicy
 from bundle.wire.messages import SyntheticBatch
 from bundle.wire.weights import unpack_weights
@@ -56,6 +56,28 @@ def train(site, steps, first=1):
         info = site.step(synthetic(info, step))
         replies.append(info)
     return replies
+
+
+PARTS = {"whole": (), "in parts": (3,)}
+"""Steps of six after which a training stops and goes on in another process."""
+
+
+def answers(folder, stops, ask=lambda site: [], **changes):
+    """What a site of its own secret returns in six steps: of ``ask`` at each start, and its image gradients."""
+    folder.mkdir()
+    (folder / "A.secret").write_text("0" * 31 + "7\n", encoding="ascii")
+    where = {
+        "ledger": lambda name: folder / f"{name}.jsonl",
+        "store": lambda name: SiteStore(folder / name, interval=1),
+    }
+    found, first = [], 1
+    for last in (*stops, 6):
+        site = private_site(**where, **changes)
+        found += [*ask(site), *(reply.image_gradient for reply in train(site, last - first + 1, first))]
+        first = last + 1
+        site.gate.close()
+    assert site.gate.epsilon <= 4.0
+    return found
 
 
 def recorded_draws(site):

@@ -13,11 +13,11 @@ import yaml
 from ignite.engine import Engine, Events
 
 from bundle.checkpoints import load_checkpoint
-from bundle.files import below
 from bundle.server.conditions import read_conditions, write_conditions
 from bundle.server.federation import Federation
 from bundle.server.replay import read_replay, write_replay
 from bundle.server.teacher_images import read_teacher_images, write_teacher_images
+from bundle.server.teacher_networks import weights_file
 
 __all__ = ["Continuation", "EarlierTraining"]
 
@@ -84,7 +84,7 @@ class EarlierTraining:
             _drop(gan / "conditions.npz", gone, read_conditions, write_conditions)
             _drop(gan / "teacher.npz", gone, read_teacher_images, write_teacher_images)
             for site in gone:
-                Path(below(gan / "teachers", f"{site}.safetensors")).unlink(missing_ok=True)
+                weights_file(gan / "teachers", site).unlink(missing_ok=True)
             kept = read_replay(gan / "replay")
             if gone & kept.keys():
                 write_replay(gan / "replay", {site: own for site, own in kept.items() if site not in gone})

@@ -15,7 +15,12 @@ from bundle.seeding import seeded
 from bundle.wire.guards import Violation
 from bundle.wire.weights import unpack_weights
 
-__all__ = ["TeacherNetworks"]
+__all__ = ["TeacherNetworks", "weights_file"]
+
+
+def weights_file(folder: str | PathLike, site: str) -> Path:
+    """Where a site's are, in a folder of :class:`TeacherNetworks`."""
+    return Path(below(folder, f"{site}.safetensors"))
 
 
 class TeacherNetworks:
@@ -36,7 +41,7 @@ class TeacherNetworks:
         self._made: dict[tuple[str, int], torch.nn.Module] = {}
 
     def __contains__(self, site: str) -> bool:
-        return self._path(site).is_file()
+        return weights_file(self.folder, site).is_file()
 
     def any(self) -> bool:
         """Whether there is one of any site."""
@@ -52,7 +57,7 @@ class TeacherNetworks:
             Violation: when they are those of no R that a site may have.
         """
         self._check(packed)
-        with atomic_path(self._path(site)) as temporary:
+        with atomic_path(weights_file(self.folder, site)) as temporary:
             temporary.write_bytes(packed.numpy().tobytes())
         self._made = {key: made for key, made in self._made.items() if key[0] != site}
 
@@ -78,7 +83,7 @@ class TeacherNetworks:
             return network(conditions.to(device, torch.float32)).float().clamp(-1, 1)
 
     def _read(self, site: str, channels: int) -> torch.nn.Module:
-        path = self._path(site)
+        path = weights_file(self.folder, site)
         network = self._make(self.image_channels - channels)
         packed = torch.from_numpy(np.fromfile(path, dtype=np.uint8))
         try:
@@ -108,6 +113,3 @@ class TeacherNetworks:
     def _make(self, lacking: int) -> torch.nn.Module:
         # of weights that come, not of a seed; but nothing else is to draw other numbers for it
         return seeded(for_image_channels(self._network, lacking, ("out_channels",)), 0, "teacher")
-
-    def _path(self, site: str) -> Path:
-        return Path(below(self.folder, f"{site}.safetensors"))

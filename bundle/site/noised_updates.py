@@ -16,8 +16,9 @@ from bundle.site.release.needs import too_few_patients
 from bundle.site.release.noise import add_noise, clip_per_example
 from bundle.site.release.secret import SecretStream
 
-__all__ = ["Loss", "Nobodys", "NoisedUpdates", "Pairs"]
+__all__ = ["NOT_ALLOWED", "Loss", "Nobodys", "NoisedUpdates", "Pairs"]
 
+NOT_ALLOWED = "its release policy does not allow this training; its log says why"
 MAX_NUMBERS = 2**24
 """Of gradients of single samples that are in memory at once."""
 
@@ -52,8 +53,8 @@ class NoisedUpdates:
     alike, and their mean is added; they get no noise.
 
     Noise and draws are of the site's secret, the role, the number of the update in the ledger, the weights and the
-    samples of nobody, noise of the sum that it hides as well: whatever differs gets other noise, and what does not
-    tells nothing new. So updates that are made again have the bits that they had.
+    samples of nobody, noise of its strength and the sum that it hides as well: whatever differs gets other noise, and
+    what does not tells nothing new. So updates that are made again have the bits that they had.
 
     Args:
         network: what learns. It has to treat every sample of a batch by itself.
@@ -139,14 +140,20 @@ class NoisedUpdates:
                 total += clipped.double().sum(dim=0).flatten().cpu()
         return total
 
-    def objection(self, updates: int, called: str) -> str:
+    def check(self, updates: int, called: str) -> None:
         """
-        Why the network cannot learn so, in words that may be sent; empty where it can.
-
         Args:
             updates: of a whole training, with those of other networks; 0 where that is not known.
             called: what the network is called.
+
+        Raises:
+            ReleaseRefused: when the network cannot learn so: it mixes samples, patients are too few, or one has most of
+                the samples. How many there are is the owner's to know, and not said to the server.
         """
+        if objection := self._objection(updates, called):
+            self.gate.refuse("a training that the policy forbids", objection, final=True, sent=NOT_ALLOWED)
+
+    def _objection(self, updates: int, called: str) -> str:
         policy, patients, samples = self.gate.policy, self.patients, len(self.patients.samples)
         if mixing := _mixing_layers(self.network):
             return f"dp_sgd needs a {called} that treats every sample by itself, and it has {mixing}"

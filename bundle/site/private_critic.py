@@ -16,9 +16,7 @@ from bundle.site.release import ReleaseGate
 from bundle.site.release.secret import commitment
 from bundle.site.release.spending import Planned
 
-__all__ = ["TOO_MUCH_NOISE", "PrivateCritic"]
-
-TOO_MUCH_NOISE = "its release policy does not allow this training with noise; its log says why"
+__all__ = ["PrivateCritic"]
 
 
 class PrivateCritic:
@@ -55,7 +53,7 @@ class PrivateCritic:
         self._taught = 0
         self._largest = self.noised.size
         self._made = 0  # updates in the ledger when D was updated last
-        self._refuse()
+        self.noised.check(self.all_updates, "discriminator")
         self.plan(gate)
 
     @property
@@ -101,7 +99,7 @@ class PrivateCritic:
             ReleaseRefused: when that leaves too much noise for D (``max_noise``).
         """
         self._taught, self._largest = taught, max(self._largest, weights)
-        self._refuse()
+        self.noised.check(self.all_updates, "discriminator")
         self.plan(self.gate)
 
     def blank(self, count: int) -> dict[str, torch.Tensor]:
@@ -161,8 +159,3 @@ class PrivateCritic:
     def _covers(self, made: Mapping[str, Any]) -> bool:
         known = made["secret"] == commitment(self.gate.secret)
         return known and (not made["updates"] or made["updates"] <= self.gate.spending.updates)
-
-    def _refuse(self) -> None:
-        if objection := self.noised.objection(self.all_updates, "discriminator"):
-            # how many patients and samples there are is the owner's to know
-            self.gate.refuse("a training that the policy forbids", objection, final=True, sent=TOO_MUCH_NOISE)

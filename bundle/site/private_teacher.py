@@ -11,12 +11,13 @@ import torch
 import torch.nn.functional as F
 from monai.inferers import Inferer, SimpleInferer
 from torch.func import functional_call
+from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 from bundle.networks import for_image_channels
 from bundle.seeding import seeded
 from bundle.site.noised_updates import NoisedUpdates
-from bundle.site.private_critic import TOO_MUCH_NOISE, PrivateCritic
+from bundle.site.private_critic import PrivateCritic
 from bundle.site.release.secret import SecretStream, commitment
 from bundle.site.release.spending import Noised
 from bundle.site.release.teacher_release import begin_teaching, release_teacher, weights_that_left
@@ -88,8 +89,7 @@ class PrivateTeacher:
         begun = self._begun()
         self.size = begun.size
         critic.beside(num_steps, self.size)
-        if objection := begun.objection(critic.all_updates, "teacher"):
-            critic.gate.refuse("a training that the policy forbids", objection, final=True, sent=TOO_MUCH_NOISE)
+        begun.check(critic.all_updates, "teacher")
 
     def prepare(self) -> None:
         """
@@ -136,12 +136,11 @@ class PrivateTeacher:
 
     def _train(self, noised: Noised) -> torch.nn.Module:
         begun, told = self._begun(), f"site {self.name}: teacher"
-        loss, groups = partial(self._loss, begun.network), begun.optimizer.param_groups
-        rates = [group["lr"] for group in groups]
+        loss = partial(self._loss, begun.network)
+        rates = LambdaLR(begun.optimizer, self._schedule or (lambda _: 1.0))
         for step in tqdm(range(self.num_steps), desc=told, unit="step", disable=None, leave=False):
-            for group, rate in zip(groups, rates, strict=True):
-                group["lr"] = rate * (1.0 if self._schedule is None else self._schedule(step))
             begun.update(noised.first + step, noised.noise, loss)
+            rates.step()
         logger.info("%s of %d weights is trained by %d updates with noise", told, self.size, self.num_steps)
         if self._store is not None:
             state = {"network": begun.network.state_dict()}

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from monai.inferers import Inferer, SimpleInferer
+from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 from bundle.networks import for_image_channels
@@ -117,19 +118,18 @@ class Teacher:
         secret = self.folds.secret
         network = seeded(self._network, secret, "teacher", str(fold)).to(self.device).train()
         optimizer = self._optimizer(network.parameters())
-        rates = [group["lr"] for group in optimizer.param_groups]
+        rates = LambdaLR(optimizer, self._schedule or (lambda _: 1.0))
         told = f"site {self.name}: teacher {fold + 1} of {self.folds.count}"
         loss = torch.tensor(torch.nan)
         with forked_rng(derive_seed(secret, "teacher", fold), self.device):
             for step in tqdm(range(self.num_steps), desc=told, unit="step", disable=None, leave=False):
-                for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                    group["lr"] = rate * (1.0 if self._schedule is None else self._schedule(step))
                 drawn = self.folds.draw_without(fold, "teacher", step * self.batch_size, self.batch_size)
                 condition, real = (drawn[key].to(self.device, torch.float32) for key in ("condition", "image"))
                 loss = F.l1_loss(self._inferer(condition, network).float(), real)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
+                rates.step()
         logger.info("%s is trained, L1 %.3f on the other folds", told, loss.item())
         if self._store is not None:
             self._store.save_part(self._name(fold), {"network": network.state_dict()}, self._identity(fold))

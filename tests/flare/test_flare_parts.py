@@ -28,6 +28,7 @@ from bundle.flare.server import FlareServer
 from bundle.flare.site import FlareSite
 from bundle.installation import config_dir
 from bundle.server import DistributedGanTrainer, SiteUnreachable, conditions
+from bundle.site.noised_updates import NOT_ALLOWED
 from bundle.wire import Codec
 from bundle.wire.messages import (
     ConditionBatch,
@@ -595,6 +596,16 @@ def test_a_config_that_the_site_has_approved_and_no_other_is_a_jobs(folder, list
     with at("A"):
         assert ask(end, OpenRequest("A", 1)).num_samples == len(end._site.samples)
     assert all(isinstance(critic.discriminator[0], torch.nn.Conv2d) for critic in end._site.critic.critics)
+
+
+def test_a_site_too_small_for_its_epsilon_says_no_numbers_to_the_server(folder, lists, caplog):
+    own = {"dataset_dir": lists["A"], "checkpoint_dir": str(folder / "kept"), "allowed_overrides": [*SIZES]}
+    policy = {"policy": "private", "mechanism": "dp_sgd", "epsilon": 4, "patients_per_update": 1000}
+    write_local(folder, "A", "site.yaml", **own, release_policy=policy)
+    end = start(make_job())
+    with at("A"):
+        assert ask(end, OpenRequest("A", 1)) == Refusal("A", NOT_ALLOWED, final=True)
+    assert "a sampling rate above 1: 1000 patients_per_update, and the site has 2" in caplog.text
 
 
 def test_a_private_site_lets_a_job_choose_nothing_among_its_data(folder, lists, caplog):

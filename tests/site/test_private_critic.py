@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 from monai.networks.nets import PatchDiscriminator
-from private_sites import POLICY, Patients, private_site, public, recorded_draws, synthetic, train
+from private_sites import PARTS, POLICY, Patients, answers, private_site, public, recorded_draws, synthetic, train
 from small_sites import discriminator
 
 from bundle.losses import AdversarialLoss, SiteLoss
@@ -244,23 +244,8 @@ def test_an_update_that_failed_counts(ledger, tmp_path):
 
 
 def test_a_training_that_goes_on_has_the_bits_of_one_that_was_not_interrupted(tmp_path):
-    replies = []
-    for name, stops in (("whole", ()), ("two parts", (3,))):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "A.secret").write_text("0" * 31 + "7\n", encoding="ascii")
-        found, first = [], 1
-        for last in (*stops, 6):
-            where = {
-                "ledger": lambda site, name=name: tmp_path / name / f"{site}.jsonl",
-                "store": lambda site, name=name: SiteStore(tmp_path / name / site, interval=1),
-            }
-            site = private_site(**where)
-            found += train(site, last - first + 1, first)
-            first = last + 1
-            site.gate.close()
-        replies.append(found)
-    for one, other in zip(*replies, strict=True):
-        assert torch.equal(one.image_gradient, other.image_gradient)
+    whole, parts = (answers(tmp_path / name, stops) for name, stops in PARTS.items())
+    assert all(torch.equal(one, other) for one, other in zip(whole, parts, strict=True))
 
 
 @pytest.mark.parametrize("lost", ["A.jsonl", "A.secret"])

@@ -10,6 +10,10 @@ from bundle.site.release.sampled import sampled_epsilon, sampled_noise
 __all__ = ["noise_in_bounds", "patients_needed", "too_few_patients"]
 
 MOST_PATIENTS = 10**7
+SMALLER = {
+    "discriminator": "a smaller discriminator",
+    "teacher": "a smaller teacher (private_teacher_channels)",
+}
 
 
 def noise_in_bounds(noise_multiplier: float, weights: int, patients_per_update: int) -> float:
@@ -54,12 +58,6 @@ def patients_needed(policy: ReleasePolicy, updates: int, weights: int) -> int | 
         low, high = (low, middle) if enough(middle) else (middle, high)
     unit = 10 ** max(0, len(str(high)) - 2)
     return -(-high // unit) * unit
-
-
-SMALLER = {
-    "discriminator": "a smaller discriminator",
-    "teacher": "a smaller teacher (private_teacher_channels)",
-}
 
 
 def too_few_patients(policy: ReleasePolicy, patients: int, updates: int, weights: int, called: str) -> str:
