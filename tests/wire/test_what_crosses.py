@@ -30,6 +30,7 @@ from bundle.server import LocalFederation
 from bundle.site import Critic, Site
 from bundle.site.release import POLICIES, ReleaseGate
 from bundle.site.release.policy import DEFAULT, MAX_FOLDS
+from bundle.site.release.secret import seeded_secret
 from bundle.wire import Codec
 from bundle.wire.messages import (
     MESSAGES,
@@ -48,7 +49,8 @@ from bundle.workflows import DistributedGANWorkflow
 
 TO_SITES = {"OpenRequest", "SyntheticBatch", "ConditionRequest"}
 FILES = ["train.yaml", "brats.yaml", "demo.yaml"]
-SIZES = NETWORKS | {"num_steps": 6, "epoch_length": 2, "l1_weight": 0.0}
+# two ends in one process would draw what D sees from one stream of torch's at the same time
+SIZES = NETWORKS | {"num_steps": 6, "epoch_length": 2, "l1_weight": 0.0, "discriminator_augmentation": {}}
 COPY = 0.9
 """|NCC| above which an array counts as a copy; that of what a training sends is below ``UNLIKE``."""
 UNLIKE = 0.85
@@ -121,7 +123,12 @@ def unseen(tmp_path_factory):
 def run_behind_flare(patch, folder, phantom_dir, arguments):
     from wired_sites import wired_training
 
-    ends, proxies, files = wired_training(patch, folder, phantom_dir, FILES, SIZES)
+    def before(site, kept):
+        """As in one process: how alike a tiny critic's gradient is to a head depends on whom it has not seen."""
+        (kept / "releases").mkdir(parents=True)
+        (kept / "releases" / f"{site}.secret").write_text(f"{seeded_secret(0, site):032x}\n", encoding="ascii")
+
+    ends, proxies, files = wired_training(patch, folder, phantom_dir, FILES, SIZES, before)
     workflow = DistributedGANWorkflow(config_file=files, **arguments)
     workflow.initialize()
     workflow.run()
