@@ -18,6 +18,7 @@ from bundle.files import atomic_path, require_file
 from .gain import read_gains
 from .gain_figures import gain_figures
 from .gain_section import opening
+from .modality_figure import modality_figure
 from .page_figures import PageFigure, read_figures
 from .sections import SECTIONS, Report, Section, first_screen
 from .shareable import without_case_names, without_paths
@@ -59,6 +60,7 @@ def make_report(run_dir: str | os.PathLike[str], shareable: bool = False) -> Pat
     figures = read_figures(folder / "figures")
     if (gains := read_gains(results)) is not None:
         figures += gain_figures(gains, folder / "figures")
+    figures += modality_figure(results, folder / "figures")
     return write_report(
         folder / (SHAREABLE_PAGE if shareable else FULL_PAGE),
         results,

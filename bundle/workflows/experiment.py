@@ -274,6 +274,7 @@ class Experiment(Stages):
             "test_cases": len(self.datalist.test),
             # hospitals name patients by themselves: two may have a "1"
             "test_patients": {i["case"]: f"{i.get('site') or ''}/{i['patient']}" for i in self.datalist.test},
+            "modalities": self._modalities(),
             "losses": None,
             "policy": None,
             "sites": None,
@@ -306,6 +307,12 @@ class Experiment(Stages):
         updated = dict(results) | ({} if seconds is None else {"wall_seconds": seconds})
         write_json(Path(self.run_dir) / "results.json", updated)
         return updated
+
+    def _modalities(self) -> dict | None:
+        """Which of the run's every site has, where some site lacks one."""
+        own = {site: list(self.datalist.modalities_of(site)) for site in self.datalist.sites}
+        whole = list(self.datalist.asked)
+        return {"all": whole, "by_site": own} if any(len(has) < len(whole) for has in own.values()) else None
 
     def _attacks(self) -> dict | None:
         """What audits of this run found, by setting."""

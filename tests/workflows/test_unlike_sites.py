@@ -79,3 +79,15 @@ def test_settings_that_such_sites_have_nothing_for_are_refused_at_the_start(unli
     refused(r"the stage quality \(stages\) needs labels that tell all classes apart, but those of B", ["asyndgan"])
     refused("site B has none of the modalities asked for, t1ce", ["asyndgan"], modalities=["t1ce"])
     assert not any(tmp_path.iterdir())
+
+
+def test_the_results_say_which_modalities_each_site_has(unlike_dir, tmp_path, tiny_sizes):
+    given = tiny_sizes | {"modalities": MODALITIES, "label_groups": GROUPS, "stages": ["train", "generate"]}
+    experiment = Experiment("brats", str(unlike_dir), "demo", str(tmp_path), overrides=given, settings=["asyndgan"])
+    assert experiment.write_results()["modalities"] == {
+        "all": MODALITIES,
+        "by_site": {"A": MODALITIES, "B": ["flair"]},
+    }
+    given["modalities"] = ["flair"]  # which both have
+    alike = Experiment("brats", str(unlike_dir), "demo", str(tmp_path), overrides=given, settings=["asyndgan"])
+    assert "modalities" not in alike.write_results()
