@@ -48,7 +48,9 @@ class Kind:
         proximal: whether FedProx holds those segmenters near their average.
         augmented: whether ``strong_segmenter_augmentation`` changes the images.
         fine_tuned: whether synthetic images come first and real ones last, and not both in every batch.
-        paints: whether its synthetic images are painted on the label maps that AsynDGAN's sites released.
+        paints: what paints its synthetic images in the place of a generator, on the label maps that AsynDGAN's sites
+            released: ``random`` intensities, or ``teachers``, whose images or weights left those sites as well. None:
+            nothing.
         modalities: which modalities its segmenter reads, where sites lack some: ``all``, which none of the sites whose
             real images it sees may lack, ``filled``, the same with black images in the place of those that are missing,
             ``common`` to all sites, or its site's ``own``.
@@ -62,7 +64,7 @@ class Kind:
     proximal: bool = False
     fine_tuned: bool = False
     augmented: bool = False
-    paints: bool = False
+    paints: str | None = None
     modalities: str = "all"
 
 
@@ -81,7 +83,8 @@ KINDS: dict[str, Kind] = {
     "syn_all": Kind(generator="pooled"),
     "syn_subset": Kind(per_site=True, generator="own"),
     "syn_subset_pooled": Kind(synthetic=("syn_subset",)),
-    "labels_only": Kind(paints=True),
+    "labels_only": Kind(paints="random"),
+    "teachers_only": Kind(paints="teachers"),
     "asyndgan": Kind(generator="sites"),
     "leave_out_real_all": Kind(per_site=True, real="others"),
     "leave_out_fedavg": Kind(per_site=True, real="others", averaged=True),
@@ -92,7 +95,9 @@ KINDS: dict[str, Kind] = {
 GROUPS: dict[str, tuple[str, ...]] = {
     "paper": ("real_all", "real_subset", "syn_all", "asyndgan"),
     "gain": tuple(
-        kind for kind in KINDS if kind not in ("syn_all", "syn_subset", "real_all_common", "real_all_filled")
+        kind
+        for kind in KINDS
+        if kind not in ("syn_all", "syn_subset", "teachers_only", "real_all_common", "real_all_filled")
     ),
     "modalities": ("real_all_common", "real_all_filled", "real_subset", "asyndgan"),
 }
@@ -145,7 +150,7 @@ def trains_generator(setting: str) -> bool:
 
 def paints(setting: str) -> bool:
     """Whether synthetic images are painted on label maps, by no generator."""
-    return kind_of(setting).paints
+    return kind_of(setting).paints is not None
 
 
 def generates(setting: str) -> bool:

@@ -30,6 +30,7 @@ SITES = ["C", "A", "B"]
         ("syn_subset/B", "", ["syn_subset/B"], []),
         ("syn_subset_pooled", "", ["syn_subset/A", "syn_subset/B", "syn_subset/C"], [*"ABC"]),
         ("labels_only", "", ["labels_only"], ["asyndgan"]),
+        ("teachers_only", "", ["teachers_only"], ["asyndgan"]),
         ("asyndgan", "", ["asyndgan"], []),
         ("leave_out/B", "", ["leave_out/B"], []),
         ("leave_out_real_all/B", "AC", [], []),
@@ -51,7 +52,7 @@ def test_only_averaged_settings_average_and_over_the_sites_whose_images_they_see
 def test_groups_name_kinds_and_every_kind_is_in_one_or_stands_alone():
     for kinds in GROUPS.values():
         assert set(kinds) <= KINDS.keys()
-    assert KINDS.keys() - {kind for kinds in GROUPS.values() for kind in kinds} == {"syn_subset"}
+    assert KINDS.keys() - {kind for kinds in GROUPS.values() for kind in kinds} == {"syn_subset", "teachers_only"}
 
 
 def test_shares_of_settings_that_mix_and_of_no_others():

@@ -124,6 +124,11 @@ SETTINGS: dict[str, tuple[str, str]] = {
         "Labels-Only",
         "label maps painted with random intensities by class, without a generator: what label maps alone are worth",
     ),
+    "teachers_only": (
+        "Teachers-Only",
+        "the images that the sites' teachers predicted for the label maps they released, without a generator: what the "
+        "generator is worth beyond its teachers",
+    ),
     "leave_out": ("AsynDGAN without {site}", "AsynDGAN's synthetic images, from a training without that site"),
     "leave_out_real_all": ("Real-All without {site}", "the real images of all other sites pooled in one place"),
     "leave_out_fedavg": ("FedAvg without {site}", "the real images of all other sites, by federated averaging"),
@@ -132,7 +137,7 @@ SETTINGS: dict[str, tuple[str, str]] = {
 PAPER_KINDS = ("real_all", "real_subset", "syn_all", "syn_subset", "asyndgan")
 # Kinds of settings beyond the paper's, by what they are read for.
 BY_HOSPITAL = ("real_subset_augmented", "real_subset_plus_asyndgan", "asyndgan_then_real_subset")
-OTHER_WAYS = ("fedavg", "fedprox", "syn_subset_pooled", "labels_only")
+OTHER_WAYS = ("fedavg", "fedprox", "syn_subset_pooled", "labels_only", "teachers_only")
 LEFT_OUT = ("leave_out", "leave_out_real_all", "leave_out_fedavg")
 
 

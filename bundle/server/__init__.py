@@ -16,6 +16,7 @@ from bundle.server.outputs import first_images, losses_by_tag, mean_losses
 from bundle.server.paired_term import PairedTerm
 from bundle.server.replay import Replay
 from bundle.server.roster import TooFewSites
+from bundle.server.taught_images import TaughtImages
 from bundle.server.teacher_images import read_teacher_images, write_teacher_images
 from bundle.server.teacher_networks import TeacherNetworks
 from bundle.server.trainer import DistributedGanTrainer
@@ -35,6 +36,7 @@ __all__ = [
     "Replay",
     "SequentialFederation",
     "SiteUnreachable",
+    "TaughtImages",
     "TeacherNetworks",
     "TooFewSites",
     "asked_sites",

@@ -45,7 +45,11 @@ class TeacherNetworks:
 
     def any(self) -> bool:
         """Whether there is one of any site."""
-        return next(self.folder.glob("*.safetensors"), None) is not None
+        return bool(self.sites())
+
+    def sites(self) -> list[str]:
+        """Names of those that there is one of, sorted."""
+        return sorted(path.name.removesuffix(".safetensors") for path in self.folder.glob("*.safetensors"))
 
     def keep(self, site: str, packed: torch.Tensor) -> None:
         """

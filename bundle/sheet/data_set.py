@@ -72,7 +72,8 @@ def write_data_set_sheet(folder: str | os.PathLike[str]) -> Path | None:
 
 def _description(datalist: Mapping[str, Any], sources: Sources) -> str:
     channels = ", ".join((datalist.get("modality") or {}).values())
-    by = "painted at random by class" if sources.read("record") is None else "drawn by a generator"
+    painted = {"painted label maps": "painted at random by class", "images of teachers": "predicted by sites' teachers"}
+    by = painted.get(str(datalist.get("reference")), "drawn by a generator")
     return f"Images ({channels}), {by} on label maps, with these label maps. No image of a patient is among them."
 
 

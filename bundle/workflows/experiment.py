@@ -25,7 +25,7 @@ from bundle.data import (
 from bundle.files import below, require_file, write_json
 from bundle.installation import config_dir
 from bundle.report import compute_statistics
-from bundle.settings import GROUPS, KINDS, all_settings, generates, needed_before, trains_generator
+from bundle.settings import GROUPS, KINDS, all_settings, generates, kind_of, needed_before, trains_generator
 from bundle.site.release import policies_by_site
 from bundle.workflows.collected import Collected, hardware
 from bundle.workflows.config_checks import EXPERIMENT_KEYS, ConfigError
@@ -219,6 +219,7 @@ class Experiment(Stages):
             return
         for setting in trained:
             self._check_conditions(setting)
+        self._check_teachers()
         # sites that have enough for themselves have enough together
         workflow = self.workflow("train", trained[-1], self.seeds[0])
         if not workflow.finished:
@@ -246,6 +247,19 @@ class Experiment(Stages):
                 f"setting {setting}: nothing could be generated. Set keep_conditions: true for some site"
                 f"{' (syn_all: for all)' if setting == 'syn_all' else ''}, or name a bank of the server's own "
                 "(condition_bank: FILE, asyndgan bank makes one)"
+            )
+
+    def _check_teachers(self) -> None:
+        """There will be something to take from them."""
+        taught = [setting for setting in self.settings if kind_of(setting).paints == "teachers"]
+        if not taught:
+            return
+        policies = policies_by_site(
+            self.workflow("train", "asyndgan", self.seeds[0]).make("release_policy"), self.datalist.sites
+        )
+        if not any(policy.teacher for policy in policies.values()):
+            raise ConfigError(
+                f"setting {taught[0]}: no site has a teacher (release_policy: out_of_fold, or one with teacher: true)"
             )
 
     def _belongs(self, stage: str, setting: str) -> bool:

@@ -32,7 +32,7 @@ from bundle.workflows.figure_data import ShownCases, first_of_sites, neighbour_e
 
 __all__ = ["draw_figures", "write_pages"]
 
-_DRAWN = ("syn_all", "syn_subset", "labels_only", "asyndgan")
+_DRAWN = ("syn_all", "syn_subset", "labels_only", "teachers_only", "asyndgan")
 """Kinds of settings whose synthetic images are shown."""
 OUTLINE = "outline"
 """What a task calls the channel of a condition that contains the others."""

@@ -33,6 +33,7 @@ MEANS |= {f"syn_subset/{site}": 0.45 + 0.02 * n for n, site in enumerate(SITES)}
 MEANS |= {f"leave_out/{site}": 0.57 + 0.01 * n for n, site in enumerate(SITES)}
 MEANS |= {f"leave_out_real_all/{site}": 0.67 - 0.01 * n for n, site in enumerate(SITES)}
 MEANS |= {f"leave_out_fedavg/{site}": 0.64 - 0.02 * n for n, site in enumerate(SITES)}
+MEANS |= {"teachers_only": 0.64}
 AVERAGING = {"rounds": 100, "local_steps": 15, "bytes_to_sites": 3_500_000_000, "bytes_from_sites": 3_500_000_000}
 ATTACK = {"low": 0.55, "high": 0.68, "chance": 0.5, "control": 0.54}
 
