@@ -122,6 +122,15 @@ def place_text(figure: Figure, left: float, top: float, text: str, **style: Any)
     figure.text(left / total_width, 1 - top / total_height, text, **{"color": INK, **style, "parse_math": False})
 
 
+def rule_scale(axes: Axes) -> None:
+    """A scale from left to right with names beside it: rules for its values, no frame."""
+    axes.grid(axis="x", color=RULE, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0, labelsize=10.5, colors=INK)
+    axes.tick_params(axis="x", labelsize=9.5, colors=MUTED)
+
+
 def draw_image(axes: Axes, picture: np.ndarray | None, missing: str = "no image") -> None:
     axes.set_xticks([])
     axes.set_yticks([])

@@ -10,13 +10,12 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from .display_names import get_metric
-from .drawing import INK, MUTED, PALETTE, RULE, literal, place_axes, place_text, placeholder, save_figure
+from .drawing import INK, MUTED, PALETTE, RULE, literal, place_axes, place_text, placeholder, rule_scale, save_figure
 from .formats import DASH, count, format_interval
 from .gain import OWN, PLUS, Gains, hospitals, patient_count, scored_at, side
 from .page_figures import PageFigure
@@ -125,7 +124,7 @@ def dumbbells(gains: Gains, path: str | os.PathLike[str]) -> None:
         literal(f"{metric.label}{f' ({metric.unit})' if metric.unit else ''}{hint}"), fontsize=10, color=INK
     )
     place_text(figure, 1.35 + 5.9 * 1.02, 0.28, "difference (95 % interval)", fontsize=9, color=MUTED, va="bottom")
-    _furnish(axes)
+    rule_scale(axes)
     handles = [
         Line2D([], [], marker=m, color="none", markerfacecolor=face, markeredgecolor=edge, label=label)
         for m, face, edge, label in (MARKS[kind] for kind in shown)
@@ -135,14 +134,6 @@ def dumbbells(gains: Gains, path: str | os.PathLike[str]) -> None:
     style = {"ncols": len(handles), "frameon": False, "fontsize": 9.5, "borderaxespad": 0}
     figure.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.02, 0.0), columnspacing=1.5, **style)
     save_figure(figure, path)
-
-
-def _furnish(axes: Axes) -> None:
-    axes.grid(axis="x", color=RULE, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(axis="y", length=0, labelsize=10.5, colors=INK)
-    axes.tick_params(axis="x", labelsize=9.5, colors=MUTED)
 
 
 def score_matrix(gains: Gains, kind: str, references: Sequence[str] = ()) -> tuple[np.ndarray, list[str], list[str]]:

@@ -14,8 +14,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from .display_names import get_metric, natural
-from .drawing import INK, MUTED, PALETTE, RULE, literal, place_axes, place_text, save_figure
+from .drawing import INK, MUTED, PALETTE, RULE, literal, place_axes, place_text, rule_scale, save_figure
 from .formats import as_number
+from .gain_figures import UNIT_RANGE
 from .page_figures import PageFigure
 from .scores import block, key_metric, mean_and_std
 
@@ -123,12 +124,9 @@ def _furnish(axes: Axes, results: Mapping[str, Any], name: str, rows: int) -> No
     metric = get_metric(name, results)
     axes.set_ylim(rows - 0.5, -0.5)
     axes.axhline(rows - 1.5, color=RULE, linewidth=1.0)
-    if name in ("dice", "aji", "pq"):
+    if name in UNIT_RANGE:
         axes.set_xlim(0, 1)
     axes.set_yticks([])
     hint = f", {metric.better} is better" if metric.better else ""
     axes.set_xlabel(literal(f"{metric.label}{hint}"), fontsize=10, color=INK)
-    axes.grid(axis="x", color=RULE, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(axis="x", labelsize=9.5, colors=MUTED)
+    rule_scale(axes)

@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 from bundle.files import atomic_path
 from bundle.seeding import derive_seed, draw
 from bundle.server.federation import Federation, SiteUnreachable
-from bundle.server.teacher_images import write_teacher_images
+from bundle.server.teacher_images import read_teacher_images, write_teacher_images
 from bundle.server.teacher_networks import TeacherNetworks
 from bundle.settings import OWN, RELEASED
 from bundle.transforms import varied
@@ -29,7 +29,14 @@ from bundle.transforms.condition import is_told_apart
 from bundle.wire.guards import Violation, check_released
 from bundle.wire.messages import ConditionRequest, TaughtBatch, TaughtWeights
 
-__all__ = ["ConditionBank", "ConditionCollector", "PublicConditions", "read_conditions", "write_conditions"]
+__all__ = [
+    "ConditionBank",
+    "ConditionCollector",
+    "PublicConditions",
+    "read_conditions",
+    "read_taught_pairs",
+    "write_conditions",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -387,3 +394,22 @@ def _told_apart(conditions: Mapping[str, Sequence[np.ndarray]], num_classes: int
             "name a bank of the server's own (condition_bank: FILE, asyndgan bank makes one)"
         )
     return clear
+
+
+def read_taught_pairs(
+    conditions: str | PathLike, images: str | PathLike
+) -> dict[str, list[tuple[np.ndarray, np.ndarray]]]:
+    """
+    Conditions X×H×W as they left, each with the teacher's image C×H×W float16 of it, by site that has a teacher.
+
+    Raises:
+        ValueError: when a file holds anything else, or the images are not those of the conditions.
+    """
+    released = read_conditions(conditions)
+    pairs = {}
+    for site, taught in read_teacher_images(images).items():
+        known = released.get(site, [])
+        if [one.shape[1:] for one in known] != [one.shape[1:] for one in taught]:
+            raise ValueError(f"{images}: the images of site {site} are not those of the conditions in {conditions}")
+        pairs[site] = list(zip(known, taught, strict=True))
+    return pairs

@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from monai.transforms import Compose
 
 from bundle.seeding import draw
-from bundle.server.conditions import read_conditions
-from bundle.server.teacher_images import read_teacher_images
+from bundle.server.conditions import read_taught_pairs
 from bundle.server.teacher_networks import TeacherNetworks
 from bundle.transforms import varied
 
@@ -166,16 +165,7 @@ class PairedTerm:
         of_conditions, of_images = self._files
         if not of_images.is_file() or not self.weight:
             return {}
-        conditions, images = read_conditions(of_conditions), read_teacher_images(of_images)
-        pairs = {}
-        for site, taught in images.items():
-            known = conditions.get(site, [])
-            if [one.shape[1:] for one in known] != [one.shape[1:] for one in taught]:
-                raise ValueError(
-                    f"{of_images}: the images of site {site} are not those of the conditions in {of_conditions}"
-                )
-            pairs[site] = list(zip(known, taught, strict=True))
-        return pairs
+        return read_taught_pairs(of_conditions, of_images)
 
     def _drawn(
         self, pairs: Sequence[tuple[np.ndarray, np.ndarray]], site: str, position: int

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bundle.server.conditions import read_conditions
-from bundle.server.teacher_images import read_teacher_images
+from bundle.server.conditions import read_taught_pairs
 from bundle.server.teacher_networks import TeacherNetworks
 
 __all__ = ["TaughtImages"]
@@ -43,12 +42,8 @@ class TaughtImages(nn.Module):
         self._sites = [] if teachers is None else teachers.sites()
         self._known: dict[bytes, np.ndarray] = {}
         if Path(images).is_file():
-            released = read_conditions(conditions)
-            for site, taught in read_teacher_images(images).items():
-                known = released.get(site, [])
-                if [one.shape[1:] for one in known] != [one.shape[1:] for one in taught]:
-                    raise ValueError(f"{images}: the images of site {site} are not those of the conditions there are")
-                self._known |= {_key(one): image for one, image in zip(known, taught, strict=True)}
+            for pairs in read_taught_pairs(conditions, images).values():
+                self._known |= {_key(condition): image for condition, image in pairs}
         if not self._known and not self._sites:
             raise ValueError(
                 f"{images}: no site has a teacher whose images or weights are here (release_policy, field teacher)"

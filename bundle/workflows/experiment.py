@@ -254,12 +254,15 @@ class Experiment(Stages):
         taught = [setting for setting in self.settings if kind_of(setting).paints == "teachers"]
         if not taught:
             return
+        complete(self.datalist, f"setting {taught[0]}")
         policies = policies_by_site(
             self.workflow("train", "asyndgan", self.seeds[0]).make("release_policy"), self.datalist.sites
         )
-        if not any(policy.teacher for policy in policies.values()):
+        without = [site for site, policy in policies.items() if not policy.teacher]
+        if without:
             raise ConfigError(
-                f"setting {taught[0]}: no site has a teacher (release_policy: out_of_fold, or one with teacher: true)"
+                f"setting {taught[0]}: no teacher at {', '.join(without)} (release_policy: out_of_fold, or one with "
+                "teacher: true)"
             )
 
     def _belongs(self, stage: str, setting: str) -> bool:

@@ -36,9 +36,10 @@ def test_every_image_is_the_teachers_and_every_label_map_the_released_one(phanto
     assert "predicted by sites' teachers" in sheet["description"]
 
 
-def test_it_is_refused_at_the_start_where_no_site_has_a_teacher(phantom_dir, tmp_path, tiny_sizes):
-    with pytest.raises(ConfigError, match="setting teachers_only: no site has a teacher"):
-        experiment(phantom_dir, tmp_path, tiny_sizes, release_policy="guarded").run()
+@pytest.mark.parametrize(("policy", "who"), [("guarded", "A, B"), ({"B": "guarded"}, "B")])
+def test_it_is_refused_at_the_start_where_a_site_has_no_teacher(phantom_dir, tmp_path, tiny_sizes, policy, who):
+    with pytest.raises(ConfigError, match=rf"setting teachers_only: no teacher at {who} \("):
+        experiment(phantom_dir, tmp_path, tiny_sizes, release_policy=policy).run()
     assert not list(Path(tmp_path).rglob("*.npz"))
 
 
