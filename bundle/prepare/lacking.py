@@ -1,13 +1,55 @@
-"""Sites without some modality: what their training cases list, and what the data list says of it."""
+"""Sites without some modality: which of their cases are whole, what they list, and what the data list says of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from bundle.data.errors import DataError
+from bundle.prepare.cases import CaseFiles
+from bundle.prepare.layouts.base import Layout
 
-__all__ = ["leave_out_modalities", "without"]
+__all__ = ["discover_lacking", "leave_out_modalities", "without"]
+
+
+def discover_lacking(
+    layout: Layout,
+    source: Path,
+    modalities: Sequence[str],
+    lacks: Mapping[str, Sequence[str]],
+    site_of: Callable[[CaseFiles], str | None],
+) -> tuple[list[CaseFiles], list[str]]:
+    """
+    As the layout's ``discover``, where a case may be without what its site does not have.
+
+    Args:
+        layout: of the cases.
+        source: their folder.
+        modalities: all that there are.
+        lacks: by site, the modalities that it does not have.
+        site_of: the site of a case, as far as it is known before all cases are.
+
+    Returns:
+        Cases, whose ``images`` are those of their sites where not all are there; and what is wrong with others.
+    """
+    cases, problems = layout.discover(source, modalities)
+    complete, missing = {case.case for case in cases}, len(problems)
+    found: list[CaseFiles] = []
+    for absent in sorted({tuple(sorted(names)) for names in lacks.values()}) if problems else []:
+        if own := [name for name in modalities if name not in absent]:
+            found += [
+                case
+                for case in layout.discover(source, own)[0]
+                if case.case not in complete and tuple(sorted(lacks.get(site_of(case) or "", ()))) == absent
+            ]
+    # a problem names the folder of its case
+    resolved = [re.compile(rf"(?<![\w.-]){re.escape(case.case)}(?![\w-])") for case in found]
+    left = [problem for problem in problems if not any(name.search(problem) for name in resolved)]
+    if len(left) != missing - len(found):
+        left = problems
+    return sorted([*cases, *found], key=lambda case: case.case) if found else cases, left
 
 
 def without(
@@ -41,18 +83,23 @@ def without(
 
 
 def leave_out_modalities(
-    items: Sequence[Mapping[str, Any]], names: Sequence[str], own: Mapping[str, Sequence[str]]
+    items: Sequence[Mapping[str, Any]], names: Mapping[str, Sequence[str]], own: Mapping[str, Sequence[str]]
 ) -> list[dict[str, Any]]:
     """
     Training items with the files of the modalities that their sites have.
 
     Args:
-        items: with ``image``, a file per modality, and ``site``.
-        names: of the files.
+        items: with ``image``, a file per modality, ``case`` and ``site``.
+        names: of the files, by case.
         own: by site that lacks some, those that it has.
     """
     return [
-        {**item, "image": [path for path, name in zip(item["image"], names, strict=True) if name in own[item["site"]]]}
+        {
+            **item,
+            "image": [
+                path for path, name in zip(item["image"], names[item["case"]], strict=True) if name in own[item["site"]]
+            ],
+        }
         if item["site"] in own
         else dict(item)
         for item in items

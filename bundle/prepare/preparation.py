@@ -6,7 +6,7 @@ import dataclasses
 import os
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from bundle.data.file_checks import check_files, find_copies
 from bundle.data.progress import progress
 from bundle.prepare.case_conversion import ConvertOptions
 from bundle.prepare.cases import CaseFiles
-from bundle.prepare.lacking import leave_out_modalities, without
+from bundle.prepare.lacking import discover_lacking, leave_out_modalities, without
 from bundle.prepare.layouts import Layout, get_layout
 from bundle.prepare.same_scan import find_same_scans
 from bundle.prepare.splits import RULES, assign_sites, check_split, split_patients
@@ -122,7 +122,11 @@ def prepare(options: PrepareOptions) -> Summary:
     if options.skip_incomplete:
         cases, split = _leave_out_copies(cases, split, files, warnings)
     items = files.items
-    problems = check_files(items, files.channels, labels, deep=True, label_type=layout.label_type)
+    problems = [
+        problem
+        for names, group in files.by_channels()
+        for problem in check_files(group, names, labels, deep=True, label_type=layout.label_type)
+    ]
     if problems:
         raise DataError.listing(f"data in {options.source}", problems)
     warnings += _same_scans(items, files.channels)
@@ -159,7 +163,7 @@ def prepare(options: PrepareOptions) -> Summary:
     sites = sorted({item["site"] for item in training})
     names, own = without(options.lacks, sites, files.channels, options.sites == "single")
     if options.sites != "single":
-        training = leave_out_modalities(training, names, own)
+        training = leave_out_modalities(training, files.names, own)
     resolved: dict[str, Any] = {
         "name": options.name or options.source.resolve().name,
         "task": layout.task,
@@ -181,8 +185,13 @@ class _Files:
 
     channels: tuple[str, ...]
     items: list[dict[str, Any]] = field(default_factory=list)
+    names: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by case: those of its images
     counts: Counter = field(default_factory=Counter)
     notes: Counter = field(default_factory=Counter)
+
+    def by_channels(self) -> Iterator[tuple[tuple[str, ...], list[dict[str, Any]]]]:
+        for names in sorted(set(self.names.values()), key=len, reverse=True):
+            yield names, [item for item in self.items if self.names[item["case"]] == names]
 
 
 def _check_options(options: PrepareOptions, layout: Layout) -> None:
@@ -229,7 +238,7 @@ def _check_options(options: PrepareOptions, layout: Layout) -> None:
 def _discover(layout: Layout, options: PrepareOptions, modalities: Sequence[str], warnings: list[str]) -> list:
     if not options.source.is_dir():
         raise DataError(f"{options.source}: no such folder, expected layout {layout.name}: {layout.description}")
-    cases, problems = layout.discover(options.source, modalities)
+    cases, problems = discover_lacking(layout, options.source, modalities, _lacks(options), _site_known(options))
     if problems and not options.skip_incomplete:
         raise DataError.listing(f"layout {layout.name} in {options.source}", problems)
     if problems:
@@ -241,6 +250,22 @@ def _discover(layout: Layout, options: PrepareOptions, modalities: Sequence[str]
     if doubles:
         raise DataError(f"{options.source}: cases found more than once, expected once: {_names(doubles)}")
     return cases
+
+
+def _lacks(options: PrepareOptions) -> Mapping[str, Sequence[str]]:
+    """What sites of several lack; one hospital's own cases are without what others have."""
+    return {} if options.sites == "single" else options.lacks
+
+
+def _site_known(options: PrepareOptions) -> Callable[[CaseFiles], str | None]:
+    """The site of a case, where a table or the name of the case tells it."""
+    rows = read_table(options.table) if options.table is not None and options.lacks else {}
+
+    def site_of(case: CaseFiles) -> str | None:
+        row = rows.get(case.case) or rows.get(case.patient)
+        return row.site if row else case.institution if options.sites == "institution" else None
+
+    return site_of
 
 
 def _labels(cases: Sequence[CaseFiles], layout: Layout) -> Mapping[int, str]:
@@ -311,15 +336,15 @@ def _make_items(
         image, label = sources[0] if layout.channels else sources, case.label
         if converted:
             try:
-                done = layout.convert(
-                    layout, case, modalities, options.output, options.convert, options.accept_mismatch
-                )
+                own = modalities if layout.channels or not layout.volumes else tuple(case.images)
+                done = layout.convert(layout, case, own, options.output, options.convert, options.accept_mismatch)
             except DataError as error:
                 problems.append(f"case {case.case}: {error}")
                 continue
             image, label = done.image, done.label
             files.counts.update(done.counts)
             files.notes.update(done.notes)
+        files.names[case.case] = tuple(case.images) if isinstance(image, list) else files.channels
         absolute = [os.path.abspath(path) for path in image] if isinstance(image, list) else os.path.abspath(image)
         files.items.append(
             {"image": absolute, "label": os.path.abspath(label), "case": case.case, "patient": case.patient}
@@ -333,7 +358,9 @@ def _leave_out_copies(
     cases: list[CaseFiles], split: dict[str, str] | None, files: _Files, warnings: list[str]
 ) -> tuple[list[CaseFiles], dict[str, str] | None]:
     """Cases, their split and `files` without those that have no modality of their own where another was copied."""
-    copies = find_copies(files.items, files.channels)
+    copies = {
+        case: phrase for names, group in files.by_channels() for case, phrase in find_copies(group, names).items()
+    }
     if not copies:
         return cases, split
     first = next(iter(copies))

@@ -1,12 +1,14 @@
 """Data lists of hospitals that lack modalities, from `asyndgan prepare`."""
 
 import json
+import shutil
 
 import pytest
 
 from bundle.cli.main import main
 from bundle.data import load_datalist
 from bundle.data.errors import DataError
+from bundle.prepare.case_conversion import ConvertOptions
 from bundle.prepare.preparation import PrepareOptions, prepare
 
 
@@ -55,3 +57,42 @@ def test_words_that_name_nothing(phantom_dir, tmp_path, capsys, words):
     with pytest.raises(SystemExit):
         main(["prepare", "brats", str(phantom_dir), "--output", str(tmp_path), "--sites", "table", "--lacks", words])
     assert "expected SITE=NAME,NAME or, with --site, NAME,NAME" in capsys.readouterr().err
+
+
+def remove(source, case, modality):
+    """What was never acquired."""
+    (path,) = source.rglob(f"{case}_{modality}.nii.gz")
+    path.unlink()
+
+
+@pytest.fixture
+def unlike_dir(phantom_dir, tmp_path):
+    """The phantoms, where the training cases of B have no T1ce."""
+    source = tmp_path / "unlike"
+    shutil.copytree(phantom_dir, source, ignore=shutil.ignore_patterns("datalist.json"))
+    for item in load_datalist(phantom_dir).site_items("B"):
+        remove(source, item["case"], "t1ce")
+    return source
+
+
+@pytest.mark.parametrize("conversion", [ConvertOptions(), ConvertOptions(resample=2.0)])
+def test_training_cases_of_a_site_need_no_files_of_what_it_lacks(unlike_dir, tmp_path, conversion):
+    given = options(unlike_dir, tmp_path / "list", lacks={"B": ["t1ce"]}, convert=conversion)
+    datalist = load_datalist(prepare(given).path)
+    assert {(item["site"], len(item["image"])) for item in datalist.training} == {("A", 2), ("B", 1)}
+    assert all("flair" in item["image"][0] for item in datalist.training)
+    assert {len(item["image"]) for item in datalist.test} == {2}
+
+
+def test_a_file_that_another_site_lacks_is_missing_all_the_same(unlike_dir, tmp_path):
+    case = min(unlike_dir.rglob("*_A_???")).name
+    remove(unlike_dir, case, "t1ce")
+    with pytest.raises(DataError, match=rf"1 problem(?s:.)*{case}.*missing {case}_t1ce"):
+        prepare(options(unlike_dir, tmp_path / "list", lacks={"B": ["t1ce"]}))
+
+
+def test_a_case_lacks_no_more_than_its_site(unlike_dir, tmp_path):
+    case = min(unlike_dir.rglob("*_B_???")).name
+    remove(unlike_dir, case, "flair")
+    with pytest.raises(DataError, match=rf"1 problem(?s:.)*{case}.*missing {case}_flair"):
+        prepare(options(unlike_dir, tmp_path / "list", lacks={"B": ["t1ce"]}))
