@@ -264,6 +264,12 @@ class Experiment(Stages):
                 f"setting {taught[0]}: no teacher at {', '.join(without)} (release_policy: out_of_fold, or one with "
                 "teacher: true)"
             )
+        bank = self.workflow("generate", taught[0], self.seeds[0]).make("condition_bank")
+        if bank is not None and not any(policy.noises_updates for policy in policies.values()):
+            raise ConfigError(
+                f"setting {taught[0]}: no teacher has predicted images of the conditions in {bank}: those of these "
+                "sites let out images of their own conditions alone. Leave out condition_bank and public_conditions"
+            )
 
     def _belongs(self, stage: str, setting: str) -> bool:
         if stage not in self.stages:

@@ -43,6 +43,14 @@ def test_it_is_refused_at_the_start_where_a_site_has_no_teacher(phantom_dir, tmp
     assert not list(Path(tmp_path).rglob("*.npz"))
 
 
+def test_a_bank_that_no_teacher_has_seen_is_refused_at_the_start(phantom_dir, tmp_path, tiny_sizes):
+    bank = tmp_path / "bank.npz"
+    write_conditions(bank, {"public": [np.ones((2, tiny_sizes["image_size"], tiny_sizes["image_size"]), np.uint8)]})
+    with pytest.raises(ConfigError, match=r"setting teachers_only: no teacher has predicted images .* condition_bank"):
+        experiment(phantom_dir, tmp_path / "run", tiny_sizes, condition_bank=str(bank)).run()
+    assert list(tmp_path.rglob("*.npz")) == [bank]
+
+
 def test_teachers_whose_weights_left_draw_on_the_servers_own_label_maps(phantom_dir, tmp_path, tiny_sizes):
     size = tiny_sizes["image_size"]
     own = np.zeros((3, 2, size, size), np.uint8)
