@@ -68,7 +68,7 @@ demo-federation: $(VENV)/.installed
 test: lint types
 	$(BIN)/python -m pytest $(IN_PARALLEL)
 
-# whole runs of other tasks and settings, tutorials, simulations of FLARE
+# whole runs of other tasks and settings, killed commands, tutorials, simulations of FLARE
 test-long: $(VENV)/.installed
 	$(BIN)/python -m pytest -m 'long and not federation' $(IN_PARALLEL)
 

@@ -157,6 +157,7 @@ def test_a_feature_network_that_is_gone_is_trained_again_and_gives_the_same(copi
     assert [path.read_bytes() for path in paths] == before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("overlay", "network"), [("vgg", VGGFeatures), ("resnet", ResNetFeatures)])
 def test_features_of_a_file_of_weights(overlay, network, copied, tiny_sizes, tmp_path):
     """Random weights in the file's format: with them no feature network is trained."""
@@ -181,6 +182,7 @@ def test_features_of_a_file_of_weights(overlay, network, copied, tiny_sizes, tmp
     assert not (Path(copied.run_dir) / "features").exists()
 
 
+@pytest.mark.long
 def test_noise_depends_on_the_seed_and_the_condition_alone(phantom_dir, tiny_sizes, tmp_path):
     sizes = tiny_sizes | {"generator_noise": 2, "stages": ["train", "generate", "features", "quality"]}
     found = []
@@ -259,6 +261,7 @@ def test_a_stage_whose_outputs_are_gone_is_computed_again_and_gives_the_same(cop
         assert after[f"seed_0/asyndgan/{name}"][1] == before[f"seed_0/asyndgan/{name}"][1]
 
 
+@pytest.mark.long
 def test_a_training_killed_after_its_last_step_only_writes_what_it_lacks(copied):
     copied.settings = ["asyndgan"]
     output = copied.output_dir("asyndgan", 0)
@@ -463,6 +466,7 @@ def kill_when(words, ready, cwd):
 GAN = "bundle.workflows.DistributedGANWorkflow"
 
 
+@pytest.mark.long
 def test_a_training_that_is_killed_and_started_again_ends_with_the_same_bits(phantom_dir, tiny_sizes, tmp_path):
     sizes = tiny_sizes | {"num_steps": 60}
     killed = make_experiment(phantom_dir, tmp_path / "killed", sizes, settings=["asyndgan"])
@@ -504,6 +508,7 @@ def test_a_training_that_is_killed_and_started_again_ends_with_the_same_bits(pha
     assert left == [output / "releases" / ".lock"]
 
 
+@pytest.mark.long
 def test_a_generation_that_is_killed_leaves_no_data_set(finished, tiny_sizes, tmp_path):
     """From another directory, through ``run_workflow``."""
     made = Path(finished[0].output_dir("asyndgan", 0))
