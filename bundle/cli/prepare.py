@@ -140,7 +140,10 @@ def run(options: argparse.Namespace) -> int:
 
     show_lines()
     common = ("layout", "source", "output", "site", "table", "split", "test_fraction", "num_sites", "alpha", "seed")
-    lacks = {name or options.site or "": names for name, names in options.lacks or []}
+    lacks: dict[str, tuple[str, ...]] = {}
+    for name, names in options.lacks or []:
+        site = name or options.site or ""
+        lacks[site] = tuple(dict.fromkeys((*lacks.get(site, ()), *names)))
     wanted = PrepareOptions(
         **{name: getattr(options, name) for name in (*common, "skip_incomplete", "name", "accept_mismatch")},
         sites=options.sites or "single",

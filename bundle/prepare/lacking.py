@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bundle.data.errors import DataError
 from bundle.prepare.cases import CaseFiles
 from bundle.prepare.layouts.base import Layout
+from bundle.prepare.tables import Row
 
-__all__ = ["discover_lacking", "leave_out_modalities", "without"]
+__all__ = ["check_names", "discover_lacking", "leave_out_modalities", "site_known", "without"]
 
 
 def discover_lacking(
@@ -20,7 +20,7 @@ def discover_lacking(
     modalities: Sequence[str],
     lacks: Mapping[str, Sequence[str]],
     site_of: Callable[[CaseFiles], str | None],
-) -> tuple[list[CaseFiles], list[str]]:
+) -> tuple[list[CaseFiles], Sequence[str]]:
     """
     As the layout's ``discover``, where a case may be without what its site does not have.
 
@@ -35,20 +35,19 @@ def discover_lacking(
         Cases, whose ``images`` are those of their sites where not all are there; and what is wrong with others.
     """
     cases, problems = layout.discover(source, modalities)
-    complete, missing = {case.case for case in cases}, len(problems)
+    # some layouts say what there is
+    named = modalities or (list(cases[0].images) if cases else [])
+    complete = {case.case for case in cases}
     found: list[CaseFiles] = []
-    for absent in sorted({tuple(sorted(names)) for names in lacks.values()}) if problems else []:
-        if own := [name for name in modalities if name not in absent]:
+    for absent in sorted({tuple(sorted(set(names))) for names in lacks.values()}) if problems else []:
+        if own := [name for name in named if name not in absent]:
             found += [
                 case
                 for case in layout.discover(source, own)[0]
-                if case.case not in complete and tuple(sorted(lacks.get(site_of(case) or "", ()))) == absent
+                if case.case not in complete and tuple(sorted(set(lacks.get(site_of(case) or "", ())))) == absent
             ]
-    # a problem names the folder of its case
-    resolved = [re.compile(rf"(?<![\w.-]){re.escape(case.case)}(?![\w-])") for case in found]
-    left = [problem for problem in problems if not any(name.search(problem) for name in resolved)]
-    if len(left) != missing - len(found):
-        left = problems
+    whole = {case.case for case in found}
+    left = [problem for problem in problems if getattr(problem, "case", None) not in whole]
     return sorted([*cases, *found], key=lambda case: case.case) if found else cases, left
 
 
@@ -80,6 +79,48 @@ def without(
     if problems:
         raise DataError.listing("lacks", problems)
     return names, {site: tuple(name for name in names if name not in absent) for site, absent in lacks.items()}
+
+
+def site_known(rows: Mapping[str, Row], by_name: bool) -> Callable[[CaseFiles], str | None]:
+    """
+    The site of a case before all cases are known.
+
+    Args:
+        rows: of a table, by case or patient.
+        by_name: whether the name of a case tells its site where the table does not.
+    """
+
+    def site_of(case: CaseFiles) -> str | None:
+        row = rows.get(case.case) or rows.get(case.patient)
+        return (row and row.site) or (case.institution if by_name else None)
+
+    return site_of
+
+
+def check_names(
+    lacks: Mapping[str, Sequence[str]], modalities: Sequence[str], sites: Collection[str] | None = None
+) -> None:
+    """
+    Before any case is looked for.
+
+    Args:
+        lacks: by site, the modalities that it does not have.
+        modalities: all that there are.
+        sites: those there are, as far as they are known; None where they are not.
+
+    Raises:
+        DataError: there is no such modality or site.
+    """
+    problems = []
+    for site, absent in lacks.items():
+        if sites is not None and site not in sites:
+            problems.append(
+                f"there is no site {site or '(none is named)'}, expected some of {', '.join(sorted(sites))}"
+            )
+        if modalities and (unknown := [name for name in absent if name not in modalities]):
+            problems.append(f"site {site}: there is no {', '.join(unknown)}, expected some of {', '.join(modalities)}")
+    if problems:
+        raise DataError.listing("lacks", problems)
 
 
 def leave_out_modalities(

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from bundle.data.file_checks import check_files, find_copies
 from bundle.data.progress import progress
 from bundle.prepare.case_conversion import ConvertOptions
 from bundle.prepare.cases import CaseFiles
-from bundle.prepare.lacking import discover_lacking, leave_out_modalities, without
+from bundle.prepare.lacking import check_names, discover_lacking, leave_out_modalities, site_known, without
 from bundle.prepare.layouts import Layout, get_layout
 from bundle.prepare.same_scan import find_same_scans
 from bundle.prepare.splits import RULES, assign_sites, check_split, split_patients
@@ -129,7 +129,7 @@ def prepare(options: PrepareOptions) -> Summary:
     ]
     if problems:
         raise DataError.listing(f"data in {options.source}", problems)
-    warnings += _same_scans(items, files.channels)
+    warnings += _same_scans(files)
     sizes = {item["case"]: layout.measure(item["label"]) for item in items}
     empty = sorted(case for case, size in sizes.items() if size == 0)
     if empty:
@@ -193,6 +193,14 @@ class _Files:
         for names in sorted(set(self.names.values()), key=len, reverse=True):
             yield names, [item for item in self.items if self.names[item["case"]] == names]
 
+    def of_modality(self, name: str) -> list[dict[str, Any]]:
+        """The items that have it, with no other image."""
+        found = []
+        for item in self.items:
+            images = dict(zip(self.names[item["case"]], item["image"], strict=True))
+            found += [item | {"image": [images[name]]}] if name in images else []
+        return found
+
 
 def _check_options(options: PrepareOptions, layout: Layout) -> None:
     problems = []
@@ -238,7 +246,12 @@ def _check_options(options: PrepareOptions, layout: Layout) -> None:
 def _discover(layout: Layout, options: PrepareOptions, modalities: Sequence[str], warnings: list[str]) -> list:
     if not options.source.is_dir():
         raise DataError(f"{options.source}: no such folder, expected layout {layout.name}: {layout.description}")
-    cases, problems = discover_lacking(layout, options.source, modalities, _lacks(options), _site_known(options))
+    lacks = {} if options.sites == "single" else options.lacks
+    rows = read_table(options.table) if options.table is not None and lacks else {}
+    tabled = {row.site for row in rows.values() if row.site} if options.sites == "table" else set()
+    check_names(lacks, modalities, tabled or None)
+    known = site_known(rows, by_name=options.sites == "institution")
+    cases, problems = discover_lacking(layout, options.source, modalities, lacks, known)
     if problems and not options.skip_incomplete:
         raise DataError.listing(f"layout {layout.name} in {options.source}", problems)
     if problems:
@@ -250,22 +263,6 @@ def _discover(layout: Layout, options: PrepareOptions, modalities: Sequence[str]
     if doubles:
         raise DataError(f"{options.source}: cases found more than once, expected once: {_names(doubles)}")
     return cases
-
-
-def _lacks(options: PrepareOptions) -> Mapping[str, Sequence[str]]:
-    """What sites of several lack; one hospital's own cases are without what others have."""
-    return {} if options.sites == "single" else options.lacks
-
-
-def _site_known(options: PrepareOptions) -> Callable[[CaseFiles], str | None]:
-    """The site of a case, where a table or the name of the case tells it."""
-    rows = read_table(options.table) if options.table is not None and options.lacks else {}
-
-    def site_of(case: CaseFiles) -> str | None:
-        row = rows.get(case.case) or rows.get(case.patient)
-        return row.site if row else case.institution if options.sites == "institution" else None
-
-    return site_of
 
 
 def _labels(cases: Sequence[CaseFiles], layout: Layout) -> Mapping[int, str]:
@@ -372,12 +369,17 @@ def _leave_out_copies(
     return [case for case in cases if case.case not in copies], kept
 
 
-def _same_scans(items: Sequence[Mapping[str, Any]], channels: Sequence[str]) -> list[str]:
+def _same_scans(files: _Files) -> list[str]:
     """Sentences on one scan under two patients' names, which neither the split nor the folds of a site keep apart."""
-    pairs = find_same_scans(items, channels)
+    pairs: dict[tuple[str, str], float] = {}
+    # cases are compared by their first modality, or by each where not all have the same
+    for kept in [None] if len(set(files.names.values())) == 1 else files.channels:
+        shown = files.items if kept is None else files.of_modality(kept)
+        for first, second, correlation in find_same_scans(shown, files.channels) if shown else []:
+            pairs.setdefault((first, second), correlation)
     if not pairs:
         return []
-    named = [f"{first} and {second} ({correlation:.2f})" for first, second, correlation in pairs]
+    named = [f"{first} and {second} ({correlation:.2f})" for (first, second), correlation in pairs.items()]
     remedy = "give both one patient (column patient of --table) or leave one out"
     return [f"cases of different patients look like one scan (correlation): {_names(named)}; {remedy}"]
 

@@ -58,8 +58,8 @@ class Layout:
         modalities: the default choice; empty where the user must choose, or where the data set says them: then
             `discover` takes all that there are, in the order of the images of a case.
         labels: names by label value, where the cases do not tell.
-        discover: (source, modalities) → cases and problems. A problem names the case folder and the expected file;
-            a case with a problem is not among the cases.
+        discover: (source, modalities) → cases and problems. A problem names the case folder and the expected file, and
+            is a :class:`CaseProblem` where modalities are files of their own; a case with one is not among the cases.
         read: (case, modality or ``"seg"``) → 3-D volume. Used for the conversion of volumes only.
         nifti: files can be used where they lie; otherwise they are always converted.
         channels: names of the channels where one file holds all of them, else empty.
@@ -76,7 +76,7 @@ class Layout:
     description: str
     modalities: tuple[str, ...]
     labels: Mapping[int, str]
-    discover: Callable[[Path, Sequence[str]], tuple[list[CaseFiles], list[str]]]
+    discover: Callable[[Path, Sequence[str]], tuple[list[CaseFiles], Sequence[str]]]
     read: Callable[[CaseFiles, str], sitk.Image] = field(default=read_default)
     nifti: bool = True
     channels: tuple[str, ...] = ()
@@ -97,15 +97,28 @@ def nifti_stem(path: str | os.PathLike) -> str:
     return next(name[: -len(suffix)] for suffix in NIFTI_SUFFIXES if name.lower().endswith(suffix))
 
 
-def case_problem(name: str, source: Path, missing: Sequence[str], others: Sequence[str] = ()) -> str | None:
-    """What is wrong with a case whose files lie beside others', in one sentence; None if nothing is."""
-    if missing:
-        return f"case {name} in {source}: missing {', '.join(missing)}"
-    if others:
-        return f"case {name} in {source}: {'; '.join(others)}"
-    if not is_name(name):
-        return f"case {name} in {source}: its name must consist of letters, digits, '_', '-', '.', ' '"
-    return None
+class CaseProblem(str):
+    """
+    What is wrong with a case, in a sentence.
+
+    Attributes:
+        case: its name.
+    """
+
+    case: str
+
+    def __new__(cls, case: str, text: str) -> CaseProblem:
+        problem = super().__new__(cls, text)
+        problem.case = case
+        return problem
+
+
+def case_problem(name: str, source: Path, missing: Sequence[str], others: Sequence[str] = ()) -> CaseProblem | None:
+    """What is wrong with a case whose files lie beside others'; None if nothing is."""
+    found = "; ".join([f"missing {', '.join(missing)}"] if missing else others)
+    if not found and not is_name(name):
+        found = "its name must consist of letters, digits, '_', '-', '.', ' '"
+    return CaseProblem(name, f"case {name} in {source}: {found}") if found else None
 
 
 def case_folders(source: Path) -> list[Path]:

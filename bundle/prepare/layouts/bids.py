@@ -23,7 +23,7 @@ MASKS = ("mask", "dseg")
 _OF_THE_BRAIN = ("desc-brain", "label-brain")
 
 
-def discover(source: Path, modalities: Sequence[str]) -> tuple[list[CaseFiles], list[str]]:
+def discover(source: Path, modalities: Sequence[str]) -> tuple[list[CaseFiles], Sequence[str]]:
     """See :attr:`bundle.prepare.layouts.base.Layout.discover`."""
     if unknown := [modality for modality in modalities if modality not in MODALITIES]:
         raise DataError(f"layout bids has no {', '.join(unknown)}, expected some of {', '.join(MODALITIES)}")

@@ -24,7 +24,7 @@ GRADES = ("HGG", "LGG")
 MODALITIES = ("flair", "t1", "t1ce", "t2")
 
 
-def discover(source: Path, modalities: Sequence[str]) -> tuple[list[CaseFiles], list[str]]:
+def discover(source: Path, modalities: Sequence[str]) -> tuple[list[CaseFiles], Sequence[str]]:
     """See :attr:`bundle.prepare.layouts.base.Layout.discover`."""
     folders = case_folders(source)
     found = [find_nifti_cases([folder for folder in folders if folder.name not in GRADES], modalities)]

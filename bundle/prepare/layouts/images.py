@@ -27,7 +27,7 @@ SUFFIXES = (*LOSSLESS, ".jpg", ".jpeg")
 _DIRECTION = (-1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
 
 
-def discover(source: Path, modalities: Sequence[str]) -> tuple[list[CaseFiles], list[str]]:
+def discover(source: Path, modalities: Sequence[str]) -> tuple[list[CaseFiles], Sequence[str]]:
     """See :attr:`bundle.prepare.layouts.base.Layout.discover`."""
     if len(modalities) != 1:
         raise DataError(f"modalities are {', '.join(modalities)}, expected one: a grey image has one channel")

@@ -25,7 +25,7 @@ MODALITIES = tuple(CHANNELS.values())
 LABELS = {0: "background", 1: "oedema", 2: "non-enhancing tumour", 3: "enhancing tumour"}
 
 
-def discover(source: Path, modalities: Sequence[str]) -> tuple[list[CaseFiles], list[str]]:
+def discover(source: Path, modalities: Sequence[str]) -> tuple[list[CaseFiles], Sequence[str]]:
     """See :attr:`bundle.prepare.layouts.base.Layout.discover`. The cases are those of ``dataset.json``'s training."""
     content = _read_description(source / "dataset.json")
     unknown = [modality for modality in modalities if modality not in MODALITIES]

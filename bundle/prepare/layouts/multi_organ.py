@@ -51,7 +51,7 @@ PUBLISHED = {
 _PHANTOM = re.compile(r"PhantomTile_(?P<organ>\w+?)_\d+")
 
 
-def discover(source: Path, modalities: Sequence[str]) -> tuple[list[CaseFiles], list[str]]:
+def discover(source: Path, modalities: Sequence[str]) -> tuple[list[CaseFiles], Sequence[str]]:
     """See :attr:`bundle.prepare.layouts.base.Layout.discover`. The channels are always red, green and blue."""
     if not source.is_dir():
         raise DataError(f"{source}: no such folder, expected one with tiles and annotations")

@@ -17,7 +17,7 @@ from bundle.prepare.layouts.base import Layout, case_problem, nifti_stem
 from bundle.prepare.layouts.naming import parse_name
 
 
-def discover(source: Path, modalities: Sequence[str]) -> tuple[list[CaseFiles], list[str]]:
+def discover(source: Path, modalities: Sequence[str]) -> tuple[list[CaseFiles], Sequence[str]]:
     """See :attr:`bundle.prepare.layouts.base.Layout.discover`."""
     if not modalities:
         raise DataError("layout nifti has no default modalities: name them with --modalities, such as flair")

@@ -9,6 +9,7 @@ from pathlib import Path
 from bundle.data.bounds import NIFTI_SUFFIXES, has_suffix
 from bundle.data.schema import is_name
 from bundle.prepare.cases import SEG, CaseFiles
+from bundle.prepare.layouts.base import CaseProblem
 from bundle.prepare.layouts.naming import NAMINGS, Naming, parse_name
 
 logger = logging.getLogger(__name__)
@@ -16,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 def find_nifti_cases(
     folders: Iterable[Path], modalities: Sequence[str], grade: str | None = None
-) -> tuple[list[CaseFiles], list[str]]:
+) -> tuple[list[CaseFiles], Sequence[str]]:
     """Cases ``CASE/CASE_{modality,seg}.nii.gz`` (or ``.nii``) in the given folders; see :attr:`Layout.discover`.
 
     Files may be called as any of :data:`NAMINGS` has it. Where only the label map is missing and one other file of the
@@ -25,7 +26,7 @@ def find_nifti_cases(
     return _split(_find(folder, folder.name, f"case folder {folder}", modalities, grade) for folder in folders)
 
 
-def find_flat_cases(folder: Path, modalities: Sequence[str]) -> tuple[list[CaseFiles], list[str]]:
+def find_flat_cases(folder: Path, modalities: Sequence[str]) -> tuple[list[CaseFiles], Sequence[str]]:
     """Cases whose files lie side by side in one folder: ``CASE_{modality,seg}.nii.gz``."""
     names = set()
     endings = [naming.ending(name) for naming in NAMINGS for name in (*modalities, SEG)]
@@ -43,12 +44,14 @@ def _nifti_files(folder: Path) -> list[Path]:
     )
 
 
-def _split(found: Iterable[CaseFiles | str]) -> tuple[list[CaseFiles], list[str]]:
+def _split(found: Iterable[CaseFiles | CaseProblem]) -> tuple[list[CaseFiles], Sequence[str]]:
     found = list(found)
     return [case for case in found if not isinstance(case, str)], [text for text in found if isinstance(text, str)]
 
 
-def _find(folder: Path, name: str, where: str, modalities: Sequence[str], grade: str | None = None) -> CaseFiles | str:
+def _find(
+    folder: Path, name: str, where: str, modalities: Sequence[str], grade: str | None = None
+) -> CaseFiles | CaseProblem:
     """The case, or what is wrong with it."""
     by_naming = [(naming, _files(folder, name, naming, modalities)) for naming in NAMINGS]
     naming, files = max(by_naming, key=lambda pair: len(pair[1]))  # of equal ones the first
@@ -56,9 +59,9 @@ def _find(folder: Path, name: str, where: str, modalities: Sequence[str], grade:
         files |= _foreign_label(folder, set(files.values()))
     missing = [f"{name}{naming.ending(key)}{NIFTI_SUFFIXES[0]}" for key in (*modalities, SEG) if key not in files]
     if missing:
-        return f"{where}: missing {', '.join(missing)} (or .nii)"
+        return CaseProblem(name, f"{where}: missing {', '.join(missing)} (or .nii)")
     if not is_name(name):
-        return f"{where}: its name must consist of letters, digits, '_', '-', '.', ' '"
+        return CaseProblem(name, f"{where}: its name must consist of letters, digits, '_', '-', '.', ' '")
     label = files.pop(SEG)
     return CaseFiles(name, files, label, *parse_name(name), grade, labels=naming.labels)
 
@@ -72,7 +75,12 @@ def _files(folder: Path, name: str, naming: Naming, modalities: Sequence[str]) -
 
 
 def _foreign_label(folder: Path, images: set[Path]) -> dict[str, Path]:
-    others = [path for path in _nifti_files(folder) if path not in images and "seg" in path.name.lower()]
+    # what a case is called says nothing of its files
+    others = [
+        path
+        for path in _nifti_files(folder)
+        if path not in images and "seg" in path.name.removeprefix(folder.name).lower()
+    ]
     if len(others) != 1:
         return {}
     logger.warning(

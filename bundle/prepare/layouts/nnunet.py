@@ -32,7 +32,7 @@ class _Description:
     labels: dict[int, str]
 
 
-def discover(source: Path, modalities: Sequence[str]) -> tuple[list[CaseFiles], list[str]]:
+def discover(source: Path, modalities: Sequence[str]) -> tuple[list[CaseFiles], Sequence[str]]:
     """See :attr:`bundle.prepare.layouts.base.Layout.discover`. Without modalities all channels are taken."""
     about = _read(source / "dataset.json")
     modalities = modalities or about.channels

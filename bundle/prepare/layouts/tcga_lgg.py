@@ -13,7 +13,7 @@ from bundle.prepare.layouts.nifti_cases import find_nifti_cases
 LABELS = {0: "background", 1: "FLAIR abnormality"}
 
 
-def discover(source: Path, modalities: Sequence[str]) -> tuple[list[CaseFiles], list[str]]:
+def discover(source: Path, modalities: Sequence[str]) -> tuple[list[CaseFiles], Sequence[str]]:
     """See :attr:`bundle.prepare.layouts.base.Layout.discover`."""
     return find_nifti_cases(case_folders(source), modalities)
 

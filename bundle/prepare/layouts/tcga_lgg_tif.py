@@ -43,7 +43,7 @@ def slice_files(folder: Path) -> list[Path]:
     return [path for _, path in numbered]
 
 
-def discover(source: Path, modalities: Sequence[str]) -> tuple[list[CaseFiles], list[str]]:
+def discover(source: Path, modalities: Sequence[str]) -> tuple[list[CaseFiles], Sequence[str]]:
     """See :attr:`bundle.prepare.layouts.base.Layout.discover`."""
     unknown = [modality for modality in modalities if modality not in CHANNELS]
     if unknown:

@@ -13,7 +13,7 @@ from bundle.data.bounds import VOLUME_SUFFIXES
 from bundle.data.errors import DataError
 from bundle.data.schema import is_name
 from bundle.prepare.cases import SEG, CaseFiles
-from bundle.prepare.layouts.base import Layout, case_folders
+from bundle.prepare.layouts.base import CaseProblem, Layout, case_folders
 from bundle.prepare.layouts.brats import LABELS
 from bundle.prepare.layouts.naming import parse_name
 
@@ -32,7 +32,7 @@ def find_source(folder: Path, modality: str) -> Path | None:
     return found[0] if found else None
 
 
-def discover(source: Path, modalities: Sequence[str]) -> tuple[list[CaseFiles], list[str]]:
+def discover(source: Path, modalities: Sequence[str]) -> tuple[list[CaseFiles], Sequence[str]]:
     """See :attr:`bundle.prepare.layouts.base.Layout.discover`."""
     folders = case_folders(source)
     if not modalities:
@@ -46,16 +46,18 @@ def discover(source: Path, modalities: Sequence[str]) -> tuple[list[CaseFiles], 
         try:
             found = {modality: find_source(folder, modality) for modality in (*modalities, SEG)}
         except DataError as error:
-            problems.append(str(error))
+            problems.append(CaseProblem(folder.name, str(error)))
             continue
         missing = [f"{modality}.EXT" for modality, path in found.items() if path is None]
         if missing:
-            problems.append(
+            text = (
                 f"case folder {folder}: missing {', '.join(missing)}, need a file (also {folder.name}_MODALITY.EXT, "
                 f"EXT: {', '.join(suffix[1:] for suffix in VOLUME_SUFFIXES)}) or a folder with a DICOM series"
             )
+            problems.append(CaseProblem(folder.name, text))
         elif not is_name(folder.name):
-            problems.append(f"case folder {folder}: its name must consist of letters, digits, '_', '-', '.', ' '")
+            text = f"case folder {folder}: its name must consist of letters, digits, '_', '-', '.', ' '"
+            problems.append(CaseProblem(folder.name, text))
         else:
             files = {modality: path for modality, path in found.items() if path is not None}
             label = files.pop(SEG)
