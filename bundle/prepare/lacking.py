@@ -68,10 +68,8 @@ def without(
         DataError: there is no such site or modality, or a site has none left.
     """
     names = (*modality, *(name for absent in lacks.values() for name in absent if single and name not in modality))
-    problems = [f"there is no site {site}, expected some of {', '.join(sites)}" for site in lacks if site not in sites]
+    problems = _unknown(lacks, names, sites)
     for site, absent in lacks.items():
-        if unknown := [name for name in absent if name not in names]:
-            problems.append(f"site {site}: there is no {', '.join(unknown)}, expected some of {', '.join(names)}")
         if single and (had := [name for name in absent if name in modality]):
             problems.append(f"site {site}: {', '.join(had)} are among its modalities, expected such as others have")
         if set(names) <= set(absent):
@@ -111,16 +109,21 @@ def check_names(
     Raises:
         DataError: there is no such modality or site.
     """
+    if problems := _unknown(lacks, modalities, sites):
+        raise DataError.listing("lacks", problems)
+
+
+def _unknown(lacks: Mapping[str, Sequence[str]], names: Sequence[str], sites: Collection[str] | None) -> list[str]:
+    """A sentence for every site or name that there is not; ``names`` may be unknown as well, and then empty."""
     problems = []
     for site, absent in lacks.items():
         if sites is not None and site not in sites:
             problems.append(
                 f"there is no site {site or '(none is named)'}, expected some of {', '.join(sorted(sites))}"
             )
-        if modalities and (unknown := [name for name in absent if name not in modalities]):
-            problems.append(f"site {site}: there is no {', '.join(unknown)}, expected some of {', '.join(modalities)}")
-    if problems:
-        raise DataError.listing("lacks", problems)
+        if names and (unknown := [name for name in absent if name not in names]):
+            problems.append(f"site {site}: there is no {', '.join(unknown)}, expected some of {', '.join(names)}")
+    return problems
 
 
 def leave_out_modalities(
