@@ -58,8 +58,8 @@ except Exception as error:
     ("raise_it", "refused"),
     [
         ("check_inputs([], 'image', 'out', 'seg', '.nii', 'b.nii: no brain')", True),
-        ("raise OSError('b.nii: no brain')", True),
-        ("raise ValueError('not said by this package')", False),
+        pytest.param("raise OSError('b.nii: no brain')", True, marks=pytest.mark.long),
+        pytest.param("raise ValueError('not said by this package')", False, marks=pytest.mark.long),
         ("1 / 0", False),
     ],
 )

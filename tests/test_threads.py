@@ -34,6 +34,7 @@ def test_what_imports_the_package_before_torch_spins_briefly_unless_the_user_say
     assert said("import bundle.seeding, torch", environment=own)["GOMP_SPINCOUNT"] == "77"
 
 
+@pytest.mark.long
 def test_a_command_says_its_threads_before_torch_is_imported():
     words = ["files", "train", "--task", "brats"]
     assert said(TOLD, *words)["GOMP_SPINCOUNT"] == "10000"

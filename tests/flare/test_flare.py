@@ -22,6 +22,8 @@ from bundle.flare.kits import CLASSES
 from bundle.wire import Codec
 from bundle.wire.messages import OpenRequest
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[2]
 SITES = ("A", "B")
 STEPS = 20

@@ -143,6 +143,7 @@ def test_the_feature_network_is_trained_once_and_on_held_out_cases(finished, pha
     assert {samples[number]["case"] for number in range(len(samples))} <= held_out
 
 
+@pytest.mark.long
 def test_a_feature_network_that_is_gone_is_trained_again_and_gives_the_same(copied):
     copied.settings = ["asyndgan"]
     features, scores = Path(copied.run_dir) / "features", copied.output_dir("asyndgan", 0) / "quality"
@@ -240,7 +241,14 @@ def test_a_second_run_computes_nothing(copied, finished):
     assert results["wall_seconds"] > finished[1]["wall_seconds"] >= finished[1]["seconds"]
 
 
-@pytest.mark.parametrize("parts", [["gan", "evaluation"], ["synthetic"], ["segmenter", "quality"]], ids="+".join)
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ["gan", "evaluation"],
+        *(pytest.param(p, marks=pytest.mark.long) for p in (["synthetic"], ["segmenter", "quality"])),
+    ],
+    ids="+".join,
+)
 def test_a_stage_whose_outputs_are_gone_is_computed_again_and_gives_the_same(copied, parts):
     copied.settings = ["asyndgan"]
     before = contents(copied.run_dir)
@@ -285,6 +293,7 @@ def test_changed_data_are_refused_by_name(copied, phantom_dir, tmp_path):
         copied.run()
 
 
+@pytest.mark.long
 def test_scores_of_several_seeds(phantom_dir, tiny_sizes, tmp_path):
     experiment = make_experiment(phantom_dir, tmp_path, tiny_sizes, seeds=[0, 3], settings=["real_subset/B"])
     score = experiment.run()["settings"]["real_subset/B"]["dice"]
@@ -530,6 +539,7 @@ def test_a_generation_that_is_killed_leaves_no_data_set(finished, tiny_sizes, tm
     assert not list(output.glob(".partial*"))
 
 
+@pytest.mark.long
 def test_plain_run_and_a_message_in_the_last_line(phantom_dir, tiny_sizes, tmp_path):
     """MONAI's own workflow from another directory; ours, from the root, with a misspelt key."""
     words = command("run", "segment", phantom_dir, tmp_path / "run", tiny_sizes, "--setting", "real_all")

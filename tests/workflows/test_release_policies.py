@@ -80,6 +80,7 @@ def test_by_default_nobody_answers_for_whom_it_has_seen(phantom_dir, tiny_sizes,
     assert files[0] == files[1]
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_generator_under_the_default(phantom_dir, tiny_sizes, tmp_path):
     weights = []
     for folder in ("first", "second"):

@@ -51,6 +51,7 @@ def test_a_bank_that_no_teacher_has_seen_is_refused_at_the_start(phantom_dir, tm
     assert list(tmp_path.rglob("*.npz")) == [bank]
 
 
+@pytest.mark.long
 def test_teachers_whose_weights_left_draw_on_the_servers_own_label_maps(phantom_dir, tmp_path, tiny_sizes):
     size = tiny_sizes["image_size"]
     own = np.zeros((3, 2, size, size), np.uint8)
