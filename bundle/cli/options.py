@@ -79,7 +79,7 @@ def add_participants(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", help="of the server and of each site")
     parser.add_argument(
-        "--release_policy", metavar="POLICY", help="of each site, as in a site.yaml (default: the task's)"
+        "--release_policy", metavar="POLICY", help="of each site, as in a site.yaml (default: the config's)"
     )
 
 

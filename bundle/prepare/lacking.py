@@ -9,7 +9,7 @@ from typing import Any
 from bundle.data.errors import DataError
 from bundle.prepare.cases import CaseFiles
 from bundle.prepare.layouts.base import Layout
-from bundle.prepare.tables import Row
+from bundle.prepare.tables import Row, key_of
 
 __all__ = ["check_names", "discover_lacking", "leave_out_modalities", "site_known", "without"]
 
@@ -38,16 +38,15 @@ def discover_lacking(
     # some layouts say what there is
     named = modalities or (list(cases[0].images) if cases else [])
     complete = {case.case for case in cases}
+    absent = {site: frozenset(names) for site, names in lacks.items()}
     found: list[CaseFiles] = []
-    for absent in sorted({tuple(sorted(set(names))) for names in lacks.values()}) if problems else []:
-        if own := [name for name in named if name not in absent]:
-            found += [
-                case
-                for case in layout.discover(source, own)[0]
-                if case.case not in complete and tuple(sorted(set(lacks.get(site_of(case) or "", ())))) == absent
-            ]
-    whole = {case.case for case in found}
-    left = [problem for problem in problems if getattr(problem, "case", None) not in whole]
+    # without a problem no file is missing
+    for one in sorted(set(absent.values()), key=sorted) if problems else []:
+        if own := [name for name in named if name not in one]:
+            without_one = layout.discover(source, own)[0]
+            found += [c for c in without_one if c.case not in complete and absent.get(site_of(c) or "") == one]
+    resolved = {case.case for case in found}
+    left = [problem for problem in problems if getattr(problem, "case", None) not in resolved]
     return sorted([*cases, *found], key=lambda case: case.case) if found else cases, left
 
 
@@ -89,7 +88,7 @@ def site_known(rows: Mapping[str, Row], by_name: bool) -> Callable[[CaseFiles], 
     """
 
     def site_of(case: CaseFiles) -> str | None:
-        row = rows.get(case.case) or rows.get(case.patient)
+        row = rows.get(key_of(rows, case))
         return (row and row.site) or (case.institution if by_name else None)
 
     return site_of

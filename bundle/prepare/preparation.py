@@ -190,7 +190,8 @@ class _Files:
     notes: Counter = field(default_factory=Counter)
 
     def by_channels(self) -> Iterator[tuple[tuple[str, ...], list[dict[str, Any]]]]:
-        for names in sorted(set(self.names.values()), key=len, reverse=True):
+        """Items whose images have the same channels, and these; the order follows from the names."""
+        for names in sorted(set(self.names.values())):
             yield names, [item for item in self.items if self.names[item["case"]] == names]
 
     def of_modality(self, name: str) -> list[dict[str, Any]]:
@@ -333,8 +334,9 @@ def _make_items(
         image, label = sources[0] if layout.channels else sources, case.label
         if converted:
             try:
-                own = modalities if layout.channels or not layout.volumes else tuple(case.images)
-                done = layout.convert(layout, case, own, options.output, options.convert, options.accept_mismatch)
+                done = layout.convert(
+                    layout, case, tuple(case.images), options.output, options.convert, options.accept_mismatch
+                )
             except DataError as error:
                 problems.append(f"case {case.case}: {error}")
                 continue
@@ -379,7 +381,8 @@ def _same_scans(files: _Files) -> list[str]:
             pairs.setdefault((first, second), correlation)
     if not pairs:
         return []
-    named = [f"{first} and {second} ({correlation:.2f})" for (first, second), correlation in pairs.items()]
+    most_alike = sorted(pairs.items(), key=lambda pair: -pair[1])
+    named = [f"{first} and {second} ({correlation:.2f})" for (first, second), correlation in most_alike]
     remedy = "give both one patient (column patient of --table) or leave one out"
     return [f"cases of different patients look like one scan (correlation): {_names(named)}; {remedy}"]
 

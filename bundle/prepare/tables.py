@@ -70,8 +70,13 @@ def read_table(path: str | os.PathLike) -> dict[str, Row]:
     return rows
 
 
+def key_of(rows: Mapping[str, Row], case: CaseFiles) -> str:
+    """What a case's row stands under, if it has one: its name, or the patient's where that says less."""
+    return case.case if case.case in rows else case.patient
+
+
 def match_table(rows: Mapping[str, Row], cases: Sequence[CaseFiles], path: str | os.PathLike) -> tuple[dict, list[str]]:
-    """Rows for the cases on disk. A row may also name the patient, where the case's name says more than that.
+    """Rows for the cases on disk, by case or patient.
 
     Returns:
         Row by case of `cases`, and the cases of the table that are not on disk, sorted.
@@ -81,7 +86,7 @@ def match_table(rows: Mapping[str, Row], cases: Sequence[CaseFiles], path: str |
     """
     matched, used = {}, set()
     for case in cases:
-        key = case.case if case.case in rows else case.patient
+        key = key_of(rows, case)
         if key in rows:
             matched[case.case] = rows[key]
             used.add(key)

@@ -213,6 +213,13 @@ def small_network(out_channels):
     return torch.nn.Sequential(torch.nn.Conv2d(2, out_channels, 3, padding=1), torch.nn.Tanh())
 
 
+@pytest.mark.parametrize("policy", ["published", "guarded"])
+def test_sites_that_lack_modalities_take_part_under_a_policy_without_teachers(policy):
+    trainer, _ = make_trainer(make_federation(policy=POLICIES[policy], l1_weight=0.0), epoch_length=2)
+    trainer.run()
+    assert {about["answered"] for about in trainer.state.sites.values()} == {2}
+
+
 def test_a_teacher_predicts_what_its_site_has(tmp_path):
     trainer, images = taught(tmp_path, 2)
     assert {site: found[0].shape[0] for site, found in images.items()} == {"A": 3, "B": 2, "C": 1}
