@@ -7,7 +7,7 @@ from bundle.workflows.experiment import Stages
 from bundle.workflows.network_checks import check_generator
 
 
-@pytest.mark.parametrize(("task", "noise"), [("brats", 0), ("multi_organ", 8)])
+@pytest.mark.parametrize(("task", "noise"), [("brats", 0), pytest.param("multi_organ", 8, marks=pytest.mark.long)])
 def test_it_trains_and_generates(task, noise, phantom_dir, nuclei_dir, tiny_sizes, tmp_path):
     data = phantom_dir if task == "brats" else nuclei_dir
     stages = Stages(task, str(data), "demo", str(tmp_path), config_files=["spade"], overrides=tiny_sizes)

@@ -43,7 +43,7 @@ def run(workflow, stage, dataset_dir, run_dir, **given):
     return made
 
 
-@pytest.mark.parametrize("discriminator", ["patch", "segmentation"])
+@pytest.mark.parametrize("discriminator", ["patch", pytest.param("segmentation", marks=pytest.mark.long)])
 def test_a_whole_run_with_a_site_of_fewer_modalities_and_of_the_whole_tumour_alone(
     unlike_dir, tmp_path, tiny_sizes, discriminator
 ):
