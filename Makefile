@@ -41,12 +41,13 @@ setup: $(VENV)/.installed
 
 setup-monailabel: $(VENV_LABEL)/.installed
 
+# images of 64 pixels give a second thread little to do, and beside other work it waits for its turn: docs/performance.md
 demo: $(VENV)/.installed
 	$(ASYNDGAN) phantoms brains $(DEMO)/phantoms --cases_per_site 5 --test_cases_per_site 2 --size 96 96 16
 	$(ASYNDGAN) prepare brats $(DEMO)/phantoms --output $(DEMO)/data --sites table \
 		--table $(DEMO)/phantoms/cases.csv --modalities flair --name "brain phantoms"
 	$(ASYNDGAN) run --task brats --dataset_dir $(DEMO)/data --profile demo --run_dir $(DEMO) \
-		--settings real_all real_subset asyndgan
+		--settings real_all real_subset asyndgan --threads 1
 
 demo-nuclei: $(VENV)/.installed
 	$(ASYNDGAN) phantoms nuclei $(DEMO_NUCLEI)/phantoms --cases_per_site 4 --test_cases_per_site 2 \
@@ -54,7 +55,7 @@ demo-nuclei: $(VENV)/.installed
 	$(ASYNDGAN) prepare multi_organ $(DEMO_NUCLEI)/phantoms --output $(DEMO_NUCLEI)/data --sites table \
 		--table $(DEMO_NUCLEI)/phantoms/cases.csv --name "nuclei phantoms"
 	$(ASYNDGAN) run --task multi_organ --dataset_dir $(DEMO_NUCLEI)/data --profile demo \
-		--run_dir $(DEMO_NUCLEI)
+		--run_dir $(DEMO_NUCLEI) --threads 1
 
 # two hospitals and a server as processes of this machine, with certificates of their own and TLS between them
 demo-federation: $(VENV)/.installed
