@@ -67,7 +67,15 @@ class Audited:
 
         Args:
             network: None for ``generator``.
+
+        Raises:
+            ValueError: for a generator that sees teachers' images: there are none of held-out patients.
         """
+        if self.workflow.make("generator_guide"):
+            raise ValueError(
+                "generator_guide: this generator draws where there is a teacher's image, and of held-out patients "
+                "there is none: whether it tells members is not known"
+            )
         network, inferer = (self.generator if network is None else network).eval(), SeededInferer()
         device, noise = self.workflow.make("device"), self.workflow.make("generator_noise")
         seed = derive_seed(self.workflow.make("seed"), "noise", "audit")

@@ -180,6 +180,7 @@ GROUPS: dict[str, dict[str, Key]] = {
         ),
         "generator_noise": Key(Whole(0, 512), "channels of noise that G sees beside the condition", "0"),
         "generator_coordinates": Key(Flag(), "whether G sees the position of every pixel", "false"),
+        "generator_guide": Key(Flag(), "whether G sees the teacher's image of a condition beside it", "false"),
         "generator_ema": Key(Number(0, 0.999999), "decay per step of an average of G's weights; 0 for none", "0"),
         "discriminator_norm": Key(_NORM, "normalisation in D; null for none", "BATCH in 2020, then INSTANCE"),
         "discriminator_spectral": Key(Flag(), "spectral normalisation of D's weights", "false"),

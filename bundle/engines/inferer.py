@@ -85,6 +85,7 @@ class SeededBatch(PrepareBatch):
     """
     Batches of :class:`bundle.server.ConditionBank` for MONAI's evaluator, with a seed for every item: what its
     image draws of noise depends on (seed, site, number of the condition, copy), and not on the batch that it is in.
+    Images that guide a generator are further channels of its input.
 
     Args:
         seed: seed of the run.
@@ -97,6 +98,9 @@ class SeededBatch(PrepareBatch):
 
     def __call__(self, batchdata: Mapping, device: Any = None, non_blocking: bool = False, **kwargs: Any) -> tuple:
         inputs, target = default_prepare_batch(batchdata, device, non_blocking, **kwargs)
+        if "guide" in batchdata:
+            guide = batchdata["guide"].to(inputs.device)
+            inputs = torch.cat([inputs.to(guide.dtype), guide], dim=1)
         if not self.active:
             return inputs, target
         places = zip(*(batchdata[key] for key in ("site", "index", "copy")), strict=True)

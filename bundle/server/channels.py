@@ -110,7 +110,7 @@ class Channels:
         if not any(self._own.get(one) for one in num_samples):
             return weight * gradient
         whole = gradient.new_zeros(len(gradient), len(self.modalities), *gradient.shape[2:])
-        for place, channel in enumerate(self._of(site)):
+        for place, channel in enumerate(self.own(site)):
             whole[:, channel] = weight * self._factor(channel, num_samples) * gradient[:, place]
         return whole
 
@@ -121,14 +121,15 @@ class Channels:
         """
         if not any(self._own.get(one) for one in num_samples):
             return None
-        own = self._of(site)
+        own = self.own(site)
         return torch.tensor([self._factor(c, num_samples) * len(own) / len(self.modalities) for c in own])
 
-    def _of(self, site: str) -> Sequence[int]:
+    def own(self, site: str) -> Sequence[int]:
+        """Numbers of the channels that a site has."""
         return self._own.get(site) or range(len(self.modalities))
 
     def _factor(self, channel: int, num_samples: Mapping[str, int]) -> float:
         if self.mixture == "sum":
             return 1.0
-        having = sum(n for site, n in num_samples.items() if channel in self._of(site))
+        having = sum(n for site, n in num_samples.items() if channel in self.own(site))
         return sum(num_samples.values()) / having

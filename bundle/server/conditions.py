@@ -7,7 +7,7 @@ import math
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -284,6 +284,8 @@ class ConditionBank(Dataset):
         bank: file of :func:`write_conditions` with conditions of the server's own; None for none.
         channels: X that the generator takes; None for any.
         batch_size: conditions that are to fit into one array.
+        guide: the image B×C×H×W in [-1, 1] of released conditions B×X×H×W (:class:`bundle.server.TaughtImages`), for a
+            generator that sees it: an item has it as ``guide``, C×H×W, transformed as its condition is; None for none.
         num_classes: channels that are classes, the first ones: a condition of a site whose labels leave open which of
             several a pixel is of has no label map, and is left out. None where there are none such.
 
@@ -304,6 +306,7 @@ class ConditionBank(Dataset):
         batch_size: int = 1,
         transform_first: bool = False,
         num_classes: int | None = None,
+        guide: Callable[[torch.Tensor], torch.Tensor] | None = None,
     ) -> None:
         if copies > 1 and augmentation is None:
             raise ValueError(f"copies={copies} needs an augmentation: without one the copies would be the same image")
@@ -323,6 +326,7 @@ class ConditionBank(Dataset):
         clear = _told_apart(self.conditions, num_classes)
         self.augmentation = augmentation
         self.seed = seed
+        self.guide = guide
         self.data: list[dict[str, Any]] = [
             {
                 "site": site,
@@ -364,13 +368,19 @@ class ConditionBank(Dataset):
 
     def __getitem__(self, key: int) -> dict:
         item = dict(self.data[key])
-        item["image"] = torch.from_numpy(self.conditions[item["site"]][item["index"]])
+        condition = item["image"] = torch.from_numpy(self.conditions[item["site"]][item["index"]])
+        if self.guide is not None:
+            # as channels of one, so that no transform can move them apart; 0 is what it fills with
+            item["image"] = torch.cat([condition.float(), self.guide(condition[None])[0] + 1])
         if item["copy"]:
             seed = derive_seed(self.seed, "copy", item["site"], item["index"], item["copy"])
             assert self.augmentation is not None
             item = varied(self.augmentation, item, seed)
-            # as copy 0 is: a batch may hold it beside copy 1 of another condition
-            item["image"] = item["image"].to(torch.uint8)
+        if self.guide is not None:
+            item["guide"] = item["image"][len(condition) :] - 1
+            item["image"] = item["image"][: len(condition)].round()
+        # as copy 0 is: a batch may hold it beside copy 1 of another condition
+        item["image"] = item["image"].to(torch.uint8)
         return item
 
 

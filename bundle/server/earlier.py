@@ -149,7 +149,13 @@ class Continuation:
             if Path(earlier).resolve() == self.replay_dir.parent.parent.resolve():
                 raise ValueError(f"earlier: {earlier} is the folder of this very training: choose another run_dir")
             self.earlier = EarlierTraining(earlier)
-            self._check_meaning(self.earlier, _config(Path(config_path)))
+            here = _config(Path(config_path))
+            if here.get("generator_guide"):
+                raise ValueError(
+                    "earlier: with generator_guide nothing reminds G of sites that have left: their teachers' images "
+                    "are not kept. Train anew, or without generator_guide"
+                )
+            self._check_meaning(self.earlier, here)
         self._check_forget()
 
     def attach(self, engine: Engine) -> None:

@@ -69,6 +69,12 @@ class PairedTerm:
         self._files = Path(conditions), Path(images)
         self._pairs: dict[str, list[_Pair]] | None = None
         self._warned: set[str] = set()
+        # G's input and its term ask for the same
+        self._last: dict[str, tuple[int, torch.Tensor | None, torch.Tensor | None]] = {}
+
+    def any(self) -> bool:
+        """Whether a teacher's images or weights are here."""
+        return self._files[1].is_file() or (self.teachers is not None and self.teachers.any())
 
     def describe(self) -> str:
         """What is added to the losses of sites, in words; empty where no site has a teacher."""
@@ -102,31 +108,60 @@ class PairedTerm:
         """
         if not self.weight:
             return None
-        if self.teachers is not None and site in self.teachers:
-            taught = self._predicted(self.teachers, site, conditions, images)
-        else:
-            taught = self._released(site, step, conditions, images)
+        taught = self.taught(site, step, conditions, images.shape[1], images.device)
         if taught is None:
             return None
         if channel_weights is None:
             return F.l1_loss(images.float(), taught)
         return ((images.float() - taught).abs() * channel_weights.to(taught)[:, None, None]).mean()
 
+    def taught(
+        self, site: str, step: int, conditions: torch.Tensor, channels: int, device: torch.device
+    ) -> torch.Tensor | None:
+        """
+        Args:
+            site: whose conditions they are.
+            step: from 1.
+            conditions: B×X×H×W uint8, as the site issued them.
+            channels: C of the images of the site.
+            device: where they are wanted.
+
+        Returns:
+            R(x), B×C×H×W float32; None where the site has no teacher.
+
+        Raises:
+            ValueError: when the teacher's images are of other channels than the site's.
+        """
+        known, of, taught = self._last.get(site, (0, None, None))
+        if known != step or of is not conditions:
+            shape = (len(conditions), channels, *conditions.shape[2:])
+            if self.teachers is not None and site in self.teachers:
+                taught = self._predicted(self.teachers, site, conditions, shape, device)
+            else:
+                taught = self._released(site, step, conditions, shape)
+            self._last[site] = step, conditions, taught
+        return None if taught is None else taught.to(device)
+
     def _predicted(
-        self, teachers: TeacherNetworks, site: str, conditions: torch.Tensor, images: torch.Tensor
+        self,
+        teachers: TeacherNetworks,
+        site: str,
+        conditions: torch.Tensor,
+        shape: Sequence[int],
+        device: torch.device,
     ) -> torch.Tensor | None:
         try:
-            taught = teachers.predict(site, conditions, images.shape[1], images.device)
+            taught = teachers.predict(site, conditions, shape[1], device)
         except ValueError as error:
             # weights that a site sent end no training of all
             self._warn(site, "%s: no paired term for site %s", error, site)
             return None
-        if taught.shape == images.shape and torch.isfinite(taught).all():
+        if taught.shape == tuple(shape) and torch.isfinite(taught).all():
             return taught
         self._warn(site, "what the teacher of site %s predicts is no image, or not finite: no paired term for it", site)
         return None
 
-    def _released(self, site: str, step: int, conditions: torch.Tensor, images: torch.Tensor) -> torch.Tensor | None:
+    def _released(self, site: str, step: int, conditions: torch.Tensor, shape: Sequence[int]) -> torch.Tensor | None:
         pairs = self._of(site)
         if not pairs:
             return None
@@ -142,11 +177,11 @@ class PairedTerm:
                 site,
             )
             return None
-        taught = torch.stack([sample["image"] for sample in drawn]).to(images.device)
-        if taught.shape != images.shape:
+        taught = torch.stack([sample["image"] for sample in drawn])
+        if taught.shape != tuple(shape):
             raise ValueError(
                 f"{self._files[1]}: the images of site {site} have {taught.shape[1]} channels, and the site has "
-                f"{images.shape[1]} (modalities): was its data list changed? Remove the file, and {self._files[0]}"
+                f"{shape[1]} (modalities): was its data list changed? Remove the file, and {self._files[0]}"
             )
         return taught
 
@@ -163,7 +198,7 @@ class PairedTerm:
 
     def _read(self) -> dict[str, list[_Pair]]:
         of_conditions, of_images = self._files
-        if not of_images.is_file() or not self.weight:
+        if not of_images.is_file():
             return {}
         return read_taught_pairs(of_conditions, of_images)
 

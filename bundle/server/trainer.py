@@ -77,6 +77,8 @@ class DistributedGanTrainer(Trainer):
         condition_size: H×W of them, likewise.
         max_batch_size: largest B of a site.
         paired: the paired term of sites whose teacher's images are at the server; None for none.
+        guided: whether G sees the teacher's image of every condition beside it, of ``paired``: it is called with
+            B×(X+C)×H×W then, zeros where a site has no teacher or lacks a modality.
         public_conditions: the server's own, for sites that issue none; without them such a site cannot take part.
         train_data_loader: nothing by default: the server holds no data. MONAI's bundle properties require the key.
         train_handlers: MONAI or Ignite handlers.
@@ -126,6 +128,7 @@ class DistributedGanTrainer(Trainer):
         train_data_loader: Iterable | None = None,
         train_handlers: Sequence | None = None,
         paired: PairedTerm | None = None,
+        guided: bool = False,
         sites_per_step: int | None = None,
         replay: Replay | None = None,
         staleness: int = 0,
@@ -150,6 +153,9 @@ class DistributedGanTrainer(Trainer):
         self.max_batch_size = max_batch_size
         self.public_conditions = public_conditions
         self.paired = paired
+        if guided and (paired is None or not modalities):
+            raise ValueError("guided: expected paired, whose images G is to see, and modalities, their channels")
+        self.guided = guided
         self.replay = replay
         self.staleness = checked_staleness(staleness, generator, sites_per_step)
         self._ahead: StepUnderWay | None = None
@@ -398,5 +404,22 @@ class DistributedGanTrainer(Trainer):
         self, conditions: torch.Tensor, site: str, step: int, network: Callable[..., torch.Tensor]
     ) -> torch.Tensor:
         inputs = conditions.to(self.state.device, torch.float32)
+        if self.guided:
+            inputs = torch.cat([inputs, self._guide(conditions, site, step)], dim=1)
         with forked_rng(derive_seed(self.seed, "generator", site, step), self.state.device):
             return self.inferer(inputs, network)
+
+    def _guide(self, conditions: torch.Tensor, site: str, step: int) -> torch.Tensor:
+        """The teacher's images B×C×H×W of a site's conditions, in the channels that it has."""
+        assert self.paired is not None
+        own, size = list(self.channels.own(site)), conditions.shape[2:]
+        guide = torch.zeros(len(conditions), len(self.channels.modalities), *size, device=self.state.device)
+        taught = self.paired.taught(site, step, conditions, len(own), guide.device)
+        if taught is not None:
+            guide[:, own] = taught
+        elif not self.paired.any():
+            raise ValueError(
+                "generator_guide: no site has a teacher whose images G could see (release_policy: out_of_fold, or one "
+                "with teacher: true)"
+            )
+        return guide

@@ -181,6 +181,11 @@ def _kind(kind: str, run: RunFiles) -> str:
         raise PackError(
             f"{run.path('training_config')}: expected the keys setting and {network}_def, as in a resolved config"
         )
+    if network == "generator" and run.config.get("generator_guide"):
+        raise PackError(
+            f"{run.path('training_config')}: generator_guide: this generator draws where there is a teacher's image, "
+            "and a packed one is given none: pack one that was trained without"
+        )
     return f"generator_{task}" if kind == "generator" else kind
 
 

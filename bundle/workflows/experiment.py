@@ -251,23 +251,27 @@ class Experiment(Stages):
 
     def _check_teachers(self) -> None:
         """There will be something to take from them."""
-        taught = [setting for setting in self.settings if kind_of(setting).paints == "teachers"]
+        taught = {f"setting {setting}": setting for setting in self.settings if kind_of(setting).paints == "teachers"}
+        for said in taught:
+            complete(self.datalist, said)
+        trained = [setting for setting in self.settings if trains_generator(setting)]
+        if trained and self.workflow("train", trained[0], self.seeds[0]).make("generator_guide"):
+            taught |= {f"generator_guide, setting {setting}": setting for setting in trained}
         if not taught:
             return
-        complete(self.datalist, f"setting {taught[0]}")
+        said, setting = next(iter(taught.items()))
         policies = policies_by_site(
             self.workflow("train", "asyndgan", self.seeds[0]).make("release_policy"), self.datalist.sites
         )
         without = [site for site, policy in policies.items() if not policy.teacher]
         if without:
             raise ConfigError(
-                f"setting {taught[0]}: no teacher at {', '.join(without)} (release_policy: out_of_fold, or one with "
-                "teacher: true)"
+                f"{said}: no teacher at {', '.join(without)} (release_policy: out_of_fold, or one with teacher: true)"
             )
-        bank = self.workflow("generate", taught[0], self.seeds[0]).make("condition_bank")
+        bank = self.workflow("generate", setting, self.seeds[0]).make("condition_bank")
         if bank is not None and not any(policy.noises_updates for policy in policies.values()):
             raise ConfigError(
-                f"setting {taught[0]}: no teacher has predicted images of the conditions in {bank}: those of these "
+                f"{said}: no teacher has predicted images of the conditions in {bank}: those of these "
                 "sites let out images of their own conditions alone. Leave out condition_bank and public_conditions"
             )
 

@@ -370,7 +370,8 @@ class DistributedGANWorkflow(CheckedWorkflow):
         """See :mod:`bundle.workflows.network_checks`; with weights there is nothing left to check."""
         if "train" in self.parser:
             shapes = self.make("condition_shape"), self.make("image_shape")
-            check_generator(self.make("generator_def"), *shapes)
+            guide = shapes[1][0] if self.make("generator_guide") else 0
+            check_generator(self.make("generator_def"), (shapes[0][0] + guide, *shapes[0][1:]), shapes[1])
             check_discriminator(self.make("discriminator_def"), *shapes)
 
 
