@@ -7,10 +7,10 @@ import math
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -263,6 +263,16 @@ class PublicConditions:
         return torch.stack([transformed(self.conditions[index], self.augmentation, own) for index, own in draws])
 
 
+class Guide(Protocol):
+    """Images that teachers predicted for conditions (:class:`bundle.server.TaughtImages`)."""
+
+    channels: int
+
+    def knows(self, condition: np.ndarray) -> bool: ...
+
+    def __call__(self, conditions: torch.Tensor) -> torch.Tensor: ...
+
+
 class ConditionBank(Dataset):
     """
     Every condition that sites released, or of a bank of the server's own, or of both, ``copies`` times.
@@ -284,8 +294,8 @@ class ConditionBank(Dataset):
         bank: file of :func:`write_conditions` with conditions of the server's own; None for none.
         channels: X that the generator takes; None for any.
         batch_size: conditions that are to fit into one array.
-        guide: the image B×C×H×W in [-1, 1] of released conditions B×X×H×W (:class:`bundle.server.TaughtImages`), for a
-            generator that sees it: an item has it as ``guide``, C×H×W, transformed as its condition is; None for none.
+        guide: teachers' images, for a generator that sees them: an item has that of its condition as ``guide``, C×H×W
+            in [-1, 1], transformed as the condition is; zeros where its site has no teacher. None for none.
         num_classes: channels that are classes, the first ones: a condition of a site whose labels leave open which of
             several a pixel is of has no label map, and is left out. None where there are none such.
 
@@ -306,7 +316,7 @@ class ConditionBank(Dataset):
         batch_size: int = 1,
         transform_first: bool = False,
         num_classes: int | None = None,
-        guide: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        guide: Guide | None = None,
     ) -> None:
         if copies > 1 and augmentation is None:
             raise ValueError(f"copies={copies} needs an augmentation: without one the copies would be the same image")
@@ -327,6 +337,7 @@ class ConditionBank(Dataset):
         self.augmentation = augmentation
         self.seed = seed
         self.guide = guide
+        self._unguided = self._without_teacher()
         self.data: list[dict[str, Any]] = [
             {
                 "site": site,
@@ -350,6 +361,21 @@ class ConditionBank(Dataset):
             raise ValueError(f"condition_bank: {bank} holds no conditions")
         self.conditions[BANK] = own
 
+    def _without_teacher(self) -> set[str]:
+        """Sites whose conditions have no teacher's image: as in training, G sees zeros there."""
+        if self.guide is None:
+            return set()
+        known = self.guide.knows
+        without = {site for site, own in self.conditions.items() if own and not all(known(one) for one in own)}
+        if BANK in without:
+            raise ValueError(
+                "condition_bank: generator_guide has G draw where there is a teacher's image, and no teacher has "
+                "predicted one of these conditions: leave the bank out"
+            )
+        for site in sorted(without):
+            logger.warning("site %s has no teacher: images of its conditions are drawn without a guide", site)
+        return without
+
     def _check(self, channels: int | None, batch_size: int) -> None:
         shapes = {site: Counter(condition.shape for condition in found) for site, found in self.conditions.items()}
         for site, counted in shapes.items():
@@ -369,15 +395,17 @@ class ConditionBank(Dataset):
     def __getitem__(self, key: int) -> dict:
         item = dict(self.data[key])
         condition = item["image"] = torch.from_numpy(self.conditions[item["site"]][item["index"]])
+        guided = self.guide is not None and item["site"] not in self._unguided
         if self.guide is not None:
             # as channels of one, so that no transform can move them apart; 0 is what it fills with
-            item["image"] = torch.cat([condition.float(), self.guide(condition[None])[0] + 1])
+            taught = self.guide(condition[None])[0] if guided else torch.zeros_like(condition[:1])
+            item["image"] = torch.cat([condition.float(), (taught + 1).expand(self.guide.channels, -1, -1)])
         if item["copy"]:
             seed = derive_seed(self.seed, "copy", item["site"], item["index"], item["copy"])
             assert self.augmentation is not None
             item = varied(self.augmentation, item, seed)
         if self.guide is not None:
-            item["guide"] = item["image"][len(condition) :] - 1
+            item["guide"] = (item["image"][len(condition) :] - 1) * guided
             item["image"] = item["image"][: len(condition)].round()
         # as copy 0 is: a batch may hold it beside copy 1 of another condition
         item["image"] = item["image"].to(torch.uint8)

@@ -29,6 +29,8 @@ class TaughtImages(nn.Module):
 
     Input B×X×H×W of 0 and 1; output B×C×H×W float32 in [-1, 1].
 
+    ``channels`` is C.
+
     Raises:
         ValueError: when no site has a teacher, or the images are not those of the conditions; when it is called with a
             condition that no site released and there are no weights.
@@ -48,6 +50,18 @@ class TaughtImages(nn.Module):
             raise ValueError(
                 f"{images}: no site has a teacher whose images or weights are here (release_policy, field teacher)"
             )
+
+    @property
+    def channels(self) -> int:
+        one = next(iter(self._known.values()), None)
+        if one is not None:
+            return len(one)
+        assert self._teachers is not None
+        return self._teachers.image_channels
+
+    def knows(self, condition: np.ndarray) -> bool:
+        """Whether there is an image of this condition, X×H×W."""
+        return bool(self._sites) or _key(condition) in self._known
 
     def forward(self, condition: torch.Tensor) -> torch.Tensor:
         return torch.stack([self._image(one).to(condition.device) for one in condition])

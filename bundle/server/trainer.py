@@ -78,7 +78,7 @@ class DistributedGanTrainer(Trainer):
         max_batch_size: largest B of a site.
         paired: the paired term of sites whose teacher's images are at the server; None for none.
         guided: whether G sees the teacher's image of every condition beside it, of ``paired``: it is called with
-            B×(X+C)×H×W then, zeros where a site has no teacher or lacks a modality.
+            B×(X+C)×H×W then, zeros where a site has no teacher. No site may lack a modality.
         public_conditions: the server's own, for sites that issue none; without them such a site cannot take part.
         train_data_loader: nothing by default: the server holds no data. MONAI's bundle properties require the key.
         train_handlers: MONAI or Ignite handlers.
@@ -410,16 +410,19 @@ class DistributedGanTrainer(Trainer):
             return self.inferer(inputs, network)
 
     def _guide(self, conditions: torch.Tensor, site: str, step: int) -> torch.Tensor:
-        """The teacher's images B×C×H×W of a site's conditions, in the channels that it has."""
+        """The teacher's images B×C×H×W of a site's conditions."""
         assert self.paired is not None
-        own, size = list(self.channels.own(site)), conditions.shape[2:]
-        guide = torch.zeros(len(conditions), len(self.channels.modalities), *size, device=self.state.device)
-        taught = self.paired.taught(site, step, conditions, len(own), guide.device)
+        modalities = self.channels.modalities
+        if len(self.channels.own(site)) < len(modalities):
+            raise ValueError(
+                f"generator_guide: site {site} lacks a modality, and so does what its teacher would show G"
+            )
+        taught = self.paired.taught(site, step, conditions, len(modalities), self.state.device)
         if taught is not None:
-            guide[:, own] = taught
-        elif not self.paired.any():
+            return taught
+        if not self.paired.any():
             raise ValueError(
                 "generator_guide: no site has a teacher whose images G could see (release_policy: out_of_fold, or one "
                 "with teacher: true)"
             )
-        return guide
+        return torch.zeros(len(conditions), len(modalities), *conditions.shape[2:], device=self.state.device)

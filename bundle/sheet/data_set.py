@@ -73,7 +73,8 @@ def write_data_set_sheet(folder: str | os.PathLike[str]) -> Path | None:
 def _description(datalist: Mapping[str, Any], sources: Sources) -> str:
     channels = ", ".join((datalist.get("modality") or {}).values())
     painted = {"painted label maps": "painted at random by class", "images of teachers": "predicted by sites' teachers"}
-    by = painted.get(str(datalist.get("reference")), "drawn by a generator")
+    guided = " that saw what sites' teachers predicted" if sources.config.get("generator_guide") else ""
+    by = painted.get(str(datalist.get("reference")), f"drawn by a generator{guided}")
     return f"Images ({channels}), {by} on label maps, with these label maps. No image of a patient is among them."
 
 

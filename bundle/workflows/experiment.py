@@ -252,13 +252,13 @@ class Experiment(Stages):
     def _check_teachers(self) -> None:
         """There will be something to take from them."""
         taught = {f"setting {setting}": setting for setting in self.settings if kind_of(setting).paints == "teachers"}
-        for said in taught:
-            complete(self.datalist, said)
         trained = [setting for setting in self.settings if trains_generator(setting)]
         if trained and self.workflow("train", trained[0], self.seeds[0]).make("generator_guide"):
             taught |= {f"generator_guide, setting {setting}": setting for setting in trained}
         if not taught:
             return
+        for said in taught:
+            complete(self.datalist, said)
         said, setting = next(iter(taught.items()))
         policies = policies_by_site(
             self.workflow("train", "asyndgan", self.seeds[0]).make("release_policy"), self.datalist.sites

@@ -37,6 +37,8 @@ POLICIES = {
 }
 # augmentation draws from the one stream that torch has in a process, and here both ends are in one, side by side
 SIZES = NETWORKS | {"num_steps": 6, "epoch_length": 2, "bend_prob": 0.5, "discriminator_augmentation": {}}
+GUIDED = ("out_of_fold", "dp_sgd")
+"""Those with teachers: G sees their images as well, or what their weights predict."""
 
 
 def write_secret(folder, site):
@@ -67,10 +69,10 @@ def local(request, phantom_dir, tmp_path_factory):
         write_secret(outputs(run_dir) / "releases", site)
     policy = POLICIES[request.param]
     server = servers_own(run_dir) if request.param == "dp_sgd" else {}
-    sizes = SIZES | {"release_policy": policy} | server
-    workflow = train_in_one_process(FILES, phantom_dir, run_dir, sizes)
+    sizes = SIZES | {"generator_guide": request.param in GUIDED}
+    workflow = train_in_one_process(FILES, phantom_dir, run_dir, sizes | {"release_policy": policy} | server)
     output = workflow.make("train::trainer").state.output[0]
-    return SimpleNamespace(policy=policy, run_dir=run_dir, output=output, server=server)
+    return SimpleNamespace(policy=policy, run_dir=run_dir, output=output, server=server, sizes=sizes)
 
 
 def assert_same(run_dir, local):
@@ -88,13 +90,13 @@ def test_every_step_has_its_paired_term_where_there_is_a_teacher(local):
 
 
 def test_two_ends_of_flare_have_the_bits_of_one_process(phantom_dir, local, tmp_path, monkeypatch):
-    given = {"allowed_overrides": [*SIZES]} if local.server else {}
+    given = {"allowed_overrides": [*local.sizes]} if local.server else {}
 
     def before(site, folder):
         write_secret(folder / "releases", site)
 
     ends, _, files = wired_training(
-        monkeypatch, tmp_path, phantom_dir, FILES, SIZES, before, release_policy=local.policy, **given
+        monkeypatch, tmp_path, phantom_dir, FILES, local.sizes, before, release_policy=local.policy, **given
     )
     run_dir = tmp_path / "outputs"
     workflow = DistributedGANWorkflow(
@@ -102,7 +104,7 @@ def test_two_ends_of_flare_have_the_bits_of_one_process(phantom_dir, local, tmp_
         bundle_root=str(tmp_path),
         run_dir=str(run_dir),
         device="cpu",
-        **SIZES,
+        **local.sizes,
         **local.server,
     )
     workflow.initialize()
@@ -121,5 +123,5 @@ def test_the_simulator_has_the_bits_of_one_process(phantom_dir, local, tmp_path)
     for site in SECRETS:
         write_secret(tmp_path / "participants" / site / "checkpoints" / "releases", site)
     servers = [word for key, value in local.server.items() for word in (f"--{key}", value)]
-    simulate(phantom_dir, tmp_path, SIZES, "--release_policy", json.dumps(local.policy), *servers)
+    simulate(phantom_dir, tmp_path, local.sizes, "--release_policy", json.dumps(local.policy), *servers)
     assert_same(tmp_path, local)

@@ -62,21 +62,18 @@ def test_what_guides_and_its_channels_have_to_be_named():
         DistributedGanTrainer("cpu", 1, 1, fed, network, optimizer, guided=True, modalities=["flair"])
 
 
-def test_a_site_that_lacks_a_modality_guides_in_the_channels_that_it_has():
+def test_a_site_that_lacks_a_modality_is_refused():
     class Taught:
-        def taught(self, site, step, conditions, channels, device):
-            assert (site, step, channels) == ("A", 4, 1)
-            return torch.full((len(conditions), channels, 8, 8), 0.5, device=device)
+        pass
 
     fed = LocalFederation([make(Patients("A", 12), "out_of_fold")])
     network = Recorded(guide=2)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    trainer = DistributedGanTrainer(
-        "cpu", 1, 1, fed, network, optimizer, paired=Taught(), guided=True, modalities=["flair", "t1"]
-    )
+    given = {"paired": Taught(), "guided": True, "modalities": ["flair", "t1"]}
+    trainer = DistributedGanTrainer("cpu", 1, 1, fed, network, optimizer, **given)
     trainer.channels._own["A"] = [1]
-    found = trainer._guide(torch.zeros(3, 2, 8, 8), "A", 4)
-    assert torch.equal(found, torch.tensor([0.0, 0.5])[None, :, None, None].expand(3, 2, 8, 8))
+    with pytest.raises(ValueError, match="generator_guide: site A lacks a modality"):
+        trainer._guide(torch.zeros(3, 2, 8, 8), "A", 4)
 
 
 @pytest.fixture
@@ -116,3 +113,22 @@ def test_where_a_bent_map_leaves_the_frame_the_guide_is_background(released):
     item = ConditionBank(released[0], augmentation=Away(), transform_first=True, guide=TaughtImages(*released))[0]
     assert not item["image"].any()
     assert torch.equal(item["guide"], torch.full((1, 8, 8), -1.0))
+
+
+def test_of_a_site_without_a_teacher_it_is_drawn_as_it_was_trained(released, caplog):
+    own = np.ones((1, 2, 8, 8), np.uint8)
+    np.savez(released[0], **dict(np.load(released[0])), **{"B/0": own[0]})
+    always = Compose([RandFlipd(keys="image", prob=1.0, spatial_axis=0)])
+    bank = ConditionBank(released[0], augmentation=always, transform_first=True, guide=TaughtImages(*released))
+    assert caplog.messages == ["site B has no teacher: images of its conditions are drawn without a guide"]
+    items = {item["site"]: item for item in bank}
+    assert items["A"]["guide"].any()
+    assert torch.equal(items["B"]["guide"], torch.zeros(1, 8, 8))
+    assert torch.equal(items["B"]["image"], torch.from_numpy(own[0]))
+
+
+def test_a_bank_of_the_servers_own_is_refused(released, tmp_path):
+    bank = tmp_path / "bank.npz"
+    np.savez(bank, **{"public/0": np.ones((2, 8, 8), np.uint8)})
+    with pytest.raises(ValueError, match="condition_bank: generator_guide has G draw where there is a teacher's image"):
+        ConditionBank(released[0], bank=str(bank), guide=TaughtImages(*released))
