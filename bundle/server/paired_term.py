@@ -70,7 +70,7 @@ class PairedTerm:
         self._pairs: dict[str, list[_Pair]] | None = None
         self._warned: set[str] = set()
         # G's input and its term ask for the same
-        self._last: dict[str, tuple[int, torch.Tensor | None, torch.Tensor | None]] = {}
+        self._last: dict[str, tuple[tuple[int, int] | None, torch.Tensor | None, torch.Tensor | None]] = {}
 
     def any(self) -> bool:
         """Whether a teacher's images or weights are here."""
@@ -132,14 +132,14 @@ class PairedTerm:
         Raises:
             ValueError: when the teacher's images are of other channels than the site's.
         """
-        known, of, taught = self._last.get(site, (0, None, None))
-        if known != step or of is not conditions:
+        asked, of, taught = self._last.get(site, (None, None, None))
+        if asked != (step, channels) or of is not conditions:
             shape = (len(conditions), channels, *conditions.shape[2:])
             if self.teachers is not None and site in self.teachers:
                 taught = self._predicted(self.teachers, site, conditions, shape, device)
             else:
                 taught = self._released(site, step, conditions, shape)
-            self._last[site] = step, conditions, taught
+            self._last[site] = (step, channels), conditions, taught
         return None if taught is None else taught.to(device)
 
     def _predicted(

@@ -131,7 +131,7 @@ class StepUnderWay:
     Args:
         step: from 1.
         network: G, or an older one, that makes the images.
-        generate: images B×C×H×W of conditions B×X×H×W, a site, a step and ``network``.
+        generate: images B×C×H×W for a participant, its site, a step and ``network``.
         channels_of: of a site and images, the channels that travel to it.
     """
 
@@ -172,7 +172,7 @@ class StepUnderWay:
     def _made(self, sites: Iterable[str]) -> Iterator[SyntheticBatch]:
         for site in sites:
             about = self.asked[site]
-            images = self._generate(about.conditions, site, self.step, self.network)
+            images = self._generate(about, site, self.step, self.network)
             self.images[site] = images
             self.sent[site] = about.message(site, self.step, self._channels_of(site, images))
             yield self.sent[site]

@@ -301,7 +301,7 @@ class DistributedGanTrainer(Trainer):
         buffers = {name: buffer.clone() for name, buffer in self.generator.named_buffers()}
         gradients = now.gradients(weights)
         for site in sorted(weights, reverse=True):
-            now.images[site] = self._images(now.asked[site].conditions, site, now.step, now.network)
+            now.images[site] = self._images(now.asked[site], site, now.step, now.network)
             self._back(now, site, weights, gradients)
         for name, buffer in self.generator.named_buffers():
             buffer.copy_(buffers[name])
@@ -400,16 +400,14 @@ class DistributedGanTrainer(Trainer):
         self._laps.lap("generator")
         return images
 
-    def _generate(
-        self, conditions: torch.Tensor, site: str, step: int, network: Callable[..., torch.Tensor]
-    ) -> torch.Tensor:
-        inputs = conditions.to(self.state.device, torch.float32)
+    def _generate(self, about: Participant, site: str, step: int, network: Callable[..., torch.Tensor]) -> torch.Tensor:
+        inputs = about.conditions.to(self.state.device, torch.float32)
         if self.guided:
-            inputs = torch.cat([inputs, self._guide(conditions, site, step)], dim=1)
+            inputs = torch.cat([inputs, self._guide(about, site)], dim=1)
         with forked_rng(derive_seed(self.seed, "generator", site, step), self.state.device):
             return self.inferer(inputs, network)
 
-    def _guide(self, conditions: torch.Tensor, site: str, step: int) -> torch.Tensor:
+    def _guide(self, about: Participant, site: str) -> torch.Tensor:
         """The teacher's images B×C×H×W of a site's conditions."""
         assert self.paired is not None
         modalities = self.channels.modalities
@@ -417,7 +415,8 @@ class DistributedGanTrainer(Trainer):
             raise ValueError(
                 f"generator_guide: site {site} lacks a modality, and so does what its teacher would show G"
             )
-        taught = self.paired.taught(site, step, conditions, len(modalities), self.state.device)
+        # by the step that they were issued for, which other sites' steps may follow
+        taught = self.paired.taught(site, about.step, about.conditions, len(modalities), self.state.device)
         if taught is not None:
             return taught
         if not self.paired.any():
@@ -425,4 +424,5 @@ class DistributedGanTrainer(Trainer):
                 "generator_guide: no site has a teacher whose images G could see (release_policy: out_of_fold, or one "
                 "with teacher: true)"
             )
-        return torch.zeros(len(conditions), len(modalities), *conditions.shape[2:], device=self.state.device)
+        shape = (len(about.conditions), len(modalities), *about.conditions.shape[2:])
+        return torch.zeros(shape, device=self.state.device)

@@ -25,8 +25,8 @@ class Recorded(torch.nn.Module):
         return torch.tanh(self.layer(x))
 
 
-def guided(folder, fed, steps=1, weight=10.0):
-    return train(folder, fed, steps, weight, Recorded(), guided=True, modalities=["flair"])
+def guided(folder, fed, steps=1, weight=10.0, **kwargs):
+    return train(folder, fed, steps, weight, Recorded(), guided=True, modalities=["flair"], **kwargs)
 
 
 def test_it_sees_what_its_images_are_compared_with(tmp_path):
@@ -40,6 +40,15 @@ def test_it_sees_what_its_images_are_compared_with(tmp_path):
         assert torch.equal(trainer.paired.loss("A", step, conditions.to(torch.uint8), made), F.l1_loss(made, guide))
         assert guide.abs().max() > 0
         assert not of_site_b[:, 2:].any(), "B has no teacher"
+
+
+@pytest.mark.parametrize("kept", [{"sites_per_step": 1}, {"staleness": 1}])
+def test_conditions_that_were_issued_for_another_step_have_theirs(tmp_path, kept):
+    waits = "sites_per_step" in kept
+    sites = [make(Patients(name, 12), "out_of_fold", name=name, waits=waits) for name in ("A", "B")]
+    trainer = guided(tmp_path, LocalFederation(sites), steps=8, **kept)
+    assert len(trainer.generator.seen) >= 8
+    assert all(image.any() for images in trainer.generator.seen for image in images[:, 2:])
 
 
 def test_the_guide_does_not_hang_on_the_paired_term(tmp_path):
@@ -73,7 +82,7 @@ def test_a_site_that_lacks_a_modality_is_refused():
     trainer = DistributedGanTrainer("cpu", 1, 1, fed, network, optimizer, **given)
     trainer.channels._own["A"] = [1]
     with pytest.raises(ValueError, match="generator_guide: site A lacks a modality"):
-        trainer._guide(torch.zeros(3, 2, 8, 8), "A", 4)
+        trainer._guide(None, "A")
 
 
 @pytest.fixture
