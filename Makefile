@@ -73,7 +73,7 @@ test: lint types
 test-long: $(VENV)/.installed
 	$(BIN)/python -m pytest -m 'long and not federation' $(IN_PARALLEL)
 
-# mutated messages, for the server and for a site; `make test` takes 1,000 each
+# mutated messages, for the server and for a site; `make test` takes 500 each
 fuzz: $(VENV)/.installed
 	FUZZ_MESSAGES=100000 $(BIN)/python -m pytest tests/wire/test_fuzz.py
 

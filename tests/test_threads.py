@@ -28,6 +28,7 @@ def said(code, *words, environment=DISPLAY):
     return found
 
 
+@pytest.mark.long
 def test_what_imports_the_package_before_torch_spins_briefly_unless_the_user_says_otherwise():
     assert said("import bundle.seeding, torch")["GOMP_SPINCOUNT"] == "10000"
     own = DISPLAY | {"GOMP_SPINCOUNT": "77"}

@@ -145,6 +145,7 @@ def test_a_lower_bound_is_what_clopper_and_pearson_say():
         epsilon_lower_bound([1, 2, 3], [1, 2, 3, 4], 0.0)
 
 
+@pytest.mark.long
 def test_a_gaussian_is_not_told_apart_better_than_its_epsilon():
     from bundle.site.release import epsilon
 

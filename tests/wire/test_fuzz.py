@@ -17,7 +17,7 @@ from wired_sites import ends, federate
 from bundle.server import DistributedGanTrainer
 from bundle.wire import Codec, Limits
 
-NUMBER = int(os.environ.get("FUZZ_MESSAGES", 1000))
+NUMBER = int(os.environ.get("FUZZ_MESSAGES", 500))
 """Of mutated messages a side; ``make fuzz`` takes more."""
 
 

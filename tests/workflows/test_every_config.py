@@ -16,6 +16,7 @@ OTHERS = {
     "average",
     "flare",
     "guarded",
+    "guided",
     "inference",
     "l1",
     "mlflow",

@@ -49,6 +49,7 @@ def test_every_table_says_what_the_policy_was(phantom_dir, tiny_sizes, tmp_path)
         assert "guarded" in summarize(path)
 
 
+@pytest.mark.long
 def test_with_public_conditions_everything_is_made_of_the_servers(phantom_dir, tiny_sizes, tmp_path):
     bank = tmp_path / "bank.npz"
     words = ["--task", "brats", "--profile", "demo", "--dataset_dir", str(phantom_dir), "--output", str(bank)]

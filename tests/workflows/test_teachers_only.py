@@ -36,7 +36,9 @@ def test_every_image_is_the_teachers_and_every_label_map_the_released_one(phanto
     assert "predicted by sites' teachers" in sheet["description"]
 
 
-@pytest.mark.parametrize(("policy", "who"), [("guarded", "A, B"), ({"B": "guarded"}, "B")])
+@pytest.mark.parametrize(
+    ("policy", "who"), [("guarded", "A, B"), pytest.param({"B": "guarded"}, "B", marks=pytest.mark.long)]
+)
 def test_it_is_refused_at_the_start_where_a_site_has_no_teacher(phantom_dir, tmp_path, tiny_sizes, policy, who):
     with pytest.raises(ConfigError, match=rf"setting teachers_only: no teacher at {who} \("):
         experiment(phantom_dir, tmp_path, tiny_sizes, release_policy=policy).run()
