@@ -2,14 +2,12 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from bundle.audit.audited_run import audited
 from bundle.composition import stage_files
 from bundle.data import load_datalist
-from bundle.server import write_conditions
 from bundle.sharing import PackError, PackOptions, pack_bundle
 from bundle.workflows.config_checks import ConfigError
 from bundle.workflows.experiment import Experiment
@@ -61,12 +59,3 @@ def test_it_is_refused_at_the_start_where_a_site_has_no_teacher(phantom_dir, tmp
     with pytest.raises(ConfigError, match=r"generator_guide, setting asyndgan: no teacher at B \("):
         experiment(phantom_dir, tmp_path, tiny_sizes, release_policy={"B": "guarded"}).run()
     assert not list(Path(tmp_path).rglob("*.npz"))
-
-
-@pytest.mark.long
-def test_a_bank_that_no_teacher_has_seen_is_refused_at_the_start(phantom_dir, tmp_path, tiny_sizes):
-    bank = tmp_path / "bank.npz"
-    write_conditions(bank, {"public": [np.ones((2, tiny_sizes["image_size"], tiny_sizes["image_size"]), np.uint8)]})
-    with pytest.raises(ConfigError, match=r"setting asyndgan: no teacher has predicted images .* condition_bank"):
-        experiment(phantom_dir, tmp_path / "run", tiny_sizes, condition_bank=str(bank)).run()
-    assert list(tmp_path.rglob("*.npz")) == [bank]
